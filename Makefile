@@ -1,0 +1,79 @@
+# Lookalike. `make help` lists every target.
+
+PYTHON ?= python3
+VENV   ?= .venv
+CONFIG ?= config.yaml
+PY     := $(VENV)/bin/python
+
+# IMAGES, ENCODER, WEIGHTS, STORE and PORT, where given, become command-line flags.
+INDEX_FLAGS = --config $(CONFIG) $(if $(IMAGES),--images $(IMAGES)) $(if $(ENCODER),--encoder $(ENCODER)) \
+              $(if $(WEIGHTS),--weights $(WEIGHTS)) $(if $(STORE),--store $(STORE))
+SERVE_FLAGS = $(if $(STORE),--store $(STORE)) $(if $(PORT),--port $(PORT))
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo index serve status verify test lint format lock screenshots bench-precision clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.installed ## Make the environment in .venv (the other targets do this first)
+
+demo: $(VENV)/.installed ## Index the demo photographs and serve them on http://127.0.0.1:8000 (PORT=)
+	@echo "Indexing the photographs in demo/images with the embedded encoder."
+	@$(PY) -m indexer build --config demo/config.yaml
+	@echo "Starting the server. Ctrl-C stops it."
+	@$(PY) -m server --config demo/config.yaml $(if $(PORT),--port $(PORT))
+
+index: $(VENV)/.installed ## Index a folder of images (IMAGES= ENCODER= WEIGHTS= STORE= CONFIG=)
+	@$(PY) -m indexer build $(INDEX_FLAGS)
+
+serve: $(VENV)/.installed ## Serve the index (CONFIG= STORE= PORT=)
+	@$(PY) -m server --config $(CONFIG) $(SERVE_FLAGS)
+
+status: $(VENV)/.installed ## Show what the index holds (CONFIG= STORE=)
+	@$(PY) -m indexer status --config $(CONFIG) $(if $(STORE),--store $(STORE))
+
+verify: $(VENV)/.installed ## Check every checksum and count of the index (CONFIG= STORE=)
+	@$(PY) -m indexer verify --config $(CONFIG) $(if $(STORE),--store $(STORE))
+
+test: $(VENV)/.installed-dev ## Run all tests (browser tests need Chromium, and say so without it)
+	@echo "Running the tests; they need no network, no GPU and no downloaded weights."
+	@$(PY) -m pytest $(TESTS)
+
+lint: $(VENV)/.installed-dev ## Check style, types and the direction of imports
+	@$(PY) -m ruff format --check .
+	@$(PY) -m ruff check .
+	@$(PY) -m mypy
+	@$(VENV)/bin/lint-imports
+
+format: $(VENV)/.installed-dev ## Format the code
+	@$(PY) -m ruff format .
+	@$(PY) -m ruff check --fix .
+
+lock: ## Resolve the lock files again from pyproject.toml (needs uv)
+	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --upgrade \
+	  --no-emit-index-url --no-header --no-annotate -o requirements.lock
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+	  --constraint requirements.lock --no-emit-index-url --no-header --no-annotate -o requirements-dev.lock
+
+screenshots: $(VENV)/.installed-dev ## Take the README's screenshots in headless Chromium
+	@$(PY) -m pytest -q tests/browser --screenshots docs
+
+bench-precision: $(VENV)/.installed ## Precision at 10 over labelled images through the HTTP API (IMAGES= URL=)
+	@$(PY) -m benchmarks.precision $(if $(IMAGES),--images $(IMAGES)) $(if $(URL),--url $(URL))
+
+clean: ## Remove the environment and the demo's index
+	rm -rf $(VENV) var/demo
+
+$(VENV)/.installed: requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' \
+	  || { echo "Lookalike needs Python 3.11 to 3.13; $(PYTHON) is another version. Set PYTHON=python3.12, for instance."; exit 1; }
+	@echo "Installing the locked dependencies into $(VENV); the first time this downloads about 700 MB."
+	@$(PYTHON) -m venv $(VENV)
+	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@touch $@
+
+$(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
+	@echo "Installing the development tools into $(VENV)."
+	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@

@@ -1,0 +1,275 @@
+"""Build: make the store match the dataset, then publish a version."""
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from indexer.config import Config
+from indexer.datasets import Folder, Item, Listing, open_dataset
+from indexer.encoders import Encoder, Vectors, open_encoder
+from indexer.errors import DatasetError
+from indexer.extract import Batch, extract
+from indexer.store import NewImage, RunRow, Segment, Store, Writer, open_writer
+
+# A segment is committed when it has this many vectors (64 MB at 4096-d) or after this long:
+# an interruption loses no more than that.
+SEGMENT_VECTORS = 4096
+SEGMENT_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class BuildReport:
+    """What a build found and did. ``found == indexed + skipped``, always."""
+
+    version: str
+    encoder: str
+    fingerprint: str
+    found: int
+    indexed: int
+    skipped: int
+    reasons: dict[str, int]
+    encoded: int
+    """Images that were new or changed and went through the encoder in this run."""
+    removed: int
+    """Images of the last version that are gone."""
+    ignored: dict[str, int]
+    seconds: float
+
+    @property
+    def summary(self) -> str:
+        """The accounting in one line."""
+        reasons = ", ".join(f"{reason} {n}" for reason, n in self.reasons.items())
+        rate = self.encoded / self.seconds if self.seconds else 0.0
+        return (
+            f"found {self.found} = indexed {self.indexed} + skipped {self.skipped}"
+            f"{f' ({reasons})' if reasons else ''} in {self.seconds:.1f} s, {rate:.1f} img/s"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as JSON-ready values."""
+        return {**asdict(self), "summary": self.summary}
+
+
+@dataclass(slots=True)
+class _Changes:
+    """What separates the dataset from the store."""
+
+    listing: Listing
+    to_encode: list[Item]
+    removed: list[str]
+
+
+def build(config: Config) -> BuildReport:
+    """Index the new and changed images of the dataset, drop the vanished ones, publish.
+
+    Shows a progress bar if stderr is a terminal. An interrupted build keeps what it committed;
+    the next one continues there. Raises the errors of what it uses:
+    :class:`~indexer.errors.WeightsUnavailable`, :class:`~indexer.errors.DatasetError`,
+    :class:`~indexer.errors.EncoderMismatch`, :class:`~indexer.errors.StoreBusy` and
+    :class:`~indexer.errors.ConfigError` come before anything is encoded.
+    """
+    started, clock = datetime.now(UTC), time.monotonic()
+    encoder = open_encoder(config.encoder)
+    dataset = open_dataset(config.dataset)
+    listing = dataset.scan()
+    _check_approximate(config, encoder, len(listing.items))
+    store = Store(config.store)
+    with open_writer(store) as writer:
+        writer.require_encoder(encoder.spec.fingerprint)
+        writer.tidy()
+        changes = _compare(listing, writer, dataset)
+        before = writer.catalogue.skip_reasons()
+        with writer.catalogue.transaction():
+            writer.catalogue.remove(changes.removed)
+        encoded = _encode(changes, dataset, encoder, writer, config)
+        counts, reasons = writer.catalogue.counts(), writer.catalogue.skip_reasons()
+        same = not encoded and not changes.removed and reasons == before
+        version = store.current() if same and _is_published(store, config) else None
+        if version is None:
+            version = _publish(writer, encoder, config)
+        report = BuildReport(
+            version=version,
+            encoder=str(encoder.spec),
+            fingerprint=encoder.spec.fingerprint,
+            found=counts.found,
+            indexed=counts.indexed,
+            skipped=counts.skipped,
+            reasons=reasons,
+            encoded=encoded,
+            removed=len(changes.removed),
+            ignored=dict(listing.ignored),
+            seconds=round(time.monotonic() - clock, 3),
+        )
+        writer.catalogue.add_run(
+            RunRow(
+                started=started.isoformat(timespec="seconds"),
+                seconds=report.seconds,
+                found=counts.found,
+                indexed=counts.indexed,
+                skipped=counts.skipped,
+                encoded=encoded,
+                summary=report.summary,
+            )
+        )
+        writer.tidy()
+    return report
+
+
+def _compare(listing: Listing, writer: Writer, dataset: Folder) -> _Changes:
+    """Compare the files by size and modification time; files skipped before are tried again."""
+    known = writer.catalogue.stamps()
+    found = {item.key for item in listing.items} | {key for key, _ in listing.unreadable}
+    if not found:
+        raise DatasetError(
+            f"There are no images in {dataset.root}.",
+            "Name a folder that holds image files, at any depth: make index IMAGES=<folder>.",
+        )
+    if known and found.isdisjoint(known):
+        raise DatasetError(
+            f"None of the {len(known)} files of this store is in {dataset.root}.",
+            "To index another folder, name another store (STORE=<folder>) or delete this one.",
+        )
+    indexed = {image.key for image in writer.catalogue.rows("indexed")}
+    return _Changes(
+        listing,
+        [
+            item
+            for item in listing.items
+            if item.key not in indexed or known[item.key] != (item.size, item.mtime_ns)
+        ],
+        sorted(known.keys() - found),
+    )
+
+
+def _encode(
+    changes: _Changes, dataset: Folder, encoder: Encoder, writer: Writer, config: Config
+) -> int:
+    """Encode and commit what is new; return how many images went through the encoder."""
+    segment = _OpenSegment(writer, encoder)
+    segment.skip(changes.listing.unreadable)
+    encoded = skipped = 0
+    with tqdm(total=len(changes.to_encode), unit="img", desc="Encoding", disable=None) as bar:
+        try:
+            for batch in extract(
+                dataset, changes.to_encode, encoder, max_pixels=config.dataset.max_pixels
+            ):
+                segment.add(batch)
+                encoded += len(batch.prepared)
+                skipped += len(batch.skipped)
+                bar.set_postfix(skipped=skipped, refresh=False)
+                bar.update(len(batch.prepared) + len(batch.skipped))
+        finally:
+            segment.commit()  # also when interrupted: what is encoded is not encoded again
+    return encoded
+
+
+class _OpenSegment:
+    """Outcomes collected until they are worth a segment."""
+
+    def __init__(self, writer: Writer, encoder: Encoder) -> None:
+        self._writer = writer
+        self._spec = encoder.spec
+        self._reset()
+
+    def add(self, batch: Batch) -> None:
+        """Take over a batch's outcomes; commit when there are enough or it has been long."""
+        self._vectors.append(batch.vectors)
+        self._indexed += [
+            NewImage(
+                key=image.item.key,
+                size=image.item.size,
+                mtime_ns=image.item.mtime_ns,
+                sha256=image.sha256,
+                format=image.format,
+                width=image.width,
+                height=image.height,
+            )
+            for image in batch.prepared
+        ]
+        self._skipped += [
+            NewImage(
+                key=skip.item.key,
+                size=skip.item.size,
+                mtime_ns=skip.item.mtime_ns,
+                status="skipped",
+                stage=skip.stage,
+                reason=skip.reason,
+                message=skip.message,
+            )
+            for skip in batch.skipped
+        ]
+        waited = time.monotonic() - self._since
+        if len(self._indexed) >= SEGMENT_VECTORS or waited >= SEGMENT_SECONDS:
+            self.commit()
+
+    def skip(self, unreadable: Iterable[tuple[str, str]]) -> None:
+        """Account for files that could not even be looked at."""
+        self._skipped += [
+            NewImage(key=key, status="skipped", stage="scan", reason="unreadable", message=why)
+            for key, why in unreadable
+        ]
+
+    def commit(self) -> None:
+        """Make everything collected so far durable."""
+        from indexer.vector_index import flat_file
+
+        if self._indexed or self._skipped:
+            empty = np.empty((0, self._spec.dim), np.float32)
+            self._writer.commit(
+                self._indexed,
+                flat_file(np.concatenate([empty, *self._vectors])),
+                self._skipped,
+                dim=self._spec.dim,
+                fingerprint=self._spec.fingerprint,
+            )
+        self._reset()
+
+    def _reset(self) -> None:
+        self._indexed: list[NewImage] = []
+        self._skipped: list[NewImage] = []
+        self._vectors: list[Vectors] = []
+        self._since = time.monotonic()
+
+
+def _check_approximate(config: Config, encoder: Encoder, found: int) -> None:
+    """Refuse an index that cannot be made before hours of encoding, not after."""
+    if config.index.approximate:
+        from indexer.vector_index import check_factory
+
+        check_factory(config.index.approximate, encoder.spec.dim, found)
+
+
+def _is_published(store: Store, config: Config) -> bool:
+    """Tell whether the published version has the configured dataset and indexes."""
+    if store.current() is None:
+        return False
+    manifest = store.open_published().manifest
+    return (manifest.dataset, manifest.index) == (config.dataset, config.index)
+
+
+def _publish(writer: Writer, encoder: Encoder, config: Config) -> str:
+    factory = config.index.approximate
+
+    def write(segments: Sequence[Segment], deleted: NDArray[np.int64], path: Path) -> None:
+        from indexer.vector_index import ExactIndex, Part, write_approximate
+
+        assert factory is not None
+        parts = [Part(segment.vectors_path, segment.ids) for segment in segments]
+        write_approximate(ExactIndex(parts, encoder.spec.dim, deleted), factory, path)
+
+    version = writer.publish(
+        fingerprint=encoder.spec.fingerprint,
+        encoder=encoder.spec.model_dump(),
+        dim=encoder.spec.dim,
+        dataset=config.dataset,
+        index=config.index,
+        write_approximate=write if factory else None,
+    )
+    return version.id

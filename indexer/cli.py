@@ -1,0 +1,193 @@
+"""The command line: ``python -m indexer build | search | status | verify``.
+
+Exit status 0 for success, 1 for a failure explained on stderr, 2 for wrong usage, 130 for Ctrl-C.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from indexer import __version__
+from indexer.errors import LookalikeError
+
+if TYPE_CHECKING:
+    from indexer.config import Config
+
+RANDOM_WEIGHTS_WARNING = (
+    "Warning: the encoder's weights are random numbers, made for tests. "
+    "The neighbours it finds mean nothing."
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb and return the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        from indexer.config import load_config
+
+        config = load_config(options.config, _flags(options))
+        status: int = options.run(options, config)
+        return status
+    except LookalikeError as error:
+        print(f"Error: {error.message}", file=sys.stderr)
+        if error.hint:
+            print(error.hint, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nInterrupted. What was committed is kept; run it again to go on.", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m indexer",
+        description="Make an image index, query it, check it.",
+        epilog="Settings come from config.yaml, LOOKALIKE_SECTION__KEY variables and these flags.",
+    )
+    parser.add_argument("--version", action="version", version=f"Lookalike {__version__}")
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--config", type=Path, metavar="FILE", help="settings (config.yaml)")
+    shared.add_argument("--store", metavar="FOLDER", help="where the index lives")
+    shared.add_argument("--json", action="store_true", help="print JSON for machines")
+
+    verb = verbs.add_parser("build", parents=[shared], help="make the index match the images")
+    verb.add_argument("--images", metavar="FOLDER", help="the folder of images")
+    verb.add_argument("--encoder", metavar="MODEL", help="vgg16 or efficientnet_lite0")
+    verb.add_argument("--weights", metavar="FILE", help="imagenet, or a Keras weights file")
+    verb.set_defaults(run=_build)
+
+    verb = verbs.add_parser("search", parents=[shared], help="find the images most like one image")
+    verb.add_argument("image", type=Path, metavar="IMAGE", help="an image file")
+    verb.add_argument("--k", type=int, metavar="N", help="how many results")
+    verb.add_argument("--mode", choices=("exact", "approximate"), help="how to search")
+    verb.set_defaults(run=_search)
+
+    verb = verbs.add_parser("status", parents=[shared], help="what the index holds")
+    verb.add_argument(
+        "--skipped", action="store_true", help="list every skipped file with its reason"
+    )
+    verb.set_defaults(run=_status)
+
+    verb = verbs.add_parser("verify", parents=[shared], help="check every checksum and count")
+    verb.set_defaults(run=_verify)
+    return parser
+
+
+def _flags(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the flags that were given, nested like the configuration."""
+    flags: dict[str, Any] = {}
+    places = {
+        "store": ("store",),
+        "images": ("dataset", "root"),
+        "encoder": ("encoder", "model"),
+        "weights": ("encoder", "weights"),
+    }
+    for name, (*sections, key) in places.items():
+        if (value := getattr(options, name, None)) is not None:
+            section = flags
+            for part in sections:
+                section = section.setdefault(part, {})
+            section[key] = value
+    return flags
+
+
+def _build(options: argparse.Namespace, config: "Config") -> int:
+    from indexer.build import build
+
+    report = build(config)
+    if config.encoder.weights.startswith("random:"):
+        print(RANDOM_WEIGHTS_WARNING, file=sys.stderr)
+    if options.json:
+        print(json.dumps(report.to_json()))
+        return 0
+    if report.ignored:
+        names = ", ".join(f"{suffix} {n}" for suffix, n in sorted(report.ignored.items()))
+        print(f"passed over, not images by their names: {names}")
+    if report.skipped:
+        print("skipped files and reasons: python -m indexer status --skipped")
+    print(f"version {report.version}, encoder {report.encoder}, {report.removed} removed")
+    print(report.summary)
+    return 0
+
+
+def _search(options: argparse.Namespace, config: "Config") -> int:
+    from indexer.errors import InvalidImage
+    from indexer.search import Searcher
+
+    try:
+        data = options.image.read_bytes()
+    except OSError as error:
+        raise InvalidImage(f"{options.image} cannot be read: {error.strerror}.") from None
+    answer = Searcher.open(config).search_image(data, k=options.k, mode=options.mode)
+    if answer.encoder.is_random:
+        print(RANDOM_WEIGHTS_WARNING, file=sys.stderr)
+    if options.json:
+        results = [
+            {
+                "rank": hit.rank,
+                "image_id": hit.image.id,
+                "key": hit.image.key,
+                "distance": hit.distance,
+                "cosine": hit.cosine,
+            }
+            for hit in answer.hits
+        ]
+        summary = {"version": answer.version, "encoder": answer.encoder.fingerprint}
+        summary |= {"mode": answer.mode}
+        print(json.dumps({**summary, "timings_ms": answer.timings_ms, "results": results}))
+        return 0
+    for hit in answer.hits:
+        print(f"{hit.rank:4}  {hit.distance:.4f}  {hit.image.key}")
+    total = answer.timings_ms["total"]
+    print(f"{len(answer.hits)} results, {answer.mode}, encoder {answer.encoder}, {total:.0f} ms")
+    return 0
+
+
+def _status(options: argparse.Namespace, config: "Config") -> int:
+    from indexer.status import status
+
+    found = status(config)
+    if options.json:
+        print(json.dumps(found.to_json()))
+        return 0
+    manifest, counts = found.manifest, found.counts
+    encoder = manifest.encoder
+    print(f"store      {found.store} ({found.bytes_on_disk / 1e6:.1f} MB)")
+    print(f"version    {manifest.version}, {manifest.created:%Y-%m-%d %H:%M} UTC")
+    print(f"encoder    {encoder['model']} {encoder['layer']}, {manifest.fingerprint}")
+    print(f"images     {manifest.dataset.root}")
+    print(f"found      {counts.found} = indexed {counts.indexed} + skipped {counts.skipped}")
+    for reason, number in found.reasons.items():
+        print(f"  skipped  {number} {reason}")
+    approximate = manifest.index.approximate
+    print(f"search     exact{f', approximate {approximate}' if approximate else ''}")
+    if found.last_run:
+        print(f"last run   {found.last_run.summary}")
+    if options.skipped:
+        for file in found.skipped:
+            print(f"{file.key}\t{file.stage}\t{file.reason}\t{file.message}")
+    return 0
+
+
+def _verify(options: argparse.Namespace, config: "Config") -> int:
+    from indexer.verify import verify
+
+    verdict = verify(config)
+    if options.json:
+        print(
+            json.dumps(
+                {"version": verdict.version, "images": verdict.images, "problems": verdict.problems}
+            )
+        )
+    elif verdict.problems:
+        for problem in verdict.problems:
+            print(problem)
+        print(f"{len(verdict.problems)} problems found. Index again to rebuild what is damaged.")
+    else:
+        print(f"version {verdict.version} is sound: {verdict.images} images, every checksum right")
+    return 1 if verdict.problems else 0

@@ -1,0 +1,185 @@
+"""Settings: defaults, config.yaml, ``LOOKALIKE_SECTION__KEY`` and flags, the last one wins."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    YamlConfigSettingsSource,
+)
+from yaml import YAMLError
+
+from indexer.errors import ConfigError
+
+ENV_PREFIX = "LOOKALIKE_"
+DEFAULT_FILE = Path("config.yaml")
+
+Mode = Literal["exact", "approximate"]
+"""How neighbours are found: every vector compared, or an approximate index first."""
+
+FolderPath = Annotated[Path, BeforeValidator(lambda value: Path(value).expanduser().absolute())]
+"""A path made absolute against the working directory (config.yaml resolves its own first)."""
+
+
+def is_weights_path(weights: str) -> bool:
+    """Tell whether a ``weights`` setting names a file, not ``imagenet`` or ``random:<seed>``."""
+    return weights != "imagenet" and not weights.startswith("random:")
+
+
+def _absolute_weights(value: object) -> object:
+    if isinstance(value, str) and is_weights_path(value):
+        return str(Path(value).expanduser().absolute())
+    return value
+
+
+class Section(BaseModel):
+    """A group of settings; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DatasetConfig(Section):
+    """Where the images are."""
+
+    kind: Literal["folder"] = "folder"
+    root: FolderPath = Field(default=Path("data/images"), validate_default=True)
+    max_pixels: int = Field(default=100_000_000, ge=1)
+
+
+class EncoderConfig(Section):
+    """What turns an image into a vector."""
+
+    model: Literal["vgg16", "efficientnet_lite0"] = "vgg16"
+    layer: Literal["fc1", "fc2"] = "fc2"
+    weights: Annotated[str, BeforeValidator(_absolute_weights)] = "imagenet"
+    batch_size: Literal["auto"] | Annotated[int, Field(ge=1, le=4096)] = "auto"
+
+
+class IndexConfig(Section):
+    """Which index is built beside the exact one."""
+
+    approximate: str | None = None
+    nprobe: int = Field(default=16, ge=1)
+
+
+class SearchConfig(Section):
+    """What a query gets when it does not say otherwise."""
+
+    k: int = Field(default=30, ge=1)
+    max_k: int = Field(default=1000, ge=1)
+    mode: Mode = "exact"
+
+
+class ServerConfig(Section):
+    """How the HTTP server listens and what it accepts."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=1, le=65535)
+    threads: int = Field(default=8, ge=1)
+    max_upload_bytes: int = Field(default=20_000_000, ge=1)
+    max_pixels: int = Field(default=100_000_000, ge=1)
+
+
+class _YamlFile(YamlConfigSettingsSource):
+    """config.yaml, with its relative paths resolved against the folder it lies in."""
+
+    def __init__(self, settings_cls: type[BaseSettings], file: Path) -> None:
+        self._folder = file.absolute().parent
+        super().__init__(settings_cls, yaml_file=file)
+
+    def __call__(self) -> dict[str, Any]:
+        values = super().__call__()
+        self._anchor(values, "store")
+        self._anchor(values.get("dataset"), "root")
+        encoder = values.get("encoder")
+        if isinstance(encoder, dict) and is_weights_path(str(encoder.get("weights", "imagenet"))):
+            self._anchor(encoder, "weights")
+        return values
+
+    def _anchor(self, section: object, key: str) -> None:
+        if isinstance(section, dict) and isinstance(section.get(key), str):
+            section[key] = os.path.normpath(self._folder / Path(section[key]).expanduser())
+
+
+class Config(BaseSettings):
+    """All settings. Build one with :func:`load_config`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    dataset: DatasetConfig = DatasetConfig()
+    store: FolderPath = Field(default=Path("var/store"), validate_default=True)
+    encoder: EncoderConfig = EncoderConfig()
+    index: IndexConfig = IndexConfig()
+    search: SearchConfig = SearchConfig()
+    server: ServerConfig = ServerConfig()
+
+
+def load_config(file: Path | None = None, flags: Mapping[str, Any] | None = None) -> Config:
+    """Read the settings from defaults, ``file``, the environment and ``flags``, the last one wins.
+
+    ``flags`` is nested like the file (``{"server": {"port": 8001}}``). Without ``file``,
+    ``config.yaml`` in the working directory is read if there is one. Relative paths in the file
+    are relative to the file; elsewhere, to the working directory.
+
+    Raises :class:`ConfigError` for a missing or malformed file, an unknown key or a bad value.
+    """
+    if file is None and DEFAULT_FILE.is_file():
+        file = DEFAULT_FILE
+    if file is not None and not file.is_file():
+        raise ConfigError(f"The configuration file {file} does not exist.", "Check --config.")
+    _refuse_unknown_variables()
+
+    class Sources(Config):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            yaml = (_YamlFile(settings_cls, file),) if file else ()
+            return (init_settings, env_settings, *yaml)
+
+    try:
+        return Sources(**(flags or {}))
+    except ValidationError as error:
+        raise ConfigError(_explain(error), _hint(file)) from None
+    except (YAMLError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"The configuration cannot be read: {reason}", _hint(file)) from None
+
+
+def _refuse_unknown_variables() -> None:
+    """Raise for a misspelt variable, which would otherwise be ignored without a word."""
+    sections = {f"{ENV_PREFIX}{name.upper()}" for name in Config.model_fields}
+    for name in os.environ:
+        if name.startswith(ENV_PREFIX) and name.split("__")[0].upper() not in sections:
+            raise ConfigError(
+                f"The environment variable {name} is not a setting.",
+                f"Settings are {ENV_PREFIX}SECTION__KEY, for example {ENV_PREFIX}SERVER__PORT.",
+            )
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for problem in error.errors():
+        key = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            lines.append(f"{key} is not a setting")
+        else:
+            lines.append(f"{key}: {problem['msg']}, not {problem['input']!r}")
+    return "; ".join(lines) + "."
+
+
+def _hint(file: Path | None) -> str:
+    source = f"{file}, the environment or the flags" if file else "the environment or the flags"
+    return f"Correct it in {source}; config.yaml of the project lists every setting."

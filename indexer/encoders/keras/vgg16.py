@@ -1,0 +1,52 @@
+"""VGG16 from Keras Applications, cut at fc1 or fc2.
+
+Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition",
+https://arxiv.org/abs/1409.1556.
+"""
+
+import keras
+import numpy as np
+from keras.applications import vgg16
+
+from indexer.encoders.weights import Weights
+from indexer.errors import WeightsUnavailable
+
+
+def build(weights: Weights, layer: str) -> keras.Model:
+    """Return a model from uint8 RGB (n, 224, 224, 3) to the activations of ``layer``, (n, 4096)."""
+    network = vgg16.VGG16(weights=None)
+    if weights.path is None:
+        _set_random(network, weights.seed)
+    else:
+        _read(network, weights)
+    features = keras.Model(network.input, network.get_layer(layer).output)
+    images = keras.Input((224, 224, 3), dtype="uint8")
+    return keras.Model(images, features(vgg16.preprocess_input(keras.ops.cast(images, "float32"))))
+
+
+def _read(network: keras.Model, weights: Weights) -> None:
+    try:
+        if str(weights.path).endswith(".keras"):
+            saved = keras.saving.load_model(weights.path, compile=False, safe_mode=True)
+            network.set_weights(saved.get_weights())
+        else:
+            network.load_weights(weights.path)
+    except Exception as error:  # h5py, zipfile and Keras raise many kinds for a file that is not it
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise WeightsUnavailable(
+            f"The file {weights.path} does not hold the weights of VGG16: {reason[0]}",
+            "Use the weights of keras.applications.VGG16(include_top=True); delete a damaged "
+            "download from ~/.keras/models to have it fetched again.",
+        ) from error
+
+
+def _set_random(network: keras.Model, seed: int | None) -> None:
+    """Draw He-normal kernels (He et al., 2015), in NumPy so that every backend gets the same."""
+    draw = np.random.default_rng(seed)
+    for array in network.weights:
+        if len(array.shape) > 1:
+            fan_in = float(np.prod(array.shape[:-1]))
+            kernel = draw.standard_normal(array.shape, dtype=np.float32)
+            array.assign(kernel * np.float32(np.sqrt(2 / fan_in)))
+        else:
+            array.assign(np.zeros(array.shape, np.float32))

@@ -1,0 +1,75 @@
+"""What an encoder is: its specification, its fingerprint and its interface."""
+
+import hashlib
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+Images = NDArray[np.uint8]
+"""Model inputs: uint8 (n, 224, 224, 3), RGB."""
+
+Vectors = NDArray[np.float32]
+"""Features: float32 (n, dim), each of Euclidean norm 1."""
+
+
+class EncoderSpec(BaseModel):
+    """Everything that decides which vector an image gets.
+
+    ``weights`` is the setting the weights were found by; their SHA-256 is what identifies them.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str
+    layer: str
+    weights: str
+    weights_sha256: str
+    dim: int
+    preprocessing: str
+
+    @property
+    def fingerprint(self) -> str:
+        """Sixteen hexadecimal digits; equal for two encoders whose vectors may be compared."""
+        identity = self.model_dump_json(exclude={"weights"})
+        return hashlib.sha256(identity.encode()).hexdigest()[:16]
+
+    @property
+    def is_random(self) -> bool:
+        """True if the weights are random numbers, made for tests and useless as features."""
+        return self.weights.startswith("random:")
+
+    @property
+    def weights_name(self) -> str:
+        """The weights in a word to show: ``imagenet``, ``random:1`` or a file's name."""
+        return Path(self.weights).name
+
+    def __str__(self) -> str:
+        return f"{self.model} {self.layer}, weights {self.weights_name}, {self.fingerprint}"
+
+
+class Encoder(Protocol):
+    """Turns images into vectors. Cheap to make: the model is loaded by the first ``encode``."""
+
+    @property
+    def spec(self) -> EncoderSpec:
+        """What identifies this encoder; known before the model is loaded."""
+
+    @property
+    def batch_size(self) -> int:
+        """How many images are best encoded at once."""
+
+    def load(self) -> None:
+        """Load the model now rather than with the first image."""
+
+    def encode(self, images: Images) -> Vectors:
+        """Encode uint8 (n, 224, 224, 3) RGB images to float32 (n, dim) vectors of norm 1."""
+
+
+def normalise(activations: NDArray[np.float32]) -> Vectors:
+    """Divide each row by its L2 norm, as the original does; a row of zeros stays zero."""
+    norms = np.linalg.norm(activations, axis=1, keepdims=True)
+    norms[norms == 0] = 1
+    return np.asarray(activations / norms, np.float32)

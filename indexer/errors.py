@@ -1,0 +1,108 @@
+"""Every error Lookalike raises on purpose: what went wrong, and what to do about it."""
+
+from typing import ClassVar
+
+
+class LookalikeError(Exception):
+    """Base of all domain errors.
+
+    ``message`` says what is wrong and why, ``hint`` what to do next; ``code`` is the stable,
+    machine-readable name of the kind of error. HTTP statuses are the server's business.
+    """
+
+    code: ClassVar[str] = "error"
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class ConfigError(LookalikeError):
+    """The configuration cannot be used."""
+
+    code = "config_error"
+
+
+class DatasetError(LookalikeError):
+    """The images cannot be found or listed."""
+
+    code = "dataset_error"
+
+
+class InvalidImage(LookalikeError):
+    """The bytes claim to be an image but cannot be decoded as one."""
+
+    code = "invalid_image"
+
+
+class UnsupportedImage(InvalidImage):
+    """The bytes are not an image in a format Lookalike reads."""
+
+    code = "unsupported_image"
+
+
+class ImageTooLarge(InvalidImage):
+    """The image has more pixels than the limit allows."""
+
+    code = "image_too_large"
+
+
+class EncoderMismatch(LookalikeError):
+    """Vectors of two different encoders would be mixed."""
+
+    code = "encoder_mismatch"
+
+
+class WeightsUnavailable(LookalikeError):
+    """The encoder's weights can be neither downloaded nor read from a file."""
+
+    code = "weights_unavailable"
+
+
+class StoreCorrupt(LookalikeError):
+    """A file of the store is damaged, missing or not what its marker says."""
+
+    code = "store_corrupt"
+
+
+class StoreBusy(LookalikeError):
+    """Another process is changing the store."""
+
+    code = "store_busy"
+
+
+class NoPublishedIndex(LookalikeError):
+    """The store holds no published version to open."""
+
+    code = "no_published_index"
+
+
+class NoApproximateIndex(LookalikeError):
+    """Approximate search was asked of a version that has only exact search."""
+
+    code = "no_approximate_index"
+
+
+class InvalidQuery(LookalikeError):
+    """The query's parameters or vector cannot be used with this index."""
+
+    code = "invalid_query"
+
+
+class UnknownImage(LookalikeError):
+    """No image of the index has this id."""
+
+    code = "unknown_image"
+
+
+class ImageGone(LookalikeError):
+    """An indexed image's file has vanished or changed since it was indexed."""
+
+    code = "image_gone"
+
+
+class ServerError(LookalikeError):
+    """The server cannot start."""
+
+    code = "server_error"

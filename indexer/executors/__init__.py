@@ -1,0 +1,5 @@
+"""Where extraction runs."""
+
+from indexer.executors.local import LocalExecutor
+
+__all__ = ["LocalExecutor"]

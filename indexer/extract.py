@@ -1,0 +1,101 @@
+"""Extraction: dataset items to vectors, decoding ahead of the encoder; bad files become reasons."""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexer.datasets import Folder, Item
+from indexer.encoders import Encoder, Vectors
+from indexer.errors import ImageGone, ImageTooLarge, InvalidImage, LookalikeError
+from indexer.executors import LocalExecutor
+from indexer.images import decode, model_input
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A decoded image, ready for the encoder."""
+
+    item: Item
+    sha256: str
+    format: str
+    width: int
+    height: int
+    pixels: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A file that yields no vector: the stage that refused it, a reason's code, and a message."""
+
+    item: Item
+    stage: str
+    reason: str
+    message: str
+
+
+@dataclass(slots=True)
+class Batch:
+    """A few files' outcomes: ``vectors[i]`` is that of ``prepared[i]``."""
+
+    prepared: list[Prepared]
+    vectors: Vectors
+    skipped: list[Skipped] = field(default_factory=list)
+
+
+def prepare(dataset: Folder, item: Item, max_pixels: int) -> Prepared | Skipped:
+    """Read, decode and resize one file; any failure is an outcome, not an exception."""
+    stage = "read"
+    try:
+        data = dataset.read(item.key)
+        stage = "decode"
+        image = decode(data, max_pixels=max_pixels)
+        return Prepared(
+            item,
+            hashlib.sha256(data).hexdigest(),
+            str(image.format),
+            image.width,
+            image.height,
+            model_input(image),
+        )
+    except (ImageGone, InvalidImage) as error:
+        return _skip(item, stage, error)
+    except MemoryError:
+        return _skip(item, stage, ImageTooLarge("There is not enough memory to decode it."))
+
+
+def extract(
+    dataset: Folder, items: Iterable[Item], encoder: Encoder, *, max_pixels: int
+) -> Iterator[Batch]:
+    """Yield the outcome of every item, in order, in batches of the encoder's size."""
+    outcomes = LocalExecutor().batches(
+        lambda item: prepare(dataset, item, max_pixels), items, encoder.batch_size
+    )
+    for batch in outcomes:
+        prepared = [outcome for outcome in batch if isinstance(outcome, Prepared)]
+        skipped = [outcome for outcome in batch if isinstance(outcome, Skipped)]
+        if not prepared:
+            yield Batch([], np.empty((0, encoder.spec.dim), np.float32), skipped)
+            continue
+        vectors = encoder.encode(np.stack([image.pixels for image in prepared]))
+        yield _without_bad_vectors(Batch(prepared, vectors, skipped))
+
+
+def _without_bad_vectors(batch: Batch) -> Batch:
+    """Skip images whose vector is not finite: one such row would spoil every distance."""
+    good = np.all(np.isfinite(batch.vectors), axis=1)
+    if good.all():
+        return batch
+    message = "The encoder's output is not a finite number."
+    kept = [batch.prepared[i] for i in np.flatnonzero(good)]
+    bad = [
+        Skipped(batch.prepared[i].item, "encode", "not_finite", message)
+        for i in np.flatnonzero(~good)
+    ]
+    return Batch(kept, batch.vectors[good], batch.skipped + bad)
+
+
+def _skip(item: Item, stage: str, error: LookalikeError) -> Skipped:
+    return Skipped(item, stage, error.code, error.message)

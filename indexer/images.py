@@ -1,0 +1,111 @@
+"""Untrusted bytes to a validated RGB image, and from there to a model's input or a thumbnail.
+
+One decoder, Pillow, serves indexing and queries alike: decoders differ in the last bits, and the
+same file must always give the same vector.
+"""
+
+from io import BytesIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from indexer.errors import ImageTooLarge, InvalidImage, UnsupportedImage
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+"""The formats that are read, by Pillow's names; everything else is refused unread."""
+
+SUFFIXES = frozenset(
+    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
+)
+"""File name endings of those formats."""
+
+INPUT_SIDE = 224
+"""Side of the square input of every encoder, in pixels."""
+
+# Pillow's own limit warns where an error is wanted and applies to the whole process;
+# decode() refuses by the caller's limit before a pixel is decoded.
+Image.MAX_IMAGE_PIXELS = None
+
+
+def decode(data: bytes, *, max_pixels: int) -> Image.Image:
+    """Decode the first frame of an image file: upright, RGB, transparency on white.
+
+    EXIF orientation is applied, transparent pixels are composited on white and 16-bit samples
+    scaled to 8 bits, all before any resizing. ``image.format`` keeps the file's format.
+
+    Raises :class:`UnsupportedImage` if the bytes are no image in one of :data:`FORMATS`,
+    :class:`ImageTooLarge` beyond ``max_pixels`` and :class:`InvalidImage` if decoding fails.
+    """
+    if not data:
+        raise UnsupportedImage("The file is empty.", "Choose an image file.")
+    try:
+        with Image.open(BytesIO(data), formats=FORMATS) as image:
+            _check_pixels(image, max_pixels)
+            rgb = _to_rgb(ImageOps.exif_transpose(image))
+            # MPO, the multi-picture file of many cameras, is a JPEG to whoever reads one picture.
+            rgb.format = "JPEG" if image.format == "MPO" else image.format
+            return rgb
+    except UnidentifiedImageError:
+        raise UnsupportedImage(
+            "The file is not an image in a format that can be read.",
+            f"Use one of {', '.join(FORMATS)}.",
+        ) from None
+    except (InvalidImage, MemoryError):
+        raise
+    except Exception as error:
+        raise InvalidImage(
+            f"The image is damaged: {error or type(error).__name__}.",
+            "Open it in an image editor and save it again.",
+        ) from error
+
+
+def model_input(image: Image.Image) -> NDArray[np.uint8]:
+    """Resize an RGB image to an encoder's input, uint8 (224, 224, 3), as the original does.
+
+    Pillow's bicubic filter; the aspect ratio is not kept.
+    """
+    side = (INPUT_SIDE, INPUT_SIDE)
+    return np.asarray(image.resize(side, Image.Resampling.BICUBIC), dtype=np.uint8)
+
+
+def thumbnail(image: Image.Image, *, side: int) -> bytes:
+    """Encode an RGB image as a JPEG that fits into ``side`` x ``side`` pixels, never enlarged."""
+    small = image.copy()
+    small.thumbnail((side, side), Image.Resampling.LANCZOS)
+    buffer = BytesIO()
+    small.save(buffer, "JPEG", quality=85, optimize=True)
+    return buffer.getvalue()
+
+
+def media_type(image_format: str) -> str:
+    """Return the media type of one of :data:`FORMATS`, for instance ``image/jpeg``."""
+    Image.init()
+    return Image.MIME.get(image_format, "application/octet-stream")
+
+
+def _check_pixels(image: Image.Image, max_pixels: int) -> None:
+    width, height = image.size
+    if width * height > max_pixels:
+        raise ImageTooLarge(
+            f"The image has {width} x {height} = {width * height:,} pixels; "
+            f"the limit is {max_pixels:,}.",
+            "Make it smaller, or raise max_pixels.",
+        )
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, "white")
+        return Image.alpha_composite(white, rgba).convert("RGB")
+    if image.mode in ("I", "I;16", "I;16L", "I;16B", "I;16N"):
+        # Pillow would clip 16-bit grey at 255; 65535 / 255 = 257 maps white to white.
+        grey = np.clip(np.asarray(image), 0, 65535) // 257
+        return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        raise InvalidImage(
+            "Images with floating-point samples have no defined range of brightness.",
+            "Convert it to 8 or 16 bits.",
+        )
+    return image.convert("RGB")

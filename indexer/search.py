@@ -1,0 +1,281 @@
+"""Search: one published version and its encoder, answering queries."""
+
+import hashlib
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexer.config import Config, EncoderConfig, Mode
+from indexer.datasets import open_dataset
+from indexer.encoders import Encoder, EncoderSpec, open_encoder
+from indexer.errors import (
+    EncoderMismatch,
+    ImageGone,
+    InvalidQuery,
+    NoApproximateIndex,
+    StoreCorrupt,
+    UnknownImage,
+)
+from indexer.images import decode, media_type, model_input, thumbnail
+from indexer.store import Counts, ImageRow, Store, Version
+from indexer.vector_index import ApproximateIndex, ExactIndex, Part, VectorIndex
+
+__all__ = [
+    "Answer",
+    "Counts",
+    "EncoderSpec",
+    "Hit",
+    "ImageFile",
+    "ImageRow",
+    "IndexInfo",
+    "Searcher",
+]
+
+Vector = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One neighbour: the image, and its Euclidean distance to the query."""
+
+    rank: int
+    image: ImageRow
+    distance: float
+
+    @property
+    def cosine(self) -> float:
+        """Cosine similarity; for vectors of norm 1 it follows from the distance."""
+        return 1 - self.distance**2 / 2
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The neighbours of one query, nearest first, and how long each step took (ms)."""
+
+    version: str
+    encoder: EncoderSpec
+    mode: Mode
+    k: int
+    hits: Sequence[Hit]
+    timings_ms: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFile:
+    """The bytes of an indexed image's file, the very ones that were indexed."""
+
+    data: bytes
+    media_type: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class IndexInfo:
+    """What an opened index consists of."""
+
+    version: str
+    created: datetime
+    encoder: EncoderSpec
+    counts: Counts
+    approximate: str | None
+    nprobe: int | None
+
+    @property
+    def modes(self) -> list[Mode]:
+        """The search modes this version offers."""
+        return ["exact", "approximate"] if self.approximate else ["exact"]
+
+
+@dataclass(slots=True)
+class _Stopwatch:
+    """Milliseconds by step; a step that did not happen took none."""
+
+    ms: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("decode", "encode"), 0.0))
+    started: float = field(default_factory=time.perf_counter)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        self.ms[name] = round((time.perf_counter() - began) * 1000, 3)
+
+    def finish(self) -> dict[str, float]:
+        total = round((time.perf_counter() - self.started) * 1000, 3)
+        return {**self.ms, "total": total}
+
+
+class Searcher:
+    """One immutable published version and the encoder it was made with. Safe between threads.
+
+    What the index was made from, encoder and dataset, comes from the version's manifest, so that
+    a query can never meet vectors of another encoder; limits come from ``config``.
+    """
+
+    def __init__(self, version: Version, config: Config) -> None:
+        manifest = version.manifest
+        self._version = version
+        self._config = config
+        self._dataset = open_dataset(manifest.dataset)
+        self._encoding = threading.Lock()
+        try:
+            self.encoder_spec = EncoderSpec.model_validate(manifest.encoder)
+        except ValueError as error:
+            raise StoreCorrupt(f"{version.folder}: the encoder is unreadable: {error}") from error
+        parts = [Part(segment.vectors_path, segment.ids) for segment in version.segments]
+        self._exact = ExactIndex(parts, manifest.dim, np.array(manifest.deleted, np.int64))
+        self._indexes: dict[Mode, VectorIndex] = {"exact": self._exact}
+        if version.approximate_path:
+            self._indexes["approximate"] = ApproximateIndex(
+                version.approximate_path, self._exact, manifest.index.nprobe
+            )
+
+    @classmethod
+    def open(cls, config: Config) -> "Searcher":
+        """Open the store's published version.
+
+        Raises :class:`~indexer.errors.NoPublishedIndex` or :class:`~indexer.errors.StoreCorrupt`.
+        """
+        return cls(Store(config.store).open_published(), config)
+
+    @property
+    def info(self) -> IndexInfo:
+        """What the index consists of."""
+        manifest = self._version.manifest
+        return IndexInfo(
+            version=manifest.version,
+            created=manifest.created,
+            encoder=self.encoder_spec,
+            counts=manifest.counts,
+            approximate=manifest.index.approximate,
+            nprobe=manifest.index.nprobe if manifest.index.approximate else None,
+        )
+
+    def load_encoder(self) -> None:
+        """Load the encoder's model now, so that the first query by image does not wait for it.
+
+        Raises :class:`~indexer.errors.WeightsUnavailable` or
+        :class:`~indexer.errors.EncoderMismatch` if it is no longer the one of the index.
+        """
+        self._encoder.load()
+
+    def search_image(
+        self, data: bytes, *, k: int | None = None, mode: Mode | None = None
+    ) -> Answer:
+        """Find the images nearest to an image file's bytes."""
+        watch = _Stopwatch()
+        with watch.step("decode"):
+            pixels = model_input(decode(data, max_pixels=self._config.server.max_pixels))
+        with watch.step("encode"), self._encoding:
+            vector = self._encoder.encode(pixels[np.newaxis])[0]
+        return self._answer(vector, k, mode, watch)
+
+    def search_id(self, image_id: int, *, k: int | None = None, mode: Mode | None = None) -> Answer:
+        """Find the images nearest to an indexed image; it finds itself first, at distance 0."""
+        watch = _Stopwatch()
+        vector = self._exact.vectors(np.array([image_id], np.int64))[0]
+        return self._answer(vector, k, mode, watch)
+
+    def search_vector(
+        self, vector: Sequence[float], *, k: int | None = None, mode: Mode | None = None
+    ) -> Answer:
+        """Find the images nearest to a vector; it is divided by its norm, as every feature is.
+
+        Raises :class:`~indexer.errors.InvalidQuery` for a wrong length, infinities or zeros only.
+        """
+        watch = _Stopwatch()
+        query = np.asarray(vector, np.float64)
+        dim = self.encoder_spec.dim
+        if query.shape != (dim,):
+            raise InvalidQuery(
+                f"The vector has {query.size} components; this index has {dim}.",
+                f"Send a vector of encoder {self.encoder_spec}.",
+            )
+        norm = np.linalg.norm(query)
+        if not np.isfinite(norm) or norm == 0:
+            raise InvalidQuery("The vector has no direction: it is zero or not finite.")
+        return self._answer((query / norm).astype(np.float32), k, mode, watch)
+
+    def image(self, image_id: int) -> ImageRow:
+        """Return an indexed image's row. Raises :class:`~indexer.errors.UnknownImage`."""
+        row = self._version.catalogue.get(image_id)
+        if row is None or row.status != "indexed":
+            raise UnknownImage(
+                f"No image of the index has the id {image_id}.",
+                "Ids come from search results; they change when a file's content changes.",
+            )
+        return row
+
+    def sample(self, count: int) -> list[ImageRow]:
+        """Return up to ``count`` images spread over the collection: places to start from."""
+        catalogue = self._version.catalogue
+        return list(catalogue.get_many(catalogue.sample_ids(count)).values())
+
+    def image_file(self, image_id: int) -> ImageFile:
+        """Return the bytes of an indexed image.
+
+        Raises :class:`~indexer.errors.ImageGone` if the file has vanished or changed since.
+        """
+        row = self.image(image_id)
+        data = self._dataset.read(row.key)
+        if hashlib.sha256(data).hexdigest() != row.sha256:
+            raise ImageGone(
+                f"The image file {row.key} has changed since it was indexed.",
+                "Run make index again.",
+            )
+        return ImageFile(data, media_type(str(row.format)), str(row.sha256))
+
+    def thumbnail(self, image_id: int, side: int) -> bytes:
+        """Return an indexed image as a JPEG that fits into ``side`` x ``side`` pixels."""
+        data = self.image_file(image_id).data
+        return thumbnail(
+            decode(data, max_pixels=self._version.manifest.dataset.max_pixels), side=side
+        )
+
+    @cached_property
+    def _encoder(self) -> Encoder:
+        spec = self.encoder_spec
+        settings = self._config.encoder.model_dump() | {
+            "model": spec.model,
+            "weights": spec.weights,
+        }
+        if spec.layer in ("fc1", "fc2"):
+            settings["layer"] = spec.layer
+        encoder = open_encoder(EncoderConfig.model_validate(settings))
+        if encoder.spec.fingerprint != spec.fingerprint:
+            raise EncoderMismatch(
+                f"The index was made by encoder {spec}; the weights at hand make {encoder.spec}.",
+                "Put the original weights back, or index again into another STORE=.",
+            )
+        return encoder
+
+    def _answer(
+        self, vector: Vector, k: int | None, mode: Mode | None, watch: _Stopwatch
+    ) -> Answer:
+        limits = self._config.search
+        k = limits.k if k is None else k
+        mode = limits.mode if mode is None else mode
+        if not 1 <= k <= limits.max_k:
+            raise InvalidQuery(f"k is {k}; it can be 1 to {limits.max_k}.")
+        if mode not in self._indexes:
+            raise NoApproximateIndex(
+                "This index has no approximate search.",
+                "Use mode=exact, or set index.approximate in config.yaml and index again.",
+            )
+        with watch.step("search"):
+            distances, ids = self._indexes[mode].search(vector[np.newaxis], k)
+            rows = self._version.catalogue.get_many(ids[0][ids[0] >= 0])
+        hits = [
+            Hit(rank, rows[image_id], distance)
+            for rank, (image_id, distance) in enumerate(
+                zip(ids[0].tolist(), distances[0].tolist(), strict=True), start=1
+            )
+            if image_id >= 0
+        ]
+        return Answer(self.info.version, self.encoder_spec, mode, k, hits, watch.finish())

@@ -1,0 +1,268 @@
+"""The catalogue: one SQLite row per file ever found, indexed or skipped."""
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from indexer.errors import StoreCorrupt
+from indexer.store.files import REBUILD_HINT, sync
+from indexer.store.records import FORMAT, Counts
+
+SCHEMA = """
+CREATE TABLE images (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,  -- never reused: an id is one content under one key
+    key TEXT NOT NULL UNIQUE,
+    size INTEGER, mtime_ns INTEGER, sha256 TEXT,
+    format TEXT, width INTEGER, height INTEGER,
+    metadata TEXT NOT NULL DEFAULT '{}',
+    status TEXT NOT NULL CHECK (status IN ('indexed', 'skipped')),
+    stage TEXT, reason TEXT, message TEXT,
+    segment TEXT, row INTEGER,
+    CHECK ((status = 'indexed') = (segment IS NOT NULL AND row IS NOT NULL)),
+    CHECK ((status = 'skipped') = (reason IS NOT NULL))
+);
+CREATE TABLE runs (
+    id INTEGER PRIMARY KEY,
+    started TEXT NOT NULL, seconds REAL NOT NULL,
+    found INTEGER NOT NULL, indexed INTEGER NOT NULL, skipped INTEGER NOT NULL,
+    encoded INTEGER NOT NULL, summary TEXT NOT NULL
+);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class NewImage:
+    """A file's row before it has an id. Skipped files have a reason, indexed ones a segment."""
+
+    key: str
+    size: int | None = None
+    mtime_ns: int | None = None
+    sha256: str | None = None
+    format: str | None = None
+    width: int | None = None
+    height: int | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    status: str = "indexed"
+    stage: str | None = None
+    reason: str | None = None
+    message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRow(NewImage):
+    """A file's row. ``segment`` and ``row`` say where its vector is, if it has one."""
+
+    id: int = 0
+    segment: str | None = None
+    row: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """The accounting of one build."""
+
+    started: str
+    seconds: float
+    found: int
+    indexed: int
+    skipped: int
+    encoded: int
+    summary: str
+
+
+_COLUMNS = ", ".join(column.name for column in fields(ImageRow))
+_NEW_COLUMNS = ", ".join(column.name for column in fields(NewImage))
+_NEW_VALUES = ", ".join("?" for _ in fields(NewImage))
+
+
+class Catalogue:
+    """One catalogue file: the store's own, which builds write, or a version's snapshot.
+
+    Reading is safe from several threads. Make one with :meth:`writable`, :meth:`live` or
+    :meth:`frozen`; they raise :class:`StoreCorrupt` if the file is not a catalogue of this format.
+    """
+
+    def __init__(self, path: Path, options: str) -> None:
+        self.path = path
+        try:
+            self._db = sqlite3.connect(
+                f"{path.absolute().as_uri()}?{options}",
+                uri=True,
+                check_same_thread=False,  # SQLite serialises calls; writes come from one thread
+                isolation_level=None,
+            )
+            (version,) = self._db.execute("PRAGMA user_version").fetchone()
+            if version == 0 and options == "mode=rwc":
+                self._db.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {FORMAT}; COMMIT;")
+                version = FORMAT
+        except sqlite3.Error as error:
+            raise StoreCorrupt(f"{path} cannot be opened: {error}.", REBUILD_HINT) from error
+        if version != FORMAT:
+            raise StoreCorrupt(
+                f"{path} has format {version}; this version of Lookalike reads format {FORMAT}.",
+                "Index again into another store, or use the version that made it.",
+            )
+
+    @classmethod
+    def writable(cls, path: Path) -> "Catalogue":
+        """Open the store's catalogue for a build; make it if there is none."""
+        catalogue = cls(path, "mode=rwc")
+        catalogue._db.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")
+        return catalogue
+
+    @classmethod
+    def live(cls, path: Path) -> "Catalogue":
+        """Open the store's catalogue for reading, also while a build writes it."""
+        return cls(path, "mode=ro")
+
+    @classmethod
+    def frozen(cls, path: Path) -> "Catalogue":
+        """Open a version's snapshot, which never changes."""
+        return cls(path, "mode=ro&immutable=1")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Make all writes of the block durable at once, or none of them."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    def next_id(self) -> int:
+        """Return the id the next new row gets; ids only grow, also past deleted rows."""
+        row = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'images'").fetchone()
+        return int(row[0]) + 1 if row else 1
+
+    def add(self, images: Iterable[NewImage], *, first_id: int, segment: str | None = None) -> None:
+        """Add rows with consecutive ids; those of a segment in the order of its vectors.
+
+        An older row of the same key is dropped: its content is no longer there.
+        """
+        images = list(images)
+        self.remove(image.key for image in images)
+        self._db.executemany(
+            f"INSERT INTO images ({_NEW_COLUMNS}, id, segment, row) "  # noqa: S608 -- constants
+            f"VALUES ({_NEW_VALUES}, ?, ?, ?)",
+            (
+                (
+                    *(json.dumps(v) if isinstance(v, Mapping) else v for v in astuple(image)),
+                    first_id + row,
+                    segment,
+                    row if segment else None,
+                )
+                for row, image in enumerate(images)
+            ),
+        )
+
+    def remove(self, keys: Iterable[str]) -> None:
+        """Drop the rows of these keys; unknown keys are passed over."""
+        self._db.executemany("DELETE FROM images WHERE key = ?", ((key,) for key in keys))
+
+    def get(self, image_id: int) -> ImageRow | None:
+        """Return the row of an id, or None."""
+        return next(self._select("WHERE id = ?", image_id), None)
+
+    def get_many(self, image_ids: Iterable[int]) -> dict[int, ImageRow]:
+        """Return the rows of many ids by id; unknown ids are missing from the answer."""
+        wanted = json.dumps([int(image_id) for image_id in image_ids])
+        rows = self._select("WHERE id IN (SELECT value FROM json_each(?))", wanted)
+        return {row.id: row for row in rows}
+
+    def rows(self, status: str | None = None) -> Iterator[ImageRow]:
+        """Yield all rows, or those of one status, in order of their ids."""
+        if status is None:
+            return self._select("ORDER BY id")
+        return self._select("WHERE status = ? ORDER BY id", status)
+
+    def sample_ids(self, count: int) -> list[int]:
+        """Return up to ``count`` ids of indexed images, spread over the whole collection."""
+        indexed = self.counts().indexed
+        step = max(1, indexed // count)
+        rows = self._db.execute(
+            "SELECT id FROM (SELECT id, row_number() OVER (ORDER BY id) - 1 AS place FROM images "
+            "WHERE status = 'indexed') WHERE place % ? = 0 LIMIT ?",
+            (step, count),
+        )
+        return [image_id for (image_id,) in rows]
+
+    def stamps(self) -> dict[str, tuple[int | None, int | None]]:
+        """Return size and modification time of every file, by key."""
+        rows = self._db.execute("SELECT key, size, mtime_ns FROM images")
+        return {key: (size, mtime_ns) for key, size, mtime_ns in rows}
+
+    def counts(self) -> Counts:
+        """Count the files."""
+        found, indexed, skipped = self._db.execute(
+            "SELECT count(*), count(*) FILTER (WHERE status = 'indexed'), "
+            "count(*) FILTER (WHERE status = 'skipped') FROM images"
+        ).fetchone()
+        return Counts(found=found, indexed=indexed, skipped=skipped)
+
+    def skip_reasons(self) -> dict[str, int]:
+        """Count the skipped files by reason, the most frequent first."""
+        rows = self._db.execute(
+            "SELECT reason, count(*) AS n FROM images WHERE status = 'skipped' "
+            "GROUP BY reason ORDER BY n DESC, reason"
+        )
+        return dict(rows.fetchall())
+
+    def placed_ids(self) -> Iterator[tuple[str, int, int]]:
+        """Yield (segment, row, id) of every indexed image, in order of segment and row."""
+        yield from self._db.execute(
+            "SELECT segment, row, id FROM images WHERE status = 'indexed' ORDER BY segment, row"
+        )
+
+    def segments(self) -> list[str]:
+        """Return the ids of the segments that hold at least one image's vector, in order."""
+        rows = self._db.execute(
+            "SELECT DISTINCT segment FROM images WHERE segment IS NOT NULL ORDER BY segment"
+        )
+        return [segment for (segment,) in rows]
+
+    def add_run(self, run: RunRow) -> None:
+        """Record a build's accounting."""
+        columns = [column.name for column in fields(RunRow)]
+        values = ", ".join("?" for _ in columns)
+        self._db.execute(
+            f"INSERT INTO runs ({', '.join(columns)}) VALUES ({values})",  # noqa: S608 -- constants
+            astuple(run),
+        )
+
+    def last_run(self) -> RunRow | None:
+        """Return the accounting of the latest build, or None."""
+        columns = ", ".join(column.name for column in fields(RunRow))
+        row = self._db.execute(
+            f"SELECT {columns} FROM runs ORDER BY id DESC LIMIT 1"  # noqa: S608 -- constants
+        ).fetchone()
+        return RunRow(*row) if row else None
+
+    def snapshot(self, path: Path) -> None:
+        """Write a compact copy to a new file, through to the disk."""
+        self._db.execute("VACUUM INTO ?", (str(path),))
+        sync(path)
+
+    def problems(self) -> list[str]:
+        """Run SQLite's integrity check and return what it finds."""
+        try:
+            found = [text for (text,) in self._db.execute("PRAGMA integrity_check")]
+        except sqlite3.DatabaseError as error:
+            found = [str(error)]
+        return [] if found == ["ok"] else found
+
+    def _select(self, condition: str, *values: object) -> Iterator[ImageRow]:
+        statement = f"SELECT {_COLUMNS} FROM images {condition}"  # noqa: S608 -- constants
+        names = [column.name for column in fields(ImageRow)]
+        for values_of_row in self._db.execute(statement, values):
+            row = dict(zip(names, values_of_row, strict=True))
+            yield ImageRow(**{**row, "metadata": json.loads(row["metadata"])})

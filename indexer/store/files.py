@@ -1,0 +1,99 @@
+"""Durable writes: after a crash a file is there whole or not at all."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from indexer.errors import StoreCorrupt
+
+Bytes = bytes | memoryview
+
+REBUILD_HINT = "Run `python -m indexer verify` to see what else is damaged, then index again."
+
+
+class FileRecord(BaseModel):
+    """Size and SHA-256 of one file, written down when it was made."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    bytes: int
+    sha256: str
+
+
+class Record(BaseModel):
+    """Base of the JSON records. On disk each stands beside its checksum."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+R = TypeVar("R", bound=Record)
+
+
+def write_file(path: Path, data: Bytes) -> FileRecord:
+    """Write a new file through to the disk and return its record."""
+    view = memoryview(data).cast("B")
+    with path.open("xb") as file:
+        file.write(view)
+        file.flush()
+        os.fsync(file.fileno())
+    return FileRecord(bytes=view.nbytes, sha256=hashlib.sha256(view).hexdigest())
+
+
+def replace_file(path: Path, data: Bytes) -> None:
+    """Replace a file's content in one step: readers see the old bytes or the new ones."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.unlink(missing_ok=True)
+    write_file(temporary, data)
+    temporary.replace(path)
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Write a file's bytes, or a folder's entries and the renames in it, through to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def describe_file(path: Path) -> FileRecord:
+    """Return size and SHA-256 of an existing file."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return FileRecord(bytes=path.stat().st_size, sha256=digest)
+
+
+def check_size(path: Path, expected: FileRecord) -> None:
+    """Raise :class:`StoreCorrupt` unless ``path`` is a file of the recorded size."""
+    actual = path.stat().st_size if path.is_file() else None
+    if actual != expected.bytes:
+        found = "missing" if actual is None else f"{actual:,} bytes long"
+        raise StoreCorrupt(f"{path} is {found}, not {expected.bytes:,} bytes.", REBUILD_HINT)
+
+
+def write_record(path: Path, record: Record) -> None:
+    """Replace ``path`` with a JSON object of the record and its SHA-256."""
+    content = record.model_dump(mode="json")
+    sealed = {"sha256": _checksum(content), "record": content}
+    replace_file(path, json.dumps(sealed, indent=1).encode())
+
+
+def read_record(path: Path, model: type[R]) -> R:
+    """Read a record. Raises :class:`StoreCorrupt` if it is missing, damaged or malformed."""
+    try:
+        sealed = json.loads(path.read_bytes())
+        if _checksum(sealed["record"]) != sealed["sha256"]:
+            raise StoreCorrupt(f"{path} is damaged: its checksum does not match.", REBUILD_HINT)
+        return model.model_validate(sealed["record"])
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise StoreCorrupt(f"{path} cannot be read: {error}", REBUILD_HINT) from error
+
+
+def _checksum(content: object) -> str:
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()

@@ -1,0 +1,90 @@
+"""Segments: immutable batches of vectors with the ids of their images."""
+
+from collections.abc import Mapping
+from functools import cached_property
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexer.errors import StoreCorrupt
+from indexer.store.files import (
+    REBUILD_HINT,
+    Bytes,
+    check_size,
+    describe_file,
+    read_record,
+    sync,
+    write_file,
+    write_record,
+)
+from indexer.store.records import FORMAT, Marker
+
+MARKER = "segment.json"
+VECTORS = "vectors.faiss"
+IDS = "ids.npy"
+
+
+class Segment:
+    """One segment on disk, its marker read and the sizes of its files checked.
+
+    Raises :class:`StoreCorrupt` if anything is missing or not of the recorded size.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.id = folder.name
+        self.marker = read_record(folder / MARKER, Marker)
+        if self.marker.format != FORMAT or set(self.marker.files) != {VECTORS, IDS}:
+            raise StoreCorrupt(f"{folder} is not a segment of format {FORMAT}.", REBUILD_HINT)
+        for name, record in self.marker.files.items():
+            check_size(folder / name, record)
+
+    @property
+    def count(self) -> int:
+        """How many vectors it holds."""
+        return self.marker.count
+
+    @property
+    def vectors_path(self) -> Path:
+        """The file of vectors, an ``IndexFlatL2`` as FAISS writes it."""
+        return self.folder / VECTORS
+
+    @cached_property
+    def ids(self) -> NDArray[np.int64]:
+        """The image id of every vector, int64 (count,)."""
+        try:
+            ids: NDArray[np.int64] = np.load(self.folder / IDS, allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise StoreCorrupt(f"{self.folder / IDS}: {error}", REBUILD_HINT) from error
+        if ids.shape != (self.count,) or ids.dtype != np.int64:
+            raise StoreCorrupt(f"{self.folder / IDS} does not hold {self.count} ids.", REBUILD_HINT)
+        return ids
+
+    def problems(self) -> list[str]:
+        """Read every byte and return what differs from the marker."""
+        return [
+            f"{self.folder / name} is damaged: its SHA-256 does not match"
+            for name, record in self.marker.files.items()
+            if describe_file(self.folder / name) != record
+        ]
+
+
+def write_segment(
+    folder: Path, ids: NDArray[np.int64], vectors: Bytes, *, dim: int, fingerprint: str
+) -> Segment:
+    """Write a new segment, its marker last, and open it.
+
+    ``vectors`` is the content of its file of vectors, of dimension ``dim``; ``fingerprint`` that
+    of the encoder that made them.
+    """
+    folder.mkdir(parents=True)
+    id_file = BytesIO()
+    np.save(id_file, ids.astype(np.int64), allow_pickle=False)
+    contents: Mapping[str, Bytes] = {VECTORS: vectors, IDS: id_file.getbuffer()}
+    files = {name: write_file(folder / name, data) for name, data in contents.items()}
+    marker = Marker(fingerprint=fingerprint, count=len(ids), dim=dim, files=files)
+    write_record(folder / MARKER, marker)
+    sync(folder.parent)
+    return Segment(folder)

@@ -1,0 +1,41 @@
+"""The store folder as readers see it: one published version, older ones beside it."""
+
+from pathlib import Path
+
+from indexer.errors import NoPublishedIndex, StoreCorrupt
+from indexer.store.files import REBUILD_HINT
+from indexer.store.versions import Version
+
+CURRENT = "CURRENT"
+
+
+class Store:
+    """A store folder. Making this object touches nothing on disk."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.segments = folder / "segments"
+        self.versions = folder / "versions"
+        self.catalogue = folder / "catalogue.sqlite"
+
+    def current(self) -> str | None:
+        """Return the id of the published version, or None."""
+        try:
+            name = (self.folder / CURRENT).read_text(encoding="ascii").strip()
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise StoreCorrupt(f"{self.folder / CURRENT}: {error}", REBUILD_HINT) from error
+        if not name.isdecimal():
+            raise StoreCorrupt(f"{self.folder / CURRENT} names no version.", REBUILD_HINT)
+        return name
+
+    def open_published(self) -> Version:
+        """Open the published version. Raises :class:`NoPublishedIndex` if there is none."""
+        current = self.current()
+        if current is None:
+            raise NoPublishedIndex(
+                f"There is no index in {self.folder} yet.",
+                "Make one with: make index IMAGES=<folder>",
+            )
+        return Version(self.versions / current, self.segments)

@@ -1,0 +1,72 @@
+"""Versions: what a server opens, a manifest with a catalogue snapshot and derived structures."""
+
+from functools import cached_property
+from pathlib import Path
+
+from indexer.errors import StoreCorrupt
+from indexer.store.catalogue import Catalogue
+from indexer.store.files import REBUILD_HINT, check_size, describe_file, read_record
+from indexer.store.records import FORMAT, Manifest
+from indexer.store.segments import Segment
+
+MANIFEST = "manifest.json"
+SNAPSHOT = "catalogue.sqlite"
+APPROXIMATE = "approximate.faiss"
+
+
+class Version:
+    """One published version, opened: manifest read, sizes and encoder of all its parts checked.
+
+    Opening reads the small records only; :meth:`problems` reads and checks every byte. Raises
+    :class:`StoreCorrupt` if a part is missing, damaged or made by another encoder.
+    """
+
+    def __init__(self, folder: Path, segments: Path) -> None:
+        self.folder = folder
+        self.id = folder.name
+        self.manifest = read_record(folder / MANIFEST, Manifest)
+        if self.manifest.format != FORMAT:
+            raise StoreCorrupt(f"{folder} has format {self.manifest.format}.", REBUILD_HINT)
+        for name, record in self.manifest.files.items():
+            check_size(folder / name, record)
+        self.segments = [Segment(segments / entry.id) for entry in self.manifest.segments]
+        for entry, segment in zip(self.manifest.segments, self.segments, strict=True):
+            expected = (self.manifest.fingerprint, self.manifest.dim, entry.count)
+            if (segment.marker.fingerprint, segment.marker.dim, segment.count) != expected:
+                raise StoreCorrupt(f"{segment.folder} is not the one published.", REBUILD_HINT)
+
+    @cached_property
+    def catalogue(self) -> Catalogue:
+        """The catalogue as it was when the version was published, read-only."""
+        return Catalogue.frozen(self.folder / SNAPSHOT)
+
+    @property
+    def approximate_path(self) -> Path | None:
+        """The approximate index's file, if the version has one."""
+        return self.folder / APPROXIMATE if APPROXIMATE in self.manifest.files else None
+
+    def problems(self) -> list[str]:
+        """Check every checksum and count and return what is wrong, nothing if all is well."""
+        problems = [
+            f"{self.folder / name} is damaged: its SHA-256 does not match"
+            for name, record in self.manifest.files.items()
+            if describe_file(self.folder / name) != record
+        ]
+        problems += [problem for segment in self.segments for problem in segment.problems()]
+        return problems or self._catalogue_problems()
+
+    def _catalogue_problems(self) -> list[str]:
+        problems = [f"{self.catalogue.path}: {text}" for text in self.catalogue.problems()]
+        counts = self.catalogue.counts()
+        if counts != self.manifest.counts or counts.found != counts.indexed + counts.skipped:
+            problems.append(f"the catalogue counts {counts}, the manifest {self.manifest.counts}")
+        deleted = set(self.manifest.deleted)
+        stored = [
+            (segment.id, row, int(image_id))
+            for segment in self.segments
+            for row, image_id in enumerate(segment.ids)
+            if int(image_id) not in deleted
+        ]
+        if sorted(stored) != list(self.catalogue.placed_ids()):
+            problems.append("the ids in the segments are not those of the catalogue")
+        return problems

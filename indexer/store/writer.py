@@ -1,0 +1,176 @@
+"""The one process that may change a store: commit segments, publish versions, remove the old."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+
+from indexer.config import DatasetConfig, IndexConfig
+from indexer.errors import EncoderMismatch, StoreBusy
+from indexer.store.catalogue import Catalogue, NewImage
+from indexer.store.files import (
+    Bytes,
+    describe_file,
+    read_record,
+    replace_file,
+    sync,
+    write_record,
+)
+from indexer.store.records import Manifest, SegmentEntry
+from indexer.store.segments import Segment, write_segment
+from indexer.store.store import CURRENT, Store
+from indexer.store.versions import APPROXIMATE, MANIFEST, SNAPSHOT, Version
+
+KEEP_VERSIONS = 3
+
+
+@contextmanager
+def open_writer(store: Store) -> Iterator["Writer"]:
+    """Open a store for one build, making it if it does not exist.
+
+    Raises :class:`StoreBusy` if another build is running. A build that died leaves no lock.
+    """
+    for folder in (store.segments, store.versions):
+        folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(store.folder / "build.lock", blocking=False)
+    owner = store.folder / "build.owner"
+    try:
+        lock.acquire()
+    except Timeout:
+        process = owner.read_text(encoding="ascii") if owner.is_file() else "unknown"
+        raise StoreBusy(
+            f"Another build (process {process}) is writing to {store.folder}.",
+            "Wait for it to finish, or choose another STORE=.",
+        ) from None
+    try:
+        owner.write_text(str(os.getpid()), encoding="ascii")
+        catalogue = Catalogue.writable(store.catalogue)
+        try:
+            yield Writer(store, catalogue)
+        finally:
+            catalogue.close()
+    finally:
+        owner.unlink(missing_ok=True)
+        lock.release()
+
+
+class Writer:
+    """A store opened for writing by :func:`open_writer`."""
+
+    def __init__(self, store: Store, catalogue: Catalogue) -> None:
+        self.catalogue = catalogue
+        self._store = store
+
+    def require_encoder(self, fingerprint: str) -> None:
+        """Raise :class:`EncoderMismatch` if the store holds vectors of another encoder."""
+        for segment in self.catalogue.segments():
+            other = Segment(self._store.segments / segment).marker.fingerprint
+            if other != fingerprint:
+                raise EncoderMismatch(
+                    f"{self._store.folder} holds vectors of encoder {other}; "
+                    f"this configuration makes vectors of encoder {fingerprint}.",
+                    "Use the encoder and weights the store was made with, or another STORE=.",
+                )
+
+    def commit(
+        self,
+        indexed: Sequence[NewImage],
+        vectors: Bytes,
+        skipped: Sequence[NewImage],
+        *,
+        dim: int,
+        fingerprint: str,
+    ) -> None:
+        """Make a batch durable: a segment of the indexed images' vectors, then all rows at once.
+
+        ``vectors`` is the content of the segment's file of vectors, in the order of ``indexed``.
+        A crash in between leaves a segment that no row refers to; :meth:`tidy` removes it.
+        """
+        first_id = self.catalogue.next_id()
+        name = None
+        if indexed:
+            name = f"{self._last_number(self._store.segments) + 1:08d}"
+            ids = np.arange(first_id, first_id + len(indexed), dtype=np.int64)
+            folder = self._store.segments / name
+            write_segment(folder, ids, vectors, dim=dim, fingerprint=fingerprint)
+        with self.catalogue.transaction():
+            self.catalogue.add(indexed, first_id=first_id, segment=name)
+            self.catalogue.add(skipped, first_id=first_id + len(indexed))
+
+    def publish(
+        self,
+        *,
+        fingerprint: str,
+        encoder: dict[str, str | int],
+        dim: int,
+        dataset: DatasetConfig,
+        index: IndexConfig,
+        write_approximate: Callable[[Sequence[Segment], NDArray[np.int64], Path], None] | None,
+    ) -> Version:
+        """Publish what the catalogue holds as a new version and return it.
+
+        ``write_approximate(segments, deleted_ids, path)`` makes the approximate index, if one is
+        wanted. Readers see the old version until the last step, one rename.
+        """
+        store = self._store
+        name = f"{self._last_number(store.versions) + 1:08d}"
+        folder = store.versions / f".{name}.tmp"
+        folder.mkdir()
+        segments = [Segment(store.segments / entry) for entry in self.catalogue.segments()]
+        deleted = self._deleted_ids(segments)
+        self.catalogue.snapshot(folder / SNAPSHOT)
+        if write_approximate:
+            write_approximate(segments, deleted, folder / APPROXIMATE)
+        manifest = Manifest(
+            version=name,
+            created=datetime.now(UTC),
+            fingerprint=fingerprint,
+            encoder=encoder,
+            dim=dim,
+            dataset=dataset,
+            index=index,
+            counts=self.catalogue.counts(),
+            segments=tuple(SegmentEntry(id=s.id, count=s.count) for s in segments),
+            deleted=tuple(deleted.tolist()),
+            files={file.name: describe_file(file) for file in sorted(folder.iterdir())},
+        )
+        write_record(folder / MANIFEST, manifest)
+        folder.rename(store.versions / name)
+        sync(store.versions)
+        version = Version(store.versions / name, store.segments)
+        replace_file(store.folder / CURRENT, name.encode() + b"\n")
+        return version
+
+    def tidy(self) -> None:
+        """Remove what crashed builds left behind, old versions, and segments nobody refers to."""
+        store = self._store
+        current = store.current()
+        published = sorted(f.name for f in store.versions.iterdir() if f.name.isdecimal())
+        # A version beyond CURRENT was never published: its build died before the last step.
+        keep = [name for name in published if current and name <= current][-KEEP_VERSIONS:]
+        for folder in store.versions.iterdir():
+            if folder.name not in keep:
+                shutil.rmtree(folder)
+        used = set(self.catalogue.segments())
+        for name in keep:
+            manifest = read_record(store.versions / name / MANIFEST, Manifest)
+            used.update(entry.id for entry in manifest.segments)
+        for folder in store.segments.iterdir():
+            if folder.name not in used:
+                shutil.rmtree(folder)
+
+    def _deleted_ids(self, segments: Sequence[Segment]) -> NDArray[np.int64]:
+        alive = np.array([image_id for _, _, image_id in self.catalogue.placed_ids()], np.int64)
+        dead = [segment.ids[~np.isin(segment.ids, alive)] for segment in segments]
+        return np.concatenate([np.empty(0, np.int64), *dead])
+
+    @staticmethod
+    def _last_number(folder: Path) -> int:
+        names = (entry.name.strip(".").removesuffix(".tmp") for entry in folder.iterdir())
+        return max((int(name) for name in names if name.isdecimal()), default=0)

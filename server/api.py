@@ -1,0 +1,165 @@
+"""The JSON API, version 1."""
+
+from http import HTTPStatus
+from typing import Any, TypeVar
+
+from flask import Response, jsonify, request
+from flask_openapi import APIBlueprint
+from flask_openapi.models import Schema
+from pydantic import BaseModel, ValidationError
+from werkzeug.exceptions import UnsupportedMediaType
+
+from indexer.search import Answer, Searcher
+from server import schemas
+from server.errors import invalid_request
+from server.index_holder import index_holder
+
+Model = TypeVar("Model", bound=BaseModel)
+
+IMAGE_CACHE = "private, max-age=31536000, immutable"  # an id is one content for ever
+
+blueprint = APIBlueprint(
+    "api",
+    __name__,
+    url_prefix="/api/v1",
+    abp_responses={
+        HTTPStatus.UNPROCESSABLE_ENTITY: schemas.Error,
+        HTTPStatus.SERVICE_UNAVAILABLE: schemas.Error,
+    },
+)
+
+
+def _request_body(**models: type[BaseModel]) -> dict[str, Any]:
+    """Document a body that may come in several media types, each with its own model.
+
+    The OpenAPI library documents one model per route; the models themselves are registered with
+    it, so the document still comes from what validates.
+    """
+    for model in models.values():
+        schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+        blueprint.components_schemas[model.__name__] = Schema(**schema)
+    media_types = {"multipart": "multipart/form-data", "json": "application/json"}
+    content = {
+        media_types[name]: {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}
+        for name, model in models.items()
+    }
+    return {"requestBody": {"required": True, "content": content}}
+
+
+@blueprint.post(
+    "/search",
+    summary="Find the images most like an image",
+    description="Upload an image as multipart/form-data, or name an indexed image or a vector "
+    "as JSON. Results are ordered by Euclidean distance, nearest first.",
+    responses={
+        HTTPStatus.OK: schemas.SearchAnswer,
+        HTTPStatus.BAD_REQUEST: schemas.Error,
+        HTTPStatus.NOT_FOUND: schemas.Error,
+        HTTPStatus.CONFLICT: schemas.Error,
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE: schemas.Error,
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE: schemas.Error,
+    },
+    openapi_extensions=_request_body(multipart=schemas.SearchUpload, json=schemas.SearchStored),
+)
+def search() -> Response:
+    """Search by an uploaded image, an indexed image or a vector."""
+    searcher = index_holder().searcher()
+    if request.mimetype == "multipart/form-data":
+        answer, query = _search_upload(searcher, uploaded())
+    elif request.is_json:
+        answer, query = _search_stored(searcher, _validated(schemas.SearchStored, request.json))
+    else:
+        raise UnsupportedMediaType(
+            "Send multipart/form-data with an image, or application/json with image_id or vector."
+        )
+    return jsonify(schemas.SearchAnswer.of(answer, query).model_dump(mode="json"))
+
+
+def uploaded() -> schemas.SearchUpload:
+    """Return the validated fields of an upload form, shared with the web page."""
+    files = {name: file.read() for name, file in request.files.items()}
+    return _validated(schemas.SearchUpload, {**request.form.to_dict(), **files})
+
+
+def _search_upload(searcher: Searcher, body: schemas.SearchUpload) -> tuple[Answer, schemas.Query]:
+    answer = searcher.search_image(body.image, k=body.k, mode=body.mode)
+    return answer, schemas.Query(kind="image", k=answer.k)
+
+
+def _search_stored(searcher: Searcher, body: schemas.SearchStored) -> tuple[Answer, schemas.Query]:
+    if body.image_id is not None:
+        answer = searcher.search_id(body.image_id, k=body.k, mode=body.mode)
+        return answer, schemas.Query(kind="image_id", image_id=body.image_id, k=answer.k)
+    answer = searcher.search_vector(body.vector or [], k=body.k, mode=body.mode)
+    return answer, schemas.Query(kind="vector", k=answer.k)
+
+
+@blueprint.get(
+    "/images/<int:image_id>",
+    summary="Describe an indexed image",
+    responses={HTTPStatus.OK: schemas.Image, HTTPStatus.NOT_FOUND: schemas.Error},
+)
+def image(path: schemas.ImagePath) -> Response:
+    """Return an indexed image's key, size and metadata."""
+    row = index_holder().searcher().image(path.image_id)
+    return jsonify(schemas.Image.of(row).model_dump(mode="json"))
+
+
+@blueprint.get(
+    "/images/<int:image_id>/file",
+    summary="The image file as it was indexed",
+    responses={
+        HTTPStatus.OK: {"content": {"image/*": {"schema": {"type": "string"}}}},
+        HTTPStatus.NOT_MODIFIED: None,
+        HTTPStatus.NOT_FOUND: schemas.Error,
+    },
+)
+def image_file(path: schemas.ImagePath) -> Response:
+    """Return the bytes of an indexed image, if they are still those that were indexed."""
+    file = index_holder().searcher().image_file(path.image_id)
+    return _cached(Response(file.data, mimetype=file.media_type), file.sha256)
+
+
+@blueprint.get(
+    "/images/<int:image_id>/thumbnail",
+    summary="A small JPEG of the image",
+    responses={
+        HTTPStatus.OK: {"content": {"image/jpeg": {"schema": {"type": "string"}}}},
+        HTTPStatus.NOT_MODIFIED: None,
+        HTTPStatus.NOT_FOUND: schemas.Error,
+    },
+)
+def image_thumbnail(path: schemas.ImagePath, query: schemas.ThumbnailQuery) -> Response:
+    """Return a JPEG that fits into a square of ``side`` pixels."""
+    searcher = index_holder().searcher()
+    etag = f"{searcher.image(path.image_id).sha256}-{query.side}"
+    if request.if_none_match.contains(etag):
+        return _cached(Response(mimetype="image/jpeg"), etag)
+    data = searcher.thumbnail(path.image_id, query.side)
+    return _cached(Response(data, mimetype="image/jpeg"), etag)
+
+
+@blueprint.get(
+    "/index",
+    summary="What the index consists of",
+    responses={HTTPStatus.OK: schemas.Index},
+)
+def index() -> Response:
+    """Return counts, encoder, version and search modes."""
+    info = index_holder().searcher().info
+    return jsonify(schemas.Index.of(info).model_dump(mode="json"))
+
+
+def _validated(model: type[Model], fields: object) -> Model:
+    try:
+        return model.model_validate(fields)
+    except ValidationError as error:
+        raise invalid_request(error) from None
+
+
+def _cached(response: Response, etag: str) -> Response:
+    """Let browsers keep the image, and answer 304 where they already have it."""
+    response.set_etag(etag)
+    response.headers["Cache-Control"] = IMAGE_CACHE
+    response.make_conditional(request)
+    return response

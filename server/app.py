@@ -1,0 +1,63 @@
+"""The application factory."""
+
+from io import BytesIO
+from typing import IO
+
+from flask import Request
+from flask_openapi import Info, OpenAPI
+
+from indexer import __version__
+from indexer.config import Config
+from server import api, docs, errors, health, pages, schemas, security
+from server.index_holder import IndexHolder
+
+# Beside the image a form carries a few short fields and its own framing.
+FORM_OVERHEAD_BYTES = 64 * 1024
+
+
+class InMemoryRequest(Request):
+    """A request whose uploads stay in memory; Werkzeug would write larger ones to disk."""
+
+    max_form_memory_size = FORM_OVERHEAD_BYTES
+    max_form_parts = 32
+
+    def _get_file_stream(
+        self,
+        total_content_length: int | None,
+        content_type: str | None,
+        filename: str | None = None,
+        content_length: int | None = None,
+    ) -> IO[bytes]:
+        return BytesIO()
+
+
+class Application(OpenAPI):
+    """Flask with OpenAPI and uploads kept in memory."""
+
+    request_class = InMemoryRequest
+
+
+def create_app(config: Config) -> Application:
+    """Make the web application for one store.
+
+    Nothing is opened yet: a server without an index starts, says what to run, and answers as soon
+    as there is one.
+    """
+    app = Application(
+        "server",
+        info=Info(title="Lookalike", version=__version__, description=docs.DESCRIPTION),
+        doc_ui=False,
+        validation_error_callback=errors.raise_invalid_request,
+        validation_error_model=schemas.Error,
+    )
+    app.openapi_version = "3.1.0"
+    app.json.sort_keys = False  # type: ignore[attr-defined]  # rank before distance, as documented
+    app.config["MAX_CONTENT_LENGTH"] = config.server.max_upload_bytes + FORM_OVERHEAD_BYTES
+    app.extensions["lookalike"] = IndexHolder(config)
+    errors.register(app)
+    security.register(app)
+    app.register_blueprint(health.blueprint)
+    app.register_blueprint(pages.blueprint)
+    app.register_api(api.blueprint)
+    docs.register(app)
+    return app

@@ -1,0 +1,108 @@
+"""Errors as HTTP: one shape for all of them, statuses by domain code, a page for browsers."""
+
+import logging
+from http import HTTPStatus
+from typing import NoReturn
+
+from flask import Flask, Response, jsonify, render_template, request
+from pydantic import ValidationError
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+
+from indexer.errors import LookalikeError
+
+logger = logging.getLogger(__name__)
+
+STATUSES = {
+    "invalid_image": HTTPStatus.BAD_REQUEST,
+    "unsupported_image": HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    "image_too_large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    "invalid_query": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "invalid_request": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "unknown_image": HTTPStatus.NOT_FOUND,
+    "image_gone": HTTPStatus.NOT_FOUND,
+    "no_approximate_index": HTTPStatus.CONFLICT,
+    "no_published_index": HTTPStatus.SERVICE_UNAVAILABLE,
+    "store_corrupt": HTTPStatus.SERVICE_UNAVAILABLE,
+    "weights_unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
+    "encoder_mismatch": HTTPStatus.SERVICE_UNAVAILABLE,
+}
+"""The status of each domain error; one that is missing here is a fault of the server's, 500."""
+
+RETRY_AFTER_S = 10
+
+
+class InvalidRequest(LookalikeError):
+    """The request's fields are not what the API documents."""
+
+    code = "invalid_request"
+
+
+def register(app: Flask) -> None:
+    """Answer every error of the application in the documented shape."""
+    app.register_error_handler(LookalikeError, _domain_error)
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(Exception, _unexpected_error)
+
+
+def invalid_request(error: ValidationError) -> InvalidRequest:
+    """Return pydantic's complaints as one sentence each."""
+    problems = []
+    for problem in error.errors(include_url=False, include_context=False):
+        field = ".".join(str(part) for part in problem["loc"]) or "request"
+        problems.append(f"{field}: {problem['msg']}")
+    return InvalidRequest("; ".join(problems) + ".", "The API is described at /docs.")
+
+
+def raise_invalid_request(error: ValidationError) -> NoReturn:
+    """Turn a parameter the OpenAPI library refused into the documented error."""
+    raise invalid_request(error)
+
+
+def error_response(status: int, code: str, message: str, hint: str) -> Response:
+    """Build the answer: JSON, or the error page where a person is looking at HTML."""
+    if _wants_html():
+        page = render_template("error.html", status=status, message=message, hint=hint)
+        response = Response(page, status, mimetype="text/html")
+    else:
+        response = jsonify({"error": {"code": code, "message": message, "hint": hint}})
+        response.status_code = status
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        response.headers["Retry-After"] = str(RETRY_AFTER_S)
+    return response
+
+
+def _wants_html() -> bool:
+    """Tell a browser looking at a page from the API's callers, who always get JSON."""
+    if request.path.startswith(("/api/", "/healthz", "/readyz", "/openapi.json")):
+        return False
+    return bool(request.accept_mimetypes.accept_html)
+
+
+def _domain_error(error: LookalikeError) -> Response:
+    status = STATUSES.get(error.code, HTTPStatus.INTERNAL_SERVER_ERROR)
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        logger.error("%s: %s", error.code, error.message)
+    return error_response(status, error.code, error.message, error.hint)
+
+
+def _http_error(error: HTTPException) -> Response:
+    status = error.code or HTTPStatus.INTERNAL_SERVER_ERROR
+    code = HTTPStatus(status).phrase.lower().replace(" ", "_").replace("'", "")
+    hint = "The API is described at /docs."
+    if isinstance(error, RequestEntityTooLarge):
+        code, hint = "upload_too_large", "Send a smaller file, or raise server.max_upload_bytes."
+    response = error_response(status, code, str(error.description), hint)
+    for name, value in error.get_headers():
+        if name not in ("Content-Type", "Content-Length"):  # such as Allow, with 405
+            response.headers[name] = value
+    return response
+
+
+def _unexpected_error(error: Exception) -> Response:
+    logger.error("Unexpected error at %s", request.path, exc_info=error)
+    return error_response(
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        "internal_error",
+        "Something unexpected went wrong; it has been logged.",
+        "Look into the server's log.",
+    )

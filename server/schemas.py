@@ -1,0 +1,245 @@
+"""The wire types of the API: they validate requests, shape answers and make the document."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+
+from indexer.search import Answer, EncoderSpec, Hit, ImageRow, IndexInfo
+
+K = Annotated[int | None, Field(ge=1, description="How many results; search.k if left out.")]
+SearchMode = Annotated[
+    Literal["exact", "approximate"] | None,
+    Field(description="How to search; search.mode if left out."),
+]
+
+
+class Request(BaseModel):
+    """Base of request bodies: unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class SearchUpload(Request):
+    """A search by an uploaded image."""
+
+    image: Annotated[
+        bytes,
+        Field(
+            description="The image file.",
+            json_schema_extra={"type": "string", "contentMediaType": "application/octet-stream"},
+        ),
+    ]
+    k: K = None
+    mode: SearchMode = None
+
+
+class SearchStored(Request):
+    """A search by an indexed image or by a vector, exactly one of them."""
+
+    image_id: Annotated[
+        int | None, Field(ge=1, le=2**63 - 1, description="An image of the index.")
+    ] = None
+    vector: Annotated[
+        list[FiniteFloat] | None,
+        Field(description="A feature of the index's encoder; it is divided by its norm."),
+    ] = None
+    k: K = None
+    mode: SearchMode = None
+
+    @model_validator(mode="after")
+    def _one_query(self) -> "SearchStored":
+        if (self.image_id is None) == (self.vector is None):
+            raise ValueError("give either image_id or vector (or upload an image as multipart)")
+        return self
+
+
+class ImagePath(BaseModel):
+    """The id in an image's address."""
+
+    image_id: Annotated[int, Field(ge=1, le=2**63 - 1, description="An image of the index.")]
+
+
+class ThumbnailQuery(Request):
+    """The size of a thumbnail."""
+
+    side: Annotated[
+        int, Field(ge=16, le=1024, description="Longest side in pixels; never enlarged.")
+    ] = 256
+
+
+class Encoder(BaseModel):
+    """The encoder that made the vectors. Vectors of different fingerprints cannot be compared."""
+
+    model: str
+    layer: str
+    weights: str
+    dim: int
+    preprocessing: str
+    fingerprint: str
+    random_weights: Annotated[
+        bool, Field(description="True for test weights: the neighbours mean nothing.")
+    ]
+
+    @classmethod
+    def of(cls, spec: EncoderSpec) -> "Encoder":
+        """Describe an encoder without the path of its weights."""
+        return cls(
+            model=spec.model,
+            layer=spec.layer,
+            weights=spec.weights_name,
+            dim=spec.dim,
+            preprocessing=spec.preprocessing,
+            fingerprint=spec.fingerprint,
+            random_weights=spec.is_random,
+        )
+
+
+class Image(BaseModel):
+    """An indexed image."""
+
+    image_id: int
+    key: Annotated[str, Field(description="Path relative to the image folder.")]
+    width: int
+    height: int
+    bytes: int
+    format: str
+    sha256: str
+    metadata: dict[str, Any]
+    url: str
+    thumbnail_url: str
+
+    @classmethod
+    def of(cls, row: ImageRow) -> "Image":
+        """Describe an indexed image's row."""
+        return cls.model_validate(
+            {
+                "image_id": row.id,
+                "key": row.key,
+                "width": row.width,
+                "height": row.height,
+                "bytes": row.size,
+                "format": row.format,
+                "sha256": row.sha256,
+                "metadata": row.metadata,
+                "url": file_url(row.id),
+                "thumbnail_url": thumbnail_url(row.id),
+            }
+        )
+
+
+class Result(BaseModel):
+    """One neighbour of the query."""
+
+    rank: int
+    image_id: int
+    key: str
+    distance: Annotated[float, Field(description="Euclidean distance to the query, 0 to 2.")]
+    cosine: Annotated[float, Field(description="1 - distance^2 / 2.")]
+    url: str
+    thumbnail_url: str
+    metadata: dict[str, Any]
+
+    @classmethod
+    def of(cls, hit: Hit) -> "Result":
+        """Describe a hit."""
+        return cls(
+            rank=hit.rank,
+            image_id=hit.image.id,
+            key=hit.image.key,
+            distance=hit.distance,
+            cosine=hit.cosine,
+            url=file_url(hit.image.id),
+            thumbnail_url=thumbnail_url(hit.image.id),
+            metadata=dict(hit.image.metadata),
+        )
+
+
+class Query(BaseModel):
+    """The query as it was understood."""
+
+    kind: Literal["image", "image_id", "vector"]
+    image_id: int | None = None
+    k: int
+
+
+class Timings(BaseModel):
+    """Milliseconds spent in each step."""
+
+    decode: float
+    encode: float
+    search: float
+    total: float
+
+
+class SearchAnswer(BaseModel):
+    """The neighbours of a query, nearest first."""
+
+    version: Annotated[str, Field(description="The published version that answered.")]
+    encoder: Encoder
+    mode: Literal["exact", "approximate"]
+    query: Query
+    timings_ms: Timings
+    results: list[Result]
+
+    @classmethod
+    def of(cls, answer: Answer, query: Query) -> "SearchAnswer":
+        """Describe an answer."""
+        return cls(
+            version=answer.version,
+            encoder=Encoder.of(answer.encoder),
+            mode=answer.mode,
+            query=query,
+            timings_ms=Timings.model_validate(answer.timings_ms),
+            results=[Result.of(hit) for hit in answer.hits],
+        )
+
+
+class Index(BaseModel):
+    """What the index consists of. found = indexed + skipped."""
+
+    version: str
+    created: str
+    encoder: Encoder
+    found: int
+    indexed: int
+    skipped: int
+    modes: list[Literal["exact", "approximate"]]
+    approximate: Annotated[str | None, Field(description="FAISS factory string, if there is one.")]
+    nprobe: int | None
+
+    @classmethod
+    def of(cls, info: IndexInfo) -> "Index":
+        """Describe an opened index."""
+        return cls(
+            version=info.version,
+            created=info.created.isoformat(),
+            encoder=Encoder.of(info.encoder),
+            **info.counts.model_dump(),
+            modes=info.modes,
+            approximate=info.approximate,
+            nprobe=info.nprobe,
+        )
+
+
+class ErrorDetail(BaseModel):
+    """What is wrong and what to do about it."""
+
+    code: str
+    message: str
+    hint: str
+
+
+class Error(BaseModel):
+    """The shape of every error."""
+
+    error: ErrorDetail
+
+
+def file_url(image_id: int) -> str:
+    """Return the address of an indexed image's file."""
+    return f"/api/v1/images/{image_id}/file"
+
+
+def thumbnail_url(image_id: int) -> str:
+    """Return the address of an indexed image's thumbnail."""
+    return f"/api/v1/images/{image_id}/thumbnail"
