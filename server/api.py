@@ -7,7 +7,7 @@ from flask import Response, jsonify, request
 from flask_openapi import APIBlueprint
 from flask_openapi.models import Schema
 from pydantic import BaseModel, ValidationError
-from werkzeug.exceptions import UnsupportedMediaType
+from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
 
 from indexer.search import Answer, Searcher
 from server import schemas
@@ -32,8 +32,8 @@ blueprint = APIBlueprint(
 def _request_body(**models: type[BaseModel]) -> dict[str, Any]:
     """Document a body that may come in several media types, each with its own model.
 
-    The OpenAPI library documents one model per route; the models themselves are registered with
-    it, so the document still comes from what validates.
+    The OpenAPI library validates one model per route. Here the view picks the model by media type,
+    and the same models are registered for the document.
     """
     for model in models.values():
         schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
@@ -43,7 +43,7 @@ def _request_body(**models: type[BaseModel]) -> dict[str, Any]:
         media_types[name]: {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}
         for name, model in models.items()
     }
-    return {"requestBody": {"required": True, "content": content}}
+    return {"required": True, "content": content}
 
 
 @blueprint.post(
@@ -59,7 +59,7 @@ def _request_body(**models: type[BaseModel]) -> dict[str, Any]:
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE: schemas.Error,
         HTTPStatus.UNSUPPORTED_MEDIA_TYPE: schemas.Error,
     },
-    openapi_extensions=_request_body(multipart=schemas.SearchUpload, json=schemas.SearchStored),
+    request_body=_request_body(multipart=schemas.SearchUpload, json=schemas.SearchStored),
 )
 def search() -> Response:
     """Search by an uploaded image, an indexed image or a vector."""
@@ -78,6 +78,8 @@ def search() -> Response:
 def uploaded() -> schemas.SearchUpload:
     """Return the validated fields of an upload form, shared with the web page."""
     files = {name: file.read() for name, file in request.files.items()}
+    if len(files.get("image", b"")) > index_holder().config.server.max_upload_bytes:
+        raise RequestEntityTooLarge
     return _validated(schemas.SearchUpload, {**request.form.to_dict(), **files})
 
 

@@ -36,6 +36,8 @@ class SearchUpload(Request):
 class SearchStored(Request):
     """A search by an indexed image or by a vector, exactly one of them."""
 
+    model_config = ConfigDict(strict=True)  # JSON has types of its own: "5" is not a number
+
     image_id: Annotated[
         int | None, Field(ge=1, le=2**63 - 1, description="An image of the index.")
     ] = None

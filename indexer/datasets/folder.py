@@ -70,8 +70,8 @@ class Folder:
             raise ImageGone(f"{key} is outside the image folder.")
         try:
             return path.read_bytes()
-        except OSError as error:
-            reason = error.strerror or type(error).__name__
+        except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
+            reason = getattr(error, "strerror", None) or str(error)
             raise ImageGone(
                 f"The image file {key} cannot be read: {reason}.",
                 "Put it back, or run make index again.",

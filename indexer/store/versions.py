@@ -1,6 +1,5 @@
 """Versions: what a server opens, a manifest with a catalogue snapshot and derived structures."""
 
-from functools import cached_property
 from pathlib import Path
 
 from indexer.errors import StoreCorrupt
@@ -29,16 +28,13 @@ class Version:
             raise StoreCorrupt(f"{folder} has format {self.manifest.format}.", REBUILD_HINT)
         for name, record in self.manifest.files.items():
             check_size(folder / name, record)
+        self.catalogue = Catalogue.frozen(folder / SNAPSHOT)
+        """The catalogue as it was when the version was published, read-only."""
         self.segments = [Segment(segments / entry.id) for entry in self.manifest.segments]
         for entry, segment in zip(self.manifest.segments, self.segments, strict=True):
             expected = (self.manifest.fingerprint, self.manifest.dim, entry.count)
             if (segment.marker.fingerprint, segment.marker.dim, segment.count) != expected:
                 raise StoreCorrupt(f"{segment.folder} is not the one published.", REBUILD_HINT)
-
-    @cached_property
-    def catalogue(self) -> Catalogue:
-        """The catalogue as it was when the version was published, read-only."""
-        return Catalogue.frozen(self.folder / SNAPSHOT)
 
     @property
     def approximate_path(self) -> Path | None:

@@ -10,7 +10,7 @@ from indexer.vector_index.base import Distances, Ids, Vectors
 from indexer.vector_index.exact import ExactIndex, nearest, no_results
 
 TRAINING_VECTORS_PER_LIST = 64  # FAISS asks for 39 to 256
-MIN_TRAINING_VECTORS_PER_LIST = 1
+MIN_TRAINING_VECTORS = 10_000  # for what else is trained: rotations, quantisers
 ADD_BLOCK = 16_384
 
 CANDIDATES_PER_RESULT = 4
@@ -20,7 +20,7 @@ MIN_CANDIDATES = 128
 def check_factory(factory: str, dim: int, count: int) -> None:
     """Raise :class:`ConfigError` unless ``count`` vectors can make the index ``factory`` names."""
     lists = _new_index(factory, dim)[1].nlist
-    if count < lists * MIN_TRAINING_VECTORS_PER_LIST:
+    if count < lists:
         raise ConfigError(
             f"index.approximate: {factory} divides the vectors into {lists} lists, "
             f"which needs at least {lists} images; there are {count}.",
@@ -32,8 +32,15 @@ def write_approximate(exact: ExactIndex, factory: str, path: Path) -> None:
     """Train the index ``factory`` names on the vectors of ``exact``, fill it, write it."""
     check_factory(factory, exact.dim, len(exact.ids))
     index, inverted = _new_index(factory, exact.dim)
-    sample = np.random.default_rng(0).permutation(exact.ids)
-    index.train(exact.vectors(sample[: inverted.nlist * TRAINING_VECTORS_PER_LIST]))
+    size = max(inverted.nlist * TRAINING_VECTORS_PER_LIST, MIN_TRAINING_VECTORS)
+    sample = np.random.default_rng(0).permutation(exact.ids)[:size]
+    try:
+        index.train(exact.vectors(sample))
+    except RuntimeError as error:
+        raise ConfigError(
+            f"index.approximate: {factory} cannot be trained on {len(sample)} vectors: {error}",
+            "Choose a simpler factory string, such as IVF1024,SQ8, or null.",
+        ) from None
     for start in range(0, len(exact.ids), ADD_BLOCK):
         block = exact.ids[start : start + ADD_BLOCK]
         index.add_with_ids(exact.vectors(block), block)

@@ -1,0 +1,97 @@
+"""Fixtures shared by all tests: real photographs, real encoders, small real indexes."""
+
+import functools
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import indexer.build
+import indexer.search
+from indexer.build import BuildReport, build
+from indexer.config import Config, load_config
+from indexer.encoders import open_encoder
+
+ROOT = Path(__file__).parent.parent
+DEMO_IMAGES = ROOT / "demo" / "images"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--screenshots", metavar="FOLDER", help="where browser tests keep pictures")
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A developer's own LOOKALIKE_ variables must not change what the tests see."""
+    for name in list(os.environ):
+        if name.startswith("LOOKALIKE_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_model_per_encoder() -> Iterator[None]:
+    """Load each encoder's model once for all tests; it is the real one."""
+    cached = functools.cache(open_encoder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(indexer.build, "open_encoder", cached)
+        patch.setattr(indexer.search, "open_encoder", cached)
+        yield
+
+
+@pytest.fixture(scope="session")
+def photos() -> list[Path]:
+    """The 210 demo photographs in order of their paths."""
+    return sorted(DEMO_IMAGES.rglob("*.jpg"))
+
+
+def small_config(images: Path, store: Path, **sections: object) -> Config:
+    """Settings for a folder of images and the embedded encoder."""
+    flags = {
+        "dataset": {"root": str(images)},
+        "store": str(store),
+        "encoder": {"model": "efficientnet_lite0"},
+    }
+    return load_config(None, {**flags, **sections})
+
+
+@pytest.fixture
+def images(tmp_path: Path, photos: list[Path]) -> Path:
+    """A folder of six photographs that a test may change."""
+    folder = tmp_path / "images"
+    for photo in photos[::35]:
+        target = folder / photo.relative_to(DEMO_IMAGES)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(photo, target)
+    return folder
+
+
+@pytest.fixture
+def config(images: Path, tmp_path: Path) -> Config:
+    """Settings for the folder of six photographs."""
+    return small_config(images, tmp_path / "store")
+
+
+@pytest.fixture
+def reindex(config: Config) -> Callable[[], BuildReport]:
+    """Build the index of the six photographs, as often as a test wants."""
+    return lambda: build(config)
+
+
+@pytest.fixture(scope="session")
+def demo_config(tmp_path_factory: pytest.TempPathFactory, photos: list[Path]) -> Config:
+    """The settings of a built index of forty photographs with both modes; read it only."""
+    folder = tmp_path_factory.mktemp("demo")
+    for photo in photos[::5][:40]:
+        target = folder / "images" / photo.relative_to(DEMO_IMAGES)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(photo, target)
+    (folder / "images" / "broken.jpg").write_bytes(photos[0].read_bytes()[:2000])
+    config = small_config(
+        folder / "images",
+        folder / "store",
+        index={"approximate": "IVF4,SQ8", "nprobe": 4},
+    )
+    build(config)
+    return config

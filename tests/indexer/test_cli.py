@@ -1,0 +1,176 @@
+"""The command line as a person or a script uses it: real processes, real exit statuses."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from indexer import __version__
+from indexer.cli import main
+from indexer.config import Config
+from tests.conftest import ROOT
+from tests.indexer.test_store import damage
+
+
+def run(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(  # type: ignore[call-overload,no-any-return]
+        [sys.executable, "-m", "indexer", *arguments],
+        capture_output=True, text=True, check=False, cwd=ROOT, **options,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def store(demo_config: Config) -> str:
+    return f"--store={demo_config.store}"
+
+
+def test_help_loads_nothing_heavy() -> None:
+    script = (
+        "import sys; from indexer.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'numpy', 'keras', 'tensorflow', 'faiss', 'PIL', 'pydantic'}\n"
+        "heavy &= sys.modules.keys()\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "build" in done.stdout
+
+
+def test_status_and_verify_do_not_load_keras(store: str) -> None:
+    for verb in ("status", "verify"):
+        script = (
+            f"import sys; from indexer.cli import main; code = main([{verb!r}, {store!r}]); "
+            "assert code == 0 and not {'keras', 'tensorflow'} & sys.modules.keys()"
+        )
+        subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True, capture_output=True)
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--version"])
+    assert caught.value.code == 0
+    assert __version__ in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["search"], ["build", "--nonsense"]])
+def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+
+
+def test_a_failure_exits_with_1_and_says_what_to_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["status", "--store", str(tmp_path)]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith(f"Error: There is no index in {tmp_path} yet.\nMake one with:")
+
+
+def test_build_search_status_verify(images: Path, tmp_path: Path) -> None:
+    flags = ["--store", str(tmp_path / "s")]
+    done = run("build", "--images", str(images), "--encoder", "efficientnet_lite0", *flags)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].startswith("found 6 = indexed 6 + skipped 0 in ")
+    photo = next(images.rglob("*.jpg"))
+    done = run("search", str(photo), "--k", "3", *flags)
+    first, *_, last = done.stdout.splitlines()
+    assert first.split() == ["1", "0.0000", str(photo.relative_to(images))]
+    assert last.startswith("3 results, exact, encoder efficientnet_lite0")
+    done = run("status", *flags)
+    assert "found      6 = indexed 6 + skipped 0" in done.stdout
+    assert "last run   found 6" in done.stdout
+    done = run("verify", *flags)
+    assert "is sound: 6 images" in done.stdout
+
+
+def test_json_for_machines(
+    store: str, photos: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["search", str(photos[0]), store, "--json", "--k=2"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert [result["rank"] for result in answer["results"]] == [1, 2]
+    assert main(["status", store, "--json"]) == 0
+    status = json.loads(capsys.readouterr().out)
+    assert status["counts"] == {"found": 41, "indexed": 40, "skipped": 1}
+    assert status["skipped"][0]["key"] == "broken.jpg"
+    assert main(["verify", store, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["problems"] == []
+
+
+def test_skipped_files_are_listed_with_their_reasons(
+    store: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["status", store, "--skipped"]) == 0
+    assert "broken.jpg\tdecode\tinvalid_image\t" in capsys.readouterr().out
+
+
+def test_verify_finds_damage(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = f"--store={tmp_path / 's'}"
+    assert main(["build", f"--images={images}", "--encoder=efficientnet_lite0", store]) == 0
+    (vectors,) = (tmp_path / "s").rglob("vectors.faiss")
+    damage(vectors)
+    assert main(["verify", store]) == 1
+    assert "vectors.faiss is damaged" in capsys.readouterr().out
+
+
+def test_a_query_that_cannot_be_read_is_explained(
+    store: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["search", str(tmp_path / "nothing.jpg"), store]) == 1
+    assert "nothing.jpg cannot be read: No such file" in capsys.readouterr().err
+
+
+def test_random_weights_are_announced(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for photo in sorted(images.rglob("*.jpg"))[1:]:
+        photo.unlink()
+    store = f"--store={tmp_path / 's'}"
+    assert main(["build", f"--images={images}", "--weights=random:1", store]) == 0
+    assert "random numbers" in capsys.readouterr().err
+    assert main(["search", str(next(images.rglob("*.jpg"))), store]) == 0
+    assert "random numbers" in capsys.readouterr().err
+
+
+def test_a_build_interrupted_from_the_terminal_says_how_to_go_on(
+    images: Path, tmp_path: Path
+) -> None:
+    """A real SIGINT, sent as soon as the build has taken the store."""
+    import signal
+    import time
+
+    process = subprocess.Popen(
+        [sys.executable, "-m", "indexer", "build", "--images", str(images),
+         "--encoder", "efficientnet_lite0", "--store", str(tmp_path / "s")],
+        cwd=ROOT, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "s" / "build.owner").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "run it again to go on" in errors
+    assert (
+        run(
+            "build",
+            "--images",
+            str(images),
+            "--encoder",
+            "efficientnet_lite0",
+            "--store",
+            str(tmp_path / "s"),
+        ).returncode
+        == 0
+    )

@@ -1,0 +1,91 @@
+"""config.yaml, environment variables and flags."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from indexer.config import Config, load_config
+from indexer.errors import ConfigError
+from tests.conftest import ROOT
+
+
+def test_config_yaml_lists_every_setting_with_its_default(tmp_path: Path) -> None:
+    written = yaml.safe_load((ROOT / "config.yaml").read_text())
+    defaults = Config().model_dump(mode="json")
+    defaults["dataset"]["root"], defaults["store"] = "data/images", "var/store"
+    assert written == defaults
+
+
+def test_the_last_source_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("search: {k: 3, max_k: 7}\nserver: {port: 9001}\n")
+    monkeypatch.setenv("LOOKALIKE_SEARCH__K", "4")
+    config = load_config(file, {"server": {"port": 9002}})
+    assert (config.search.k, config.search.max_k, config.server.port) == (4, 7, 9002)
+
+
+def test_paths_in_the_file_are_relative_to_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("store: ../s\ndataset: {root: photos}\nencoder: {weights: w.h5}\n")
+    config = load_config(file)
+    assert config.store == tmp_path.parent / "s"
+    assert config.dataset.root == tmp_path / "photos"
+    assert config.encoder.weights == str(tmp_path / "w.h5")
+
+
+def test_paths_in_flags_are_relative_to_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = load_config(None, {"store": "s", "encoder": {"weights": "w.h5"}})
+    assert config.store == tmp_path / "s"
+    assert config.encoder.weights == str(tmp_path / "w.h5")
+
+
+@pytest.mark.parametrize("weights", ["imagenet", "random:3"])
+def test_weights_that_are_no_path_stay_as_they_are(tmp_path: Path, weights: str) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(f"encoder: {{weights: '{weights}'}}\n")
+    assert load_config(file).encoder.weights == weights
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("serch: {k: 3}", "serch"),
+        ("search: {kk: 3}", "search.kk"),
+        ("search: {k: many}", "search.k"),
+        ("search: {k: 0}", "search.k"),
+        ("server: {port: 70000}", "server.port"),
+        ("encoder: {model: resnet}", "encoder.model"),
+        ("dataset: 5", "dataset"),
+        ("a: [", "cannot be read"),
+        ("- a\n- b", "cannot be read"),
+    ],
+)
+def test_a_bad_file_is_refused_by_name(tmp_path: Path, text: str, name: str) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(file)
+    assert name in caught.value.message
+    assert str(file) in caught.value.hint
+
+
+def test_an_empty_file_means_the_defaults(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("")
+    assert load_config(file).search == Config().search
+
+
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="does not exist"):
+        load_config(tmp_path / "nothing.yaml")
+
+
+@pytest.mark.parametrize("name", ["LOOKALIKE_SERVR__PORT", "LOOKALIKE_SERVER__PRT"])
+def test_a_misspelt_variable_is_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "1")
+    with pytest.raises(ConfigError):
+        load_config()

@@ -1,0 +1,96 @@
+"""Scanning a folder: what counts as an image, what is passed over, what cannot be looked at."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from indexer.datasets import Folder
+from indexer.errors import DatasetError, ImageGone
+
+
+def keys(folder: Path) -> list[str]:
+    return [item.key for item in Folder(folder).scan().items]
+
+
+def put(path: Path, data: bytes = b"x") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+
+
+def test_images_are_found_at_any_depth_in_order(tmp_path: Path) -> None:
+    for name in ("b.jpg", "a/z.PNG", "a/b/c.webp", "no_ending"):
+        put(tmp_path / name)
+    assert keys(tmp_path) == ["a/b/c.webp", "a/z.PNG", "b.jpg", "no_ending"]
+
+
+def test_other_files_are_counted_by_their_ending(tmp_path: Path) -> None:
+    for name in ("a.jpg", "b.txt", "c.TXT", ".hidden.jpg", "d.mov"):
+        put(tmp_path / name)
+    listing = Folder(tmp_path).scan()
+    assert [item.key for item in listing.items] == ["a.jpg"]
+    assert listing.ignored == {".txt": 2, "hidden": 1, ".mov": 1}
+
+
+def test_hidden_folders_are_passed_over(tmp_path: Path) -> None:
+    put(tmp_path / ".thumbnails" / "a.jpg")
+    assert keys(tmp_path) == []
+
+
+def test_formats_that_are_not_read_are_found_nevertheless(tmp_path: Path) -> None:
+    put(tmp_path / "phone.HEIC")
+    assert keys(tmp_path) == ["phone.HEIC"]
+
+
+def test_size_and_time_are_recorded(tmp_path: Path) -> None:
+    put(tmp_path / "a.jpg", b"12345")
+    os.utime(tmp_path / "a.jpg", ns=(7, 8))
+    (item,) = Folder(tmp_path).scan().items
+    assert (item.size, item.mtime_ns) == (5, 8)
+
+
+def test_links_are_followed_and_loops_end(tmp_path: Path) -> None:
+    put(tmp_path / "images" / "a.jpg")
+    put(tmp_path / "elsewhere" / "b.jpg")
+    (tmp_path / "images" / "loop").symlink_to(tmp_path / "images")
+    (tmp_path / "images" / "there").symlink_to(tmp_path / "elsewhere")
+    assert keys(tmp_path / "images") == ["a.jpg", "there/b.jpg"]
+
+
+def test_a_dangling_link_and_a_self_link_are_accounted_for(tmp_path: Path) -> None:
+    (tmp_path / "gone.jpg").symlink_to(tmp_path / "nothing.jpg")
+    (tmp_path / "self.jpg").symlink_to(tmp_path / "self.jpg")
+    listing = Folder(tmp_path).scan()
+    assert listing.items == []
+    assert sorted(key for key, _ in listing.unreadable) == ["gone.jpg", "self.jpg"]
+
+
+def test_a_name_that_is_not_utf8_is_accounted_for(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"caf\xe9.jpg")).write_bytes(b"x")
+    listing = Folder(tmp_path).scan()
+    assert listing.unreadable == [("caf\\xe9.jpg", "the file name is not valid UTF-8")]
+
+
+def test_a_pipe_is_never_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    listing = Folder(tmp_path).scan()
+    assert (listing.items, listing.ignored) == ([], {"special": 1})
+
+
+def test_a_missing_folder_is_an_error_that_says_how_to_name_one(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="does not exist") as caught:
+        Folder(tmp_path / "nothing").scan()
+    assert "IMAGES=" in caught.value.hint
+
+
+def test_read_returns_the_bytes(tmp_path: Path) -> None:
+    put(tmp_path / "a" / "b.jpg", b"123")
+    assert Folder(tmp_path).read("a/b.jpg") == b"123"
+
+
+@pytest.mark.parametrize("key", ["../secret", "/etc/passwd", "a/../../secret", "gone.jpg", "a\0b"])
+def test_read_stays_inside_the_folder(tmp_path: Path, key: str) -> None:
+    put(tmp_path / "secret")
+    (tmp_path / "images").mkdir()
+    with pytest.raises(ImageGone):
+        Folder(tmp_path / "images").read(key)

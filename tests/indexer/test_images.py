@@ -1,0 +1,155 @@
+"""Decoding: every kind of file people have, and bytes that are none."""
+
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from indexer.errors import ImageTooLarge, InvalidImage, UnsupportedImage
+from indexer.images import FORMATS, decode, media_type, model_input, thumbnail
+
+LIMIT = 1_000_000
+RED, WHITE = (255, 0, 0), (255, 255, 255)
+
+
+def encoded(image: Image.Image, image_format: str = "PNG", **options: object) -> bytes:
+    buffer = BytesIO()
+    image.save(buffer, image_format, **options)
+    return buffer.getvalue()
+
+
+def corner(data: bytes, position: tuple[int, int] = (0, 0)) -> tuple[int, ...]:
+    pixel = decode(data, max_pixels=LIMIT).getpixel(position)
+    assert isinstance(pixel, tuple)
+    return pixel
+
+
+def test_a_photograph_becomes_what_the_original_made_of_it(photos: list[Path]) -> None:
+    for photo in photos[:10]:
+        original = Image.open(photo).resize((224, 224)).convert("RGB")
+        ours = model_input(decode(photo.read_bytes(), max_pixels=LIMIT))
+        assert ours.dtype == np.uint8
+        assert np.array_equal(ours, np.asarray(original))
+
+
+@pytest.mark.parametrize("image_format", [f for f in FORMATS if f != "JPEG"])
+def test_every_listed_format_is_read(image_format: str) -> None:
+    data = encoded(
+        Image.new("RGB", (8, 6), RED),
+        image_format,
+        **({"lossless": True} if image_format == "WEBP" else {}),
+    )
+    image = decode(data, max_pixels=LIMIT)
+    assert (image.mode, image.size, image.format) == ("RGB", (8, 6), image_format)
+    assert np.allclose(corner(data), RED, atol=6)
+    assert media_type(image_format).startswith("image/")
+
+
+def test_a_multi_picture_file_counts_as_jpeg() -> None:
+    first, second = Image.new("RGB", (8, 6), RED), Image.new("RGB", (8, 6), WHITE)
+    data = encoded(first, "MPO", save_all=True, append_images=[second])
+    assert decode(data, max_pixels=LIMIT).format == "JPEG"
+
+
+def test_exif_orientation_is_applied() -> None:
+    image = Image.new("RGB", (4, 2), WHITE)
+    image.putpixel((0, 0), RED)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be shown rotated by 90 degrees clockwise
+    upright = decode(encoded(image, exif=exif), max_pixels=LIMIT)
+    assert upright.size == (2, 4)
+    assert upright.getpixel((1, 0)) == RED
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "PA"])
+def test_transparency_is_composited_on_white(mode: str) -> None:
+    clear = Image.new("RGBA", (2, 1), (255, 0, 0, 0))
+    clear.putpixel((1, 0), (0, 0, 0, 255))
+    data = encoded(clear.convert(mode), "TIFF" if mode == "PA" else "PNG")
+    assert corner(data) == WHITE
+    assert corner(data, (1, 0)) == (0, 0, 0)
+
+
+def test_a_palette_with_transparency_is_composited_before_resizing() -> None:
+    image = Image.new("P", (2, 1), 0)
+    image.putpalette([255, 0, 0, 0, 0, 255])
+    image.putpixel((1, 0), 1)
+    data = encoded(image, transparency=0)
+    assert (corner(data), corner(data, (1, 0))) == (WHITE, (0, 0, 255))
+
+
+@pytest.mark.parametrize(("value", "expected"), [(0, 0), (257 * 100, 100), (65535, 255)])
+def test_sixteen_bit_grey_is_scaled_not_clipped(value: int, expected: int) -> None:
+    image = Image.fromarray(np.full((2, 2), value, np.uint16))
+    assert corner(encoded(image)) == (expected,) * 3
+
+
+def test_cmyk_is_converted() -> None:
+    data = encoded(Image.new("RGB", (8, 8), RED).convert("CMYK"), "JPEG", quality=100)
+    assert np.allclose(corner(data), RED, atol=4)
+
+
+def test_grey_and_bilevel_become_rgb() -> None:
+    assert corner(encoded(Image.new("L", (2, 2), 77))) == (77, 77, 77)
+    assert corner(encoded(Image.new("1", (2, 2), 1))) == WHITE
+
+
+def test_an_animation_counts_as_its_first_frame() -> None:
+    frames = [Image.new("RGB", (3, 3), color) for color in (RED, WHITE)]
+    data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    assert corner(data) == RED
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5000, 1), (1, 5000)])
+def test_extreme_shapes_become_model_inputs(size: tuple[int, int]) -> None:
+    data = encoded(Image.new("RGB", size, RED))
+    assert model_input(decode(data, max_pixels=LIMIT)).shape == (224, 224, 3)
+
+
+def test_the_pixel_limit_holds_on_both_sides() -> None:
+    data = encoded(Image.new("RGB", (100, 10)))
+    assert decode(data, max_pixels=1000).size == (100, 10)
+    with pytest.raises(ImageTooLarge, match="1,000 pixels; the limit is 999"):
+        decode(data, max_pixels=999)
+
+
+def test_a_decompression_bomb_is_refused_before_it_is_decoded() -> None:
+    """A PNG header of 50,000 x 50,000 pixels over nothing: decoding it would fail differently."""
+    tiny = bytearray(encoded(Image.new("L", (1, 1))))
+    tiny[16:24] = (50_000).to_bytes(4, "big") * 2
+    import zlib
+
+    tiny[29:33] = zlib.crc32(tiny[12:29]).to_bytes(4, "big")
+    with pytest.raises(ImageTooLarge):
+        decode(bytes(tiny), max_pixels=LIMIT)
+
+
+def test_truncated_and_damaged_files_are_invalid(photos: list[Path]) -> None:
+    data = photos[0].read_bytes()
+    for broken in (data[: len(data) // 2], data[:300], encoded(Image.new("RGB", (64, 64)))[:-30]):
+        with pytest.raises(InvalidImage):
+            decode(broken, max_pixels=LIMIT)
+
+
+@pytest.mark.parametrize("data", [b"", b"hello", b"%PDF-1.7", b"<svg/>", b"\x00" * 1000])
+def test_what_is_no_image_is_unsupported(data: bytes) -> None:
+    with pytest.raises(UnsupportedImage):
+        decode(data, max_pixels=LIMIT)
+
+
+def test_a_format_that_is_not_listed_is_unsupported() -> None:
+    with pytest.raises(UnsupportedImage):
+        decode(encoded(Image.new("RGB", (4, 4)), "PPM"), max_pixels=LIMIT)
+
+
+def test_floating_point_samples_are_refused() -> None:
+    with pytest.raises(InvalidImage, match="floating-point"):
+        decode(encoded(Image.new("F", (4, 4)), "TIFF"), max_pixels=LIMIT)
+
+
+def test_a_thumbnail_fits_and_is_never_enlarged() -> None:
+    small = Image.open(BytesIO(thumbnail(Image.new("RGB", (400, 100)), side=200)))
+    assert (small.format, small.size) == ("JPEG", (200, 50))
+    assert Image.open(BytesIO(thumbnail(Image.new("RGB", (40, 10)), side=200))).size == (40, 10)

@@ -1,0 +1,152 @@
+"""The searcher: three kinds of query, their limits, and what it refuses to mix."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from indexer.build import build
+from indexer.config import Config
+from indexer.errors import (
+    EncoderMismatch,
+    ImageGone,
+    InvalidImage,
+    InvalidQuery,
+    NoApproximateIndex,
+    StoreCorrupt,
+    UnknownImage,
+)
+from indexer.search import Searcher
+from indexer.store import Store
+from tests.conftest import DEMO_IMAGES, small_config
+
+
+@pytest.fixture(scope="module")
+def searcher(demo_config: Config) -> Searcher:
+    return Searcher.open(demo_config)
+
+
+def test_an_indexed_photograph_finds_itself_first(searcher: Searcher, photos: list[Path]) -> None:
+    answer = searcher.search_image(photos[0].read_bytes(), k=5)
+    assert answer.hits[0].image.key == str(photos[0].relative_to(DEMO_IMAGES))
+    assert answer.hits[0].distance < 1e-5
+    assert [hit.rank for hit in answer.hits] == [1, 2, 3, 4, 5]
+    assert set(answer.timings_ms) == {"decode", "encode", "search", "total"}
+
+
+@pytest.mark.parametrize("mode", ["exact", "approximate"])
+def test_image_id_and_vector_give_the_same_neighbours(searcher: Searcher, mode: str) -> None:
+    by_id = searcher.search_id(7, mode=mode).hits  # type: ignore[arg-type]
+    vector = searcher._exact.vectors(np.array([7]))[0] * 3.0
+    by_vector = searcher.search_vector(vector.tolist(), mode=mode).hits  # type: ignore[arg-type]
+    assert [hit.image.id for hit in by_id] == [hit.image.id for hit in by_vector]
+    np.testing.assert_allclose(
+        [h.distance for h in by_id], [h.distance for h in by_vector], atol=1e-6
+    )
+    assert (by_id[0].image.id, by_id[0].distance) == (7, 0)
+
+
+def test_cosine_follows_from_the_distance(searcher: Searcher) -> None:
+    hit = searcher.search_id(1, k=2).hits[1]
+    first, second = searcher._exact.vectors(np.array([1, hit.image.id]))
+    assert hit.cosine == pytest.approx(float(first @ second), abs=1e-6)
+
+
+def test_k_is_limited_on_both_sides(searcher: Searcher) -> None:
+    assert len(searcher.search_id(1, k=1).hits) == 1
+    assert len(searcher.search_id(1, k=1000).hits) == 40
+    for k in (0, 1001, -1):
+        with pytest.raises(InvalidQuery, match="1 to 1000"):
+            searcher.search_id(1, k=k)
+
+
+@pytest.mark.parametrize(
+    "vector",
+    [[], [1.0], [1.0] * 1279, [1.0] * 1281, [0.0] * 1280, [float("nan")] * 1280, [1e999] * 1280],
+)
+def test_unusable_vectors_are_refused(searcher: Searcher, vector: list[float]) -> None:
+    with pytest.raises(InvalidQuery):
+        searcher.search_vector(vector)
+
+
+def test_unknown_ids_are_refused(searcher: Searcher) -> None:
+    skipped = next(searcher._version.catalogue.rows("skipped"))
+    for image_id in (0, -1, 10**9, skipped.id):
+        with pytest.raises(UnknownImage):
+            searcher.search_id(image_id)
+        with pytest.raises(UnknownImage):
+            searcher.image(image_id)
+
+
+def test_what_is_no_image_is_refused(searcher: Searcher) -> None:
+    with pytest.raises(InvalidImage):
+        searcher.search_image(b"no image")
+
+
+def test_approximate_search_needs_an_approximate_index(config: Config) -> None:
+    build(config)
+    with pytest.raises(NoApproximateIndex):
+        Searcher.open(config).search_id(1, mode="approximate")
+
+
+def test_an_image_file_is_the_one_that_was_indexed(config: Config, images: Path) -> None:
+    build(config)
+    searcher = Searcher.open(config)
+    row = searcher.image(1)
+    file = searcher.image_file(1)
+    assert (file.data, file.media_type) == ((images / row.key).read_bytes(), "image/jpeg")
+    (images / row.key).write_bytes(file.data + b"more")
+    with pytest.raises(ImageGone, match="changed"):
+        searcher.image_file(1)
+    (images / row.key).unlink()
+    with pytest.raises(ImageGone, match="cannot be read"):
+        searcher.thumbnail(1, 100)
+
+
+def test_the_index_decides_which_encoder_answers(demo_config: Config, photos: list[Path]) -> None:
+    """The configuration names VGG16, the index was made with the embedded encoder."""
+    other = small_config(
+        demo_config.dataset.root, demo_config.store, encoder={"weights": "random:5"}
+    )
+    answer = Searcher.open(other).search_image(photos[0].read_bytes(), k=1)
+    assert answer.encoder.model == "efficientnet_lite0"
+    assert answer.hits[0].distance < 1e-5
+
+
+def test_other_weights_at_the_old_place_are_refused(tmp_path: Path, images: Path) -> None:
+    weights = tmp_path / "vgg.h5"
+    weights.write_bytes(b"one set of weights")
+    config = small_config(images, tmp_path / "s", encoder={"weights": str(weights)})
+    from indexer.encoders import open_encoder
+    from indexer.store import open_writer
+    from indexer.vector_index import flat_file
+    from tests.indexer.test_store import image
+
+    spec = open_encoder(config.encoder).spec
+    with open_writer(Store(config.store)) as writer:
+        vectors = np.eye(1, spec.dim, dtype=np.float32)
+        writer.commit(
+            [image("a.jpg")], flat_file(vectors), [], dim=spec.dim, fingerprint=spec.fingerprint
+        )
+        writer.publish(
+            fingerprint=spec.fingerprint,
+            encoder=spec.model_dump(),
+            dim=spec.dim,
+            dataset=config.dataset,
+            index=config.index,
+            write_approximate=None,
+        )
+    weights.write_bytes(b"another set of weights")
+    searcher = Searcher.open(config)
+    assert searcher.search_id(1).hits[0].distance == 0
+    with pytest.raises(EncoderMismatch) as caught:
+        searcher.load_encoder()
+    assert spec.fingerprint in caught.value.message
+
+
+def test_a_damaged_store_is_refused(config: Config) -> None:
+    build(config)
+    (vectors,) = Store(config.store).segments.rglob("vectors.faiss")
+    vectors.write_bytes(vectors.read_bytes()[:-4])
+    with pytest.raises(StoreCorrupt):
+        Searcher.open(config)

@@ -1,0 +1,306 @@
+"""The store on disk: what is durable, what is validated, what is never mixed or reused."""
+
+import json
+import multiprocessing
+import sqlite3
+from pathlib import Path
+
+import faiss
+import numpy as np
+import pytest
+
+from indexer.config import DatasetConfig, IndexConfig
+from indexer.errors import EncoderMismatch, NoPublishedIndex, StoreBusy, StoreCorrupt
+from indexer.store import NewImage, Segment, Store, Version, Writer, open_writer
+from indexer.vector_index import flat_file
+
+DIM = 8
+
+
+def image(key: str) -> NewImage:
+    return NewImage(
+        key=key, size=1, mtime_ns=2, sha256="ab", format="JPEG", width=3, height=4,
+        metadata={"caption": "é"},
+    )  # fmt: skip
+
+
+def skip(key: str, reason: str = "invalid_image") -> NewImage:
+    return NewImage(key=key, status="skipped", stage="decode", reason=reason, message="why")
+
+
+def commit(writer: Writer, keys: list[str], skipped: list[str] = (), encoder: str = "e1") -> None:  # type: ignore[assignment]
+    vectors = np.arange(len(keys) * DIM, dtype=np.float32).reshape(-1, DIM)
+    writer.commit(
+        [image(key) for key in keys],
+        flat_file(vectors),
+        [skip(key) for key in skipped],
+        dim=DIM,
+        fingerprint=encoder,
+    )
+
+
+def publish(writer: Writer) -> Version:
+    return writer.publish(
+        fingerprint="e1",
+        encoder={"model": "test"},
+        dim=DIM,
+        dataset=DatasetConfig(root=Path("/images")),
+        index=IndexConfig(),
+        write_approximate=None,
+    )
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+@pytest.fixture
+def published(store: Store) -> Store:
+    """A store with two segments and a skipped file, published."""
+    with open_writer(store) as writer:
+        commit(writer, ["a", "b"], ["c"])
+        commit(writer, ["d"])
+        publish(writer)
+    return store
+
+
+def test_a_published_version_opens_with_all_its_parts(published: Store) -> None:
+    version = published.open_published()
+    assert version.manifest.counts.model_dump() == {"found": 4, "indexed": 3, "skipped": 1}
+    assert [segment.ids.tolist() for segment in version.segments] == [[1, 2], [4]]
+    row = version.catalogue.get(4)
+    assert row is not None
+    assert (row.key, row.segment, row.row) == ("d", version.segments[1].id, 0)
+    assert row.metadata == {"caption": "é"}
+    assert version.problems() == []
+
+
+def test_the_layout_on_disk_is_the_documented_one(published: Store) -> None:
+    files = {
+        str(p.relative_to(published.folder)) for p in published.folder.rglob("*") if p.is_file()
+    }
+    assert files >= {
+        "CURRENT",
+        "catalogue.sqlite",
+        "segments/00000001/vectors.faiss",
+        "segments/00000001/ids.npy",
+        "segments/00000001/segment.json",
+        "versions/00000001/manifest.json",
+        "versions/00000001/catalogue.sqlite",
+    }
+    assert (published.folder / "CURRENT").read_text() == "00000001\n"
+    index = faiss.read_index(str(published.segments / "00000001/vectors.faiss"))
+    assert (type(index), index.ntotal, index.d) == (faiss.IndexFlatL2, 2, DIM)
+
+
+def test_an_empty_store_has_nothing_published(store: Store) -> None:
+    with pytest.raises(NoPublishedIndex) as caught:
+        store.open_published()
+    assert "make index" in caught.value.hint
+
+
+def test_what_is_committed_but_not_published_is_not_seen(published: Store) -> None:
+    with open_writer(published) as writer:
+        commit(writer, ["new"])
+    assert published.open_published().manifest.counts.indexed == 3
+
+
+def test_ids_are_never_reused(published: Store) -> None:
+    with open_writer(published) as writer:
+        writer.catalogue.remove(["d"])
+        assert writer.catalogue.next_id() == 5
+        commit(writer, ["e"])
+        assert [row.id for row in writer.catalogue.rows("indexed")] == [1, 2, 5]
+
+
+def test_new_content_under_an_old_key_gets_a_new_id_and_the_old_vector_is_deleted(
+    published: Store,
+) -> None:
+    with open_writer(published) as writer:
+        commit(writer, ["a"])
+        version = publish(writer)
+    assert version.manifest.deleted == (1,)
+    assert [row.id for row in version.catalogue.rows("indexed")] == [2, 4, 5]
+    assert version.problems() == []
+
+
+def test_a_segment_without_images_is_left_out_and_removed_once_no_version_needs_it(
+    published: Store,
+) -> None:
+    with open_writer(published) as writer:
+        writer.catalogue.remove(["d"])
+        for _ in range(3):
+            version = publish(writer)
+            writer.tidy()
+    assert [segment.id for segment in version.segments] == ["00000001"]
+    assert [folder.name for folder in published.segments.iterdir()] == ["00000001"]
+
+
+def test_the_last_three_versions_are_kept(published: Store) -> None:
+    with open_writer(published) as writer:
+        for _ in range(4):
+            publish(writer)
+        writer.tidy()
+    kept = sorted(folder.name for folder in published.versions.iterdir())
+    assert kept == ["00000003", "00000004", "00000005"]
+
+
+def test_what_a_crash_left_behind_is_removed(published: Store) -> None:
+    (published.segments / "00000009").mkdir()  # no marker: it does not exist
+    (published.versions / ".00000002.tmp").mkdir()
+    (published.versions / "00000002").mkdir()  # complete, but CURRENT was not reached
+    with open_writer(published) as writer:
+        writer.tidy()
+    assert len(list(published.segments.iterdir())) == 2
+    assert [folder.name for folder in published.versions.iterdir()] == ["00000001"]
+    assert published.open_published().problems() == []
+
+
+def test_an_open_version_outlives_its_successors(published: Store) -> None:
+    version = published.open_published()
+    with open_writer(published) as writer:
+        commit(writer, ["a", "b", "d"])
+        for _ in range(4):
+            publish(writer)
+        writer.tidy()
+    row = version.catalogue.get(1)
+    assert row is not None
+    assert row.key == "a"
+
+
+def test_two_encoders_never_share_a_store(published: Store) -> None:
+    with open_writer(published) as writer:
+        writer.require_encoder("e1")
+        with pytest.raises(EncoderMismatch) as caught:
+            writer.require_encoder("e2")
+    assert "e1" in caught.value.message
+    assert "e2" in caught.value.message
+
+
+def _try_to_write(folder: Path, answers: "multiprocessing.Queue[str]") -> None:
+    try:
+        with open_writer(Store(folder)):
+            answers.put("opened")
+    except StoreBusy as error:
+        answers.put(error.message)
+
+
+def test_a_second_writer_is_refused_with_the_owner_named(store: Store) -> None:
+    context = multiprocessing.get_context("spawn")
+    answers = context.Queue()
+    with open_writer(store):
+        other = context.Process(target=_try_to_write, args=(store.folder, answers))
+        other.start()
+        assert f"process {multiprocessing.current_process().pid}" in answers.get(timeout=60)
+        other.join()
+    other = context.Process(target=_try_to_write, args=(store.folder, answers))
+    other.start()
+    assert answers.get(timeout=60) == "opened"
+    other.join()
+
+
+def test_a_failed_transaction_changes_nothing(published: Store) -> None:
+    with open_writer(published) as writer:
+
+        def fail_halfway() -> None:
+            with writer.catalogue.transaction():
+                writer.catalogue.remove(["a"])
+                writer.catalogue.add([image("x")], first_id=2)  # the id of "b"
+
+        with pytest.raises(sqlite3.IntegrityError):
+            fail_halfway()
+        assert writer.catalogue.counts().found == 4
+
+
+def damage(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["versions/00000001/manifest.json", "segments/00000002/segment.json", "CURRENT"],
+)
+def test_a_damaged_record_is_noticed_when_opening(published: Store, name: str) -> None:
+    damage(published.folder / name)
+    with pytest.raises(StoreCorrupt):
+        published.open_published()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "versions/00000001/manifest.json",
+        "versions/00000001/catalogue.sqlite",
+        "segments/00000001/segment.json",
+        "segments/00000001/vectors.faiss",
+        "segments/00000001/ids.npy",
+    ],
+)
+@pytest.mark.parametrize("how", ["truncated", "missing"])
+def test_a_missing_or_truncated_file_is_noticed_when_opening(
+    published: Store, name: str, how: str
+) -> None:
+    path = published.folder / name
+    if how == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(StoreCorrupt, match=path.name):
+        published.open_published()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "versions/00000001/catalogue.sqlite",
+        "segments/00000001/vectors.faiss",
+        "segments/00000002/ids.npy",
+    ],
+)
+def test_a_flipped_bit_anywhere_is_noticed_by_verification(published: Store, name: str) -> None:
+    damage(published.folder / name)
+    (problem,) = published.open_published().problems()
+    assert name in problem
+
+
+def test_segments_of_another_version_are_noticed(published: Store) -> None:
+    with open_writer(published) as writer:
+        commit(writer, ["x"], encoder="e2")
+    entry = published.segments / "00000002"
+    for file in entry.iterdir():
+        file.write_bytes((published.segments / "00000003" / file.name).read_bytes())
+    with pytest.raises(StoreCorrupt, match="not the one published"):
+        published.open_published()
+
+
+def test_a_record_of_another_format_is_refused(published: Store) -> None:
+    from indexer.store.files import read_record, write_record
+    from indexer.store.records import Manifest
+
+    path = published.versions / "00000001" / "manifest.json"
+    write_record(path, read_record(path, Manifest).model_copy(update={"format": 2}))
+    with pytest.raises(StoreCorrupt, match="format 2"):
+        published.open_published()
+
+
+def test_records_are_readable_json_with_a_checksum(published: Store) -> None:
+    record = json.loads((published.versions / "00000001" / "manifest.json").read_text())
+    assert set(record) == {"sha256", "record"}
+    assert record["record"]["fingerprint"] == "e1"
+
+
+def test_a_pickle_in_place_of_the_ids_is_not_loaded(published: Store) -> None:
+    path = published.segments / "00000001" / "ids.npy"
+    np.save(path, np.array([{"a": 1}, None], dtype=object), allow_pickle=True)
+    with pytest.raises(StoreCorrupt):
+        _ = Segment(path.parent).ids
+
+
+def test_the_sample_is_spread_over_the_collection(store: Store) -> None:
+    with open_writer(store) as writer:
+        commit(writer, [f"{n:03}" for n in range(100)])
+        assert writer.catalogue.sample_ids(4) == [1, 26, 51, 76]
+        assert len(writer.catalogue.sample_ids(200)) == 100

@@ -1,0 +1,49 @@
+"""What the documents say is there is there, and what is there is documented."""
+
+import re
+import subprocess
+
+from indexer.cli import _parser
+from indexer.config import Config
+from tests.conftest import DEMO_IMAGES, ROOT
+
+README = (ROOT / "README.md").read_text()
+
+
+def test_every_verb_is_in_the_readme() -> None:
+    choices = _parser()._subparsers._group_actions[0].choices  # type: ignore[union-attr]
+    assert choices
+    for verb in choices:
+        assert f"| `{verb}" in README, verb
+
+
+def test_make_help_lists_every_target_with_one_line() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    (phony,) = re.findall(r"^\.PHONY: (.*)$", makefile, re.M)
+    listed = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)  # noqa: S607
+    targets = [line.split()[0] for line in listed.stdout.splitlines()]
+    assert sorted(targets) == sorted(phony.split())
+
+
+def test_every_setting_of_the_readme_exists() -> None:
+    settings = {
+        f"{section}.{key}"
+        for section, field in Config.model_fields.items()
+        for key in getattr(field.annotation, "model_fields", {})
+    }
+    table = README.partition("## Settings")[2].partition("## How")[0]
+    for setting in re.findall(r"`(\w+\.\w+)`", table):
+        assert setting in settings | {"config.yaml"}, setting
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    for document in ROOT.glob("*.md"):
+        for link in re.findall(r"\]\((?!http)([^)#]+)\)", document.read_text()):
+            assert (ROOT / link).exists(), f"{document.name}: {link}"
+
+
+def test_every_demo_photograph_is_attributed() -> None:
+    lines = (ROOT / "demo" / "ATTRIBUTION.tsv").read_text().splitlines()[1:]
+    attributed = {line.split("\t")[0] for line in lines}
+    assert attributed == {p.relative_to(DEMO_IMAGES).as_posix() for p in DEMO_IMAGES.rglob("*.jpg")}
+    assert {line.split("\t")[1].lower() for line in lines} == {"public domain", "cc0-1.0"}
