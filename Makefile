@@ -6,9 +6,9 @@ CONFIG ?= config.yaml
 PY     := $(VENV)/bin/python
 
 # IMAGES, ENCODER, WEIGHTS, STORE and PORT, where given, become command-line flags.
-INDEX_FLAGS = --config $(CONFIG) $(if $(IMAGES),--images $(IMAGES)) $(if $(ENCODER),--encoder $(ENCODER)) \
-              $(if $(WEIGHTS),--weights $(WEIGHTS)) $(if $(STORE),--store $(STORE))
-SERVE_FLAGS = $(if $(STORE),--store $(STORE)) $(if $(PORT),--port $(PORT))
+INDEX_FLAGS = --config "$(CONFIG)" $(if $(IMAGES),--images "$(IMAGES)") $(if $(ENCODER),--encoder $(ENCODER)) \
+              $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(if $(STORE),--store "$(STORE)")
+SERVE_FLAGS = --config "$(CONFIG)" $(if $(STORE),--store "$(STORE)") $(if $(PORT),--port $(PORT))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo index serve status verify test lint format lock screenshots bench-precision clean
@@ -28,13 +28,13 @@ index: $(VENV)/.installed ## Index a folder of images (IMAGES= ENCODER= WEIGHTS=
 	@$(PY) -m indexer build $(INDEX_FLAGS)
 
 serve: $(VENV)/.installed ## Serve the index (CONFIG= STORE= PORT=)
-	@$(PY) -m server --config $(CONFIG) $(SERVE_FLAGS)
+	@$(PY) -m server $(SERVE_FLAGS)
 
 status: $(VENV)/.installed ## Show what the index holds (CONFIG= STORE=)
-	@$(PY) -m indexer status --config $(CONFIG) $(if $(STORE),--store $(STORE))
+	@$(PY) -m indexer status --config "$(CONFIG)" $(if $(STORE),--store "$(STORE)")
 
 verify: $(VENV)/.installed ## Check every checksum and count of the index (CONFIG= STORE=)
-	@$(PY) -m indexer verify --config $(CONFIG) $(if $(STORE),--store $(STORE))
+	@$(PY) -m indexer verify --config "$(CONFIG)" $(if $(STORE),--store "$(STORE)")
 
 test: $(VENV)/.installed-dev ## Run all tests (browser tests need Chromium, and say so without it)
 	@echo "Running the tests; they need no network, no GPU and no downloaded weights."
@@ -60,7 +60,7 @@ screenshots: $(VENV)/.installed-dev ## Take the README's screenshots in headless
 	@$(PY) -m pytest -q tests/browser -k neighbours --screenshots docs
 
 bench-precision: $(VENV)/.installed ## Precision at 10 over labelled images through the HTTP API (IMAGES= URL=)
-	@$(PY) -m benchmarks.precision $(if $(IMAGES),--images $(IMAGES)) $(if $(URL),--url $(URL))
+	@$(PY) -m benchmarks.precision $(if $(IMAGES),--images "$(IMAGES)") $(if $(URL),--url $(URL))
 
 clean: ## Remove the environment and the demo's index
 	rm -rf $(VENV) var/demo

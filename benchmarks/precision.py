@@ -9,12 +9,14 @@ files in one folder (0.jpg, 1.jpg, ...) the number divided by a hundred, as in C
 
 import argparse
 import json
-import uuid
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
 from tqdm import tqdm
+from werkzeug.datastructures import FileStorage
+from werkzeug.test import encode_multipart
 
 K = 10
 
@@ -49,15 +51,8 @@ def label(key: str) -> str:
 
 def search(url: str, image: bytes, k: int) -> dict[str, Any]:
     """Post an image to the search API."""
-    boundary = uuid.uuid4().hex
-    body = (
-        (
-            f'--{boundary}\r\nContent-Disposition: form-data; name="k"\r\n\r\n{k}\r\n'
-            f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="image"\r\n\r\n'
-        ).encode()
-        + image
-        + f"\r\n--{boundary}--\r\n".encode()
-    )
+    file = FileStorage(BytesIO(image), filename="image")
+    boundary, body = encode_multipart({"image": file, "k": k})
     headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
     with urlopen(Request(f"{url}/api/v1/search", body, headers), timeout=120) as response:
         answer: dict[str, Any] = json.load(response)

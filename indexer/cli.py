@@ -36,6 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if error.hint:
             print(error.hint, file=sys.stderr)
         return 1
+    except OSError as error:  # a full disk, a folder that may not be written, ...
+        print(f"Error: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("\nInterrupted. What was committed is kept; run it again to go on.", file=sys.stderr)
         return 130
@@ -100,8 +103,7 @@ def _build(options: argparse.Namespace, config: "Config") -> int:
     from indexer.build import build
 
     report = build(config)
-    if config.encoder.weights.startswith("random:"):
-        print(RANDOM_WEIGHTS_WARNING, file=sys.stderr)
+    _warn_of_random_weights(config.encoder.weights)
     if options.json:
         print(json.dumps(report.to_json()))
         return 0
@@ -124,8 +126,7 @@ def _search(options: argparse.Namespace, config: "Config") -> int:
     except OSError as error:
         raise InvalidImage(f"{options.image} cannot be read: {error.strerror}.") from None
     answer = Searcher.open(config).search_image(data, k=options.k, mode=options.mode)
-    if answer.encoder.is_random:
-        print(RANDOM_WEIGHTS_WARNING, file=sys.stderr)
+    _warn_of_random_weights(answer.encoder.weights)
     if options.json:
         results = [
             {
@@ -152,6 +153,7 @@ def _status(options: argparse.Namespace, config: "Config") -> int:
     from indexer.status import status
 
     found = status(config)
+    _warn_of_random_weights(str(found.manifest.encoder["weights"]))
     if options.json:
         print(json.dumps(found.to_json()))
         return 0
@@ -174,7 +176,13 @@ def _status(options: argparse.Namespace, config: "Config") -> int:
     return 0
 
 
+def _warn_of_random_weights(weights: str) -> None:
+    if weights.startswith("random:"):
+        print(RANDOM_WEIGHTS_WARNING, file=sys.stderr)
+
+
 def _verify(options: argparse.Namespace, config: "Config") -> int:
+    from indexer.store import REBUILD_HINT
     from indexer.verify import verify
 
     verdict = verify(config)
@@ -187,7 +195,7 @@ def _verify(options: argparse.Namespace, config: "Config") -> int:
     elif verdict.problems:
         for problem in verdict.problems:
             print(problem)
-        print(f"{len(verdict.problems)} problems found. Index again to rebuild what is damaged.")
+        print(f"{len(verdict.problems)} problems found. {REBUILD_HINT}")
     else:
         print(f"version {verdict.version} is sound: {verdict.images} images, every checksum right")
     return 1 if verdict.problems else 0

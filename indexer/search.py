@@ -214,8 +214,9 @@ class Searcher:
 
     def sample(self, count: int) -> list[ImageRow]:
         """Return up to ``count`` images spread over the collection: places to start from."""
-        catalogue = self._version.catalogue
-        return list(catalogue.get_many(catalogue.sample_ids(count)).values())
+        ids = self._exact.ids
+        places = np.linspace(0, len(ids) - 1, min(count, len(ids)), dtype=np.int64)
+        return list(self._version.catalogue.get_many(ids[places]).values())
 
     def image_file(self, image_id: int) -> ImageFile:
         """Return the bytes of an indexed image.

@@ -8,6 +8,9 @@ from dataclasses import astuple, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from indexer.errors import StoreCorrupt
 from indexer.store.files import REBUILD_HINT, sync
 from indexer.store.records import FORMAT, Counts
@@ -25,6 +28,7 @@ CREATE TABLE images (
     CHECK ((status = 'indexed') = (segment IS NOT NULL AND row IS NOT NULL)),
     CHECK ((status = 'skipped') = (reason IS NOT NULL))
 );
+CREATE INDEX images_by_place ON images (segment, row);
 CREATE TABLE runs (
     id INTEGER PRIMARY KEY,
     started TEXT NOT NULL, seconds REAL NOT NULL,
@@ -185,17 +189,6 @@ class Catalogue:
             return self._select("ORDER BY id")
         return self._select("WHERE status = ? ORDER BY id", status)
 
-    def sample_ids(self, count: int) -> list[int]:
-        """Return up to ``count`` ids of indexed images, spread over the whole collection."""
-        indexed = self.counts().indexed
-        step = max(1, indexed // count)
-        rows = self._db.execute(
-            "SELECT id FROM (SELECT id, row_number() OVER (ORDER BY id) - 1 AS place FROM images "
-            "WHERE status = 'indexed') WHERE place % ? = 0 LIMIT ?",
-            (step, count),
-        )
-        return [image_id for (image_id,) in rows]
-
     def stamps(self) -> dict[str, tuple[int | None, int | None]]:
         """Return size and modification time of every file, by key."""
         rows = self._db.execute("SELECT key, size, mtime_ns FROM images")
@@ -217,11 +210,12 @@ class Catalogue:
         )
         return dict(rows.fetchall())
 
-    def placed_ids(self) -> Iterator[tuple[str, int, int]]:
-        """Yield (segment, row, id) of every indexed image, in order of segment and row."""
-        yield from self._db.execute(
-            "SELECT segment, row, id FROM images WHERE status = 'indexed' ORDER BY segment, row"
+    def ids_in(self, segment: str) -> NDArray[np.int64]:
+        """Return the ids of a segment's images, int64 (n, 2): row in the segment and id, by row."""
+        rows = self._db.execute(
+            "SELECT row, id FROM images WHERE segment = ? ORDER BY row", (segment,)
         )
+        return np.array(rows.fetchall(), np.int64).reshape(-1, 2)
 
     def segments(self) -> list[str]:
         """Return the ids of the segments that hold at least one image's vector, in order."""

@@ -12,7 +12,10 @@ from indexer.errors import StoreCorrupt
 
 Bytes = bytes | memoryview
 
-REBUILD_HINT = "Run `python -m indexer verify` to see what else is damaged, then index again."
+REBUILD_HINT = (
+    "`python -m indexer verify` tells what else is damaged; delete the store folder and index "
+    "again to make it anew."
+)
 
 
 class FileRecord(BaseModel):

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from indexer.errors import StoreCorrupt
 from indexer.store.catalogue import Catalogue
 from indexer.store.files import REBUILD_HINT, check_size, describe_file, read_record
@@ -56,13 +58,13 @@ class Version:
         counts = self.catalogue.counts()
         if counts != self.manifest.counts or counts.found != counts.indexed + counts.skipped:
             problems.append(f"the catalogue counts {counts}, the manifest {self.manifest.counts}")
-        deleted = set(self.manifest.deleted)
-        stored = [
-            (segment.id, row, int(image_id))
-            for segment in self.segments
-            for row, image_id in enumerate(segment.ids)
-            if int(image_id) not in deleted
-        ]
-        if sorted(stored) != list(self.catalogue.placed_ids()):
-            problems.append("the ids in the segments are not those of the catalogue")
+        placed = 0
+        for segment in self.segments:
+            rows = np.flatnonzero(~np.isin(segment.ids, self.manifest.deleted))
+            expected = np.stack([rows, segment.ids[rows]], axis=1)
+            placed += len(rows)
+            if not np.array_equal(self.catalogue.ids_in(segment.id), expected):
+                problems.append(f"the ids in {segment.folder} are not those of the catalogue")
+        if placed != counts.indexed:
+            problems.append(f"{counts.indexed} images are indexed, the segments hold {placed}")
         return problems

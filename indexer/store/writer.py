@@ -166,8 +166,10 @@ class Writer:
                 shutil.rmtree(folder)
 
     def _deleted_ids(self, segments: Sequence[Segment]) -> NDArray[np.int64]:
-        alive = np.array([image_id for _, _, image_id in self.catalogue.placed_ids()], np.int64)
-        dead = [segment.ids[~np.isin(segment.ids, alive)] for segment in segments]
+        dead = [
+            np.setdiff1d(segment.ids, self.catalogue.ids_in(segment.id)[:, 1])
+            for segment in segments
+        ]
         return np.concatenate([np.empty(0, np.int64), *dead])
 
     @staticmethod

@@ -124,6 +124,15 @@ def test_verify_finds_damage(
     assert "vectors.faiss is damaged" in capsys.readouterr().out
 
 
+def test_a_store_that_cannot_be_written_is_explained(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    arguments = [f"--images={images}", "--encoder=efficientnet_lite0"]
+    assert main(["build", *arguments, f"--store={tmp_path / 'file' / 's'}"]) == 1
+    assert "Not a directory" in capsys.readouterr().err
+
+
 def test_a_query_that_cannot_be_read_is_explained(
     store: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

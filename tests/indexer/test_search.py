@@ -69,6 +69,13 @@ def test_unusable_vectors_are_refused(searcher: Searcher, vector: list[float]) -
         searcher.search_vector(vector)
 
 
+def test_the_sample_is_spread_over_the_collection(searcher: Searcher) -> None:
+    ids = [row.id for row in searcher.sample(4)]
+    assert ids == sorted(set(ids))
+    assert (len(ids), ids[0], ids[-1]) == (4, 1, 40)
+    assert len(searcher.sample(1000)) == 40
+
+
 def test_unknown_ids_are_refused(searcher: Searcher) -> None:
     skipped = next(searcher._version.catalogue.rows("skipped"))
     for image_id in (0, -1, 10**9, skipped.id):

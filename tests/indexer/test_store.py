@@ -297,10 +297,3 @@ def test_a_pickle_in_place_of_the_ids_is_not_loaded(published: Store) -> None:
     np.save(path, np.array([{"a": 1}, None], dtype=object), allow_pickle=True)
     with pytest.raises(StoreCorrupt):
         _ = Segment(path.parent).ids
-
-
-def test_the_sample_is_spread_over_the_collection(store: Store) -> None:
-    with open_writer(store) as writer:
-        commit(writer, [f"{n:03}" for n in range(100)])
-        assert writer.catalogue.sample_ids(4) == [1, 26, 51, 76]
-        assert len(writer.catalogue.sample_ids(200)) == 100
