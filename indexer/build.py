@@ -1,7 +1,7 @@
 """Build: make the store match the dataset, then publish a version."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ from indexer.datasets import Folder, Item, Listing, open_dataset
 from indexer.encoders import Encoder, Vectors, open_encoder
 from indexer.errors import DatasetError
 from indexer.extract import Batch, extract
-from indexer.store import NewImage, RunRow, Segment, Store, Writer, open_writer
+from indexer.store import NewImage, RunRow, Segment, Stamp, Store, Writer, open_writer
 
 # A segment is committed when it has this many vectors (64 MB at 4096-d) or after this long:
 # an interruption loses no more than that.
@@ -62,6 +62,7 @@ class _Changes:
     """What separates the dataset from the store."""
 
     listing: Listing
+    known: dict[str, Stamp]
     to_encode: list[Item]
     removed: list[str]
 
@@ -85,13 +86,11 @@ def build(config: Config) -> BuildReport:
         writer.require_encoder(encoder.spec.fingerprint)
         writer.tidy()
         changes = _compare(listing, writer, dataset)
-        before = writer.catalogue.skip_reasons()
         with writer.catalogue.transaction():
             writer.catalogue.remove(changes.removed)
         encoded = _encode(changes, dataset, encoder, writer, config)
         counts, reasons = writer.catalogue.counts(), writer.catalogue.skip_reasons()
-        same = not encoded and not changes.removed and reasons == before
-        version = store.current() if same and _is_published(store, config) else None
+        version = _published(store, writer, encoder, config)
         if version is None:
             version = _publish(writer, encoder, config)
         report = BuildReport(
@@ -123,9 +122,12 @@ def build(config: Config) -> BuildReport:
 
 
 def _compare(listing: Listing, writer: Writer, dataset: Folder) -> _Changes:
-    """Compare the files by size and modification time; files skipped before are tried again."""
+    """Compare the files by size and modification time; files skipped before are tried again.
+
+    What lies in a folder that cannot be listed now is neither found nor removed.
+    """
     known = writer.catalogue.stamps()
-    found = {item.key for item in listing.items} | {key for key, _ in listing.unreadable}
+    found = {item.key for item in listing.items} | listing.unreadable.keys()
     if not found:
         raise DatasetError(
             f"There are no images in {dataset.root}.",
@@ -136,15 +138,16 @@ def _compare(listing: Listing, writer: Writer, dataset: Folder) -> _Changes:
             f"None of the {len(known)} files of this store is in {dataset.root}.",
             "To index another folder, name another store (STORE=<folder>) or delete this one.",
         )
-    indexed = {image.key for image in writer.catalogue.rows("indexed")}
+    closed = tuple(key for key in listing.unreadable if key.endswith("/"))
     return _Changes(
         listing,
+        known,
         [
             item
             for item in listing.items
-            if item.key not in indexed or known[item.key] != (item.size, item.mtime_ns)
+            if known.get(item.key) != Stamp(item.size, item.mtime_ns, None)
         ],
-        sorted(known.keys() - found),
+        sorted(key for key in known.keys() - found if not key.startswith(closed)),
     )
 
 
@@ -152,8 +155,11 @@ def _encode(
     changes: _Changes, dataset: Folder, encoder: Encoder, writer: Writer, config: Config
 ) -> int:
     """Encode and commit what is new; return how many images went through the encoder."""
-    segment = _OpenSegment(writer, encoder)
-    segment.skip(changes.listing.unreadable)
+    segment = _OpenSegment(writer, encoder, changes.known)
+    segment.skip(
+        NewImage(key=key, status="skipped", stage="scan", reason="unreadable", message=why)
+        for key, why in changes.listing.unreadable.items()
+    )
     encoded = skipped = 0
     with tqdm(total=len(changes.to_encode), unit="img", desc="Encoding", disable=None) as bar:
         try:
@@ -173,8 +179,9 @@ def _encode(
 class _OpenSegment:
     """Outcomes collected until they are worth a segment."""
 
-    def __init__(self, writer: Writer, encoder: Encoder) -> None:
+    def __init__(self, writer: Writer, encoder: Encoder, known: Mapping[str, Stamp]) -> None:
         self._writer = writer
+        self._known = known
         self._spec = encoder.spec
         self._reset()
 
@@ -193,7 +200,7 @@ class _OpenSegment:
             )
             for image in batch.prepared
         ]
-        self._skipped += [
+        self.skip(
             NewImage(
                 key=skip.item.key,
                 size=skip.item.size,
@@ -204,16 +211,17 @@ class _OpenSegment:
                 message=skip.message,
             )
             for skip in batch.skipped
-        ]
+        )
         waited = time.monotonic() - self._since
         if len(self._indexed) >= SEGMENT_VECTORS or waited >= SEGMENT_SECONDS:
             self.commit()
 
-    def skip(self, unreadable: Iterable[tuple[str, str]]) -> None:
-        """Account for files that could not even be looked at."""
+    def skip(self, images: Iterable[NewImage]) -> None:
+        """Account for skipped files, unless they were skipped for the same reason before."""
         self._skipped += [
-            NewImage(key=key, status="skipped", stage="scan", reason="unreadable", message=why)
-            for key, why in unreadable
+            image
+            for image in images
+            if self._known.get(image.key) != Stamp(image.size, image.mtime_ns, image.reason)
         ]
 
     def commit(self) -> None:
@@ -246,12 +254,14 @@ def _check_approximate(config: Config, encoder: Encoder, found: int) -> None:
         check_factory(config.index.approximate, encoder.spec.dim, found)
 
 
-def _is_published(store: Store, config: Config) -> bool:
-    """Tell whether the published version has the configured dataset and indexes."""
+def _published(store: Store, writer: Writer, encoder: Encoder, config: Config) -> str | None:
+    """Return the published version's id if publishing again would only repeat it."""
     if store.current() is None:
-        return False
+        return None
     manifest = store.open_published().manifest
-    return (manifest.dataset, manifest.index) == (config.dataset, config.index)
+    ours = (config.dataset, config.index, encoder.spec.model_dump(), writer.catalogue.state())
+    theirs = (manifest.dataset, manifest.index, manifest.encoder, manifest.state)
+    return manifest.version if ours == theirs else None
 
 
 def _publish(writer: Writer, encoder: Encoder, config: Config) -> str:

@@ -96,6 +96,8 @@ def _flags(options: argparse.Namespace) -> dict[str, Any]:
             for part in sections:
                 section = section.setdefault(part, {})
             section[key] = value
+    if getattr(options, "encoder", None) == "efficientnet_lite0" and not options.weights:
+        flags["encoder"]["weights"] = "imagenet"  # not those config.yaml has for VGG16
     return flags
 
 
@@ -112,6 +114,8 @@ def _build(options: argparse.Namespace, config: "Config") -> int:
         print(f"passed over, not images by their names: {names}")
     if report.skipped:
         print("skipped files and reasons: python -m indexer status --skipped")
+    if report.encoded or report.removed:
+        print("A server that is running answers from this version once it is restarted.")
     print(f"version {report.version}, encoder {report.encoder}, {report.removed} removed")
     print(report.summary)
     return 0

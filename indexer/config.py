@@ -5,7 +5,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -57,6 +64,7 @@ class EncoderConfig(Section):
     model: Literal["vgg16", "efficientnet_lite0"] = "vgg16"
     layer: Literal["fc1", "fc2"] = "fc2"
     weights: Annotated[str, BeforeValidator(_absolute_weights)] = "imagenet"
+    runtime: Literal["auto", "keras", "ncnn"] = "auto"
     batch_size: Literal["auto"] | Annotated[int, Field(ge=1, le=4096)] = "auto"
 
 
@@ -74,6 +82,12 @@ class SearchConfig(Section):
     max_k: int = Field(default=1000, ge=1)
     mode: Mode = "exact"
 
+    @model_validator(mode="after")
+    def _k_within_max_k(self) -> "SearchConfig":
+        if self.k > self.max_k:
+            raise ValueError(f"k is {self.k}, more than max_k, which is {self.max_k}")
+        return self
+
 
 class ServerConfig(Section):
     """How the HTTP server listens and what it accepts."""
@@ -81,6 +95,7 @@ class ServerConfig(Section):
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=1, le=65535)
     threads: int = Field(default=8, ge=1)
+    trusted_hosts: list[str] | None = None
     max_upload_bytes: int = Field(default=20_000_000, ge=1)
     max_pixels: int = Field(default=100_000_000, ge=1)
 
@@ -119,6 +134,12 @@ class Config(BaseSettings):
     index: IndexConfig = IndexConfig()
     search: SearchConfig = SearchConfig()
     server: ServerConfig = ServerConfig()
+
+    @model_validator(mode="after")
+    def _mode_is_built(self) -> "Config":
+        if self.search.mode == "approximate" and not self.index.approximate:
+            raise ValueError("search.mode is approximate, but index.approximate is null")
+        return self
 
 
 def load_config(file: Path | None = None, flags: Mapping[str, Any] | None = None) -> Config:
@@ -175,6 +196,8 @@ def _explain(error: ValidationError) -> str:
         key = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
             lines.append(f"{key} is not a setting")
+        elif problem["type"] == "value_error":
+            lines.append(problem["msg"].removeprefix("Value error, "))
         else:
             lines.append(f"{key}: {problem['msg']}, not {problem['input']!r}")
     return "; ".join(lines) + "."

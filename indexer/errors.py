@@ -106,3 +106,9 @@ class ServerError(LookalikeError):
     """The server cannot start."""
 
     code = "server_error"
+
+
+class MissingDependency(LookalikeError):
+    """A library that the configuration asks for is not installed."""
+
+    code = "missing_dependency"

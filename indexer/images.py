@@ -8,7 +8,7 @@ from io import BytesIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from indexer.errors import ImageTooLarge, InvalidImage, UnsupportedImage
 
@@ -22,6 +22,17 @@ SUFFIXES = frozenset(
 
 INPUT_SIDE = 224
 """Side of the square input of every encoder, in pixels."""
+
+ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 # Pillow's own limit warns where an error is wanted and applies to the whole process;
 # decode() refuses by the caller's limit before a pixel is decoded.
@@ -42,7 +53,7 @@ def decode(data: bytes, *, max_pixels: int) -> Image.Image:
     try:
         with Image.open(BytesIO(data), formats=FORMATS) as image:
             _check_pixels(image, max_pixels)
-            rgb = _to_rgb(ImageOps.exif_transpose(image))
+            rgb = _to_rgb(_upright(image))
             # MPO, the multi-picture file of many cameras, is a JPEG to whoever reads one picture.
             rgb.format = "JPEG" if image.format == "MPO" else image.format
             return rgb
@@ -71,8 +82,9 @@ def model_input(image: Image.Image) -> NDArray[np.uint8]:
 
 def thumbnail(image: Image.Image, *, side: int) -> bytes:
     """Encode an RGB image as a JPEG that fits into ``side`` x ``side`` pixels, never enlarged."""
-    small = image.copy()
-    small.thumbnail((side, side), Image.Resampling.LANCZOS)
+    scale = min(1.0, side / max(image.size))
+    width, height = (max(1, round(length * scale)) for length in image.size)
+    small = image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
     buffer = BytesIO()
     small.save(buffer, "JPEG", quality=85, optimize=True)
     return buffer.getvalue()
@@ -94,11 +106,16 @@ def _check_pixels(image: Image.Image, max_pixels: int) -> None:
         )
 
 
+def _upright(image: Image.Image) -> Image.Image:
+    """Apply the EXIF orientation; odd metadata around it is no reason to refuse a picture."""
+    try:
+        turn = _TURNS.get(image.getexif().get(ORIENTATION, 1))
+    except Exception:  # noqa: BLE001 -- on malformed EXIF Pillow raises anything
+        turn = None
+    return image if turn is None else image.transpose(turn)
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, "white")
-        return Image.alpha_composite(white, rgba).convert("RGB")
     if image.mode in ("I", "I;16", "I;16L", "I;16B", "I;16N"):
         # Pillow would clip 16-bit grey at 255; 65535 / 255 = 257 maps white to white.
         grey = np.clip(np.asarray(image), 0, 65535) // 257
@@ -108,4 +125,9 @@ def _to_rgb(image: Image.Image) -> Image.Image:
             "Images with floating-point samples have no defined range of brightness.",
             "Convert it to 8 or 16 bits.",
         )
+    if image.has_transparency_data:
+        rgba = image if image.mode == "RGBA" else image.convert("RGBA")
+        white = Image.new("RGB", rgba.size, "white")
+        white.paste(rgba, mask=rgba.getchannel("A"))
+        return white
     return image.convert("RGB")

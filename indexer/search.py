@@ -5,25 +5,26 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from indexer.config import Config, EncoderConfig, Mode
+from indexer.config import Config, EncoderConfig, Mode, is_weights_path
 from indexer.datasets import open_dataset
 from indexer.encoders import Encoder, EncoderSpec, open_encoder
 from indexer.errors import (
     EncoderMismatch,
     ImageGone,
     InvalidQuery,
+    LookalikeError,
     NoApproximateIndex,
     StoreCorrupt,
     UnknownImage,
 )
 from indexer.images import decode, media_type, model_input, thumbnail
+from indexer.machine import available_cores
 from indexer.store import Counts, ImageRow, Store, Version
 from indexer.vector_index import ApproximateIndex, ExactIndex, Part, VectorIndex
 
@@ -65,6 +66,7 @@ class Answer:
     k: int
     hits: Sequence[Hit]
     timings_ms: Mapping[str, float]
+    preview: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +125,10 @@ class Searcher:
         self._version = version
         self._config = config
         self._dataset = open_dataset(manifest.dataset)
+        self._encoder: Encoder | None = None
+        self._encoder_failure: LookalikeError | None = None
         self._encoding = threading.Lock()
+        self._decoding = threading.BoundedSemaphore(available_cores())  # pixels take much memory
         try:
             self.encoder_spec = EncoderSpec.model_validate(manifest.encoder)
         except ValueError as error:
@@ -133,7 +138,7 @@ class Searcher:
         self._indexes: dict[Mode, VectorIndex] = {"exact": self._exact}
         if version.approximate_path:
             self._indexes["approximate"] = ApproximateIndex(
-                version.approximate_path, self._exact, manifest.index.nprobe
+                version.approximate_path, self._exact, config.index.nprobe
             )
 
     @classmethod
@@ -154,8 +159,13 @@ class Searcher:
             encoder=self.encoder_spec,
             counts=manifest.counts,
             approximate=manifest.index.approximate,
-            nprobe=manifest.index.nprobe if manifest.index.approximate else None,
+            nprobe=self._config.index.nprobe if manifest.index.approximate else None,
         )
+
+    @property
+    def encoder_is_loaded(self) -> bool:
+        """True once queries by image are answered without delay."""
+        return self._encoder is not None
 
     def load_encoder(self) -> None:
         """Load the encoder's model now, so that the first query by image does not wait for it.
@@ -163,23 +173,34 @@ class Searcher:
         Raises :class:`~indexer.errors.WeightsUnavailable` or
         :class:`~indexer.errors.EncoderMismatch` if it is no longer the one of the index.
         """
-        self._encoder.load()
+        with self._encoding:
+            self._loaded_encoder()
 
     def search_image(
-        self, data: bytes, *, k: int | None = None, mode: Mode | None = None
+        self,
+        data: bytes,
+        *,
+        k: int | None = None,
+        mode: Mode | None = None,
+        preview_side: int | None = None,
     ) -> Answer:
-        """Find the images nearest to an image file's bytes."""
+        """Find the images nearest to an image file's bytes.
+
+        With ``preview_side`` the answer carries a JPEG of the query that fits into that square.
+        """
         watch = _Stopwatch()
-        with watch.step("decode"):
-            pixels = model_input(decode(data, max_pixels=self._config.server.max_pixels))
+        with watch.step("decode"), self._decoding:
+            image = decode(data, max_pixels=self._config.server.max_pixels)
+            pixels = model_input(image)
+            preview = thumbnail(image, side=preview_side) if preview_side else None
         with watch.step("encode"), self._encoding:
-            vector = self._encoder.encode(pixels[np.newaxis])[0]
-        return self._answer(vector, k, mode, watch)
+            vector = self._loaded_encoder().encode(pixels[np.newaxis])[0]
+        return replace(self._answer(vector, k, mode, watch), preview=preview)
 
     def search_id(self, image_id: int, *, k: int | None = None, mode: Mode | None = None) -> Answer:
         """Find the images nearest to an indexed image; it finds itself first, at distance 0."""
         watch = _Stopwatch()
-        vector = self._exact.vectors(np.array([image_id], np.int64))[0]
+        vector = self._exact.vectors(np.array([self.image(image_id).id], np.int64))[0]
         return self._answer(vector, k, mode, watch)
 
     def search_vector(
@@ -204,7 +225,8 @@ class Searcher:
 
     def image(self, image_id: int) -> ImageRow:
         """Return an indexed image's row. Raises :class:`~indexer.errors.UnknownImage`."""
-        row = self._version.catalogue.get(image_id)
+        known = -(2**63) <= image_id < 2**63  # what SQLite can hold
+        row = self._version.catalogue.get(image_id) if known else None
         if row is None or row.status != "indexed":
             raise UnknownImage(
                 f"No image of the index has the id {image_id}.",
@@ -228,31 +250,44 @@ class Searcher:
         if hashlib.sha256(data).hexdigest() != row.sha256:
             raise ImageGone(
                 f"The image file {row.key} has changed since it was indexed.",
-                "Run make index again.",
+                "Run make index again, then restart the server.",
             )
         return ImageFile(data, media_type(str(row.format)), str(row.sha256))
 
     def thumbnail(self, image_id: int, side: int) -> bytes:
         """Return an indexed image as a JPEG that fits into ``side`` x ``side`` pixels."""
         data = self.image_file(image_id).data
-        return thumbnail(
-            decode(data, max_pixels=self._version.manifest.dataset.max_pixels), side=side
-        )
+        with self._decoding:
+            image = decode(data, max_pixels=self._version.manifest.dataset.max_pixels)
+            return thumbnail(image, side=side)
 
-    @cached_property
-    def _encoder(self) -> Encoder:
-        spec = self.encoder_spec
-        settings = self._config.encoder.model_dump() | {
-            "model": spec.model,
-            "weights": spec.weights,
-        }
-        if spec.layer in ("fc1", "fc2"):
+    def _loaded_encoder(self) -> Encoder:
+        """Return the encoder of the index. A failure is final: it takes a restart to mend it."""
+        if self._encoder_failure:
+            raise self._encoder_failure
+        if self._encoder is None:
+            try:
+                encoder = self._open_encoder()
+                encoder.load()
+            except LookalikeError as error:
+                self._encoder_failure = error
+                raise
+            self._encoder = encoder
+        return self._encoder
+
+    def _open_encoder(self) -> Encoder:
+        """Open the encoder the index was made with; a configured weights file is tried first."""
+        spec, configured = self.encoder_spec, self._config.encoder
+        settings = configured.model_dump() | {"model": spec.model, "weights": spec.weights}
+        if spec.model == "vgg16":
             settings["layer"] = spec.layer
+            if is_weights_path(configured.weights):
+                settings["weights"] = configured.weights
         encoder = open_encoder(EncoderConfig.model_validate(settings))
         if encoder.spec.fingerprint != spec.fingerprint:
             raise EncoderMismatch(
                 f"The index was made by encoder {spec}; the weights at hand make {encoder.spec}.",
-                "Put the original weights back, or index again into another STORE=.",
+                "Name the original weights in encoder.weights, or index again into another STORE=.",
             )
         return encoder
 

@@ -47,7 +47,7 @@ class Gunicorn(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         holder: IndexHolder = app.extensions["lookalike"]
         reason = holder.not_ready()
         if reason and not holder.is_open:
-            _say(reason)
+            _say(f"{reason.message} {reason.hint}")
         return app
 
 
@@ -93,7 +93,7 @@ def _address(host: str, port: int) -> str:
 
 def _url(host: str, port: int) -> str:
     """Return an address a browser on this machine can open."""
-    loopback = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- compared, not bound
+    loopback = {"0.0.0.0": "127.0.0.1", "::": "localhost", "::1": "localhost"}  # noqa: S104 -- compared, not bound
     return f"http://{_address(loopback.get(host, host), port)}"
 
 

@@ -9,14 +9,15 @@ from flask_openapi.models import Schema
 from pydantic import BaseModel, ValidationError
 from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
 
-from indexer.search import Answer, Searcher
+from indexer.search import Answer, ImageRow, Searcher
 from server import schemas
 from server.errors import invalid_request
 from server.index_holder import index_holder
 
 Model = TypeVar("Model", bound=BaseModel)
 
-IMAGE_CACHE = "private, max-age=31536000, immutable"  # an id is one content for ever
+KEEP_FOR_EVER = "private, max-age=31536000, immutable"
+ASK_AGAIN = "private, no-cache"
 
 blueprint = APIBlueprint(
     "api",
@@ -116,10 +117,15 @@ def image(path: schemas.ImagePath) -> Response:
         HTTPStatus.NOT_FOUND: schemas.Error,
     },
 )
-def image_file(path: schemas.ImagePath) -> Response:
+def image_file(path: schemas.ImagePath, query: schemas.FileQuery) -> Response:
     """Return the bytes of an indexed image, if they are still those that were indexed."""
-    file = index_holder().searcher().image_file(path.image_id)
-    return _cached(Response(file.data, mimetype=file.media_type), file.sha256)
+    searcher = index_holder().searcher()
+    row = searcher.image(path.image_id)
+    response = _cacheable(row, query, str(row.sha256))
+    if response.status_code != HTTPStatus.NOT_MODIFIED:
+        file = searcher.image_file(path.image_id)
+        response.data, response.mimetype = file.data, file.media_type
+    return response
 
 
 @blueprint.get(
@@ -134,11 +140,12 @@ def image_file(path: schemas.ImagePath) -> Response:
 def image_thumbnail(path: schemas.ImagePath, query: schemas.ThumbnailQuery) -> Response:
     """Return a JPEG that fits into a square of ``side`` pixels."""
     searcher = index_holder().searcher()
-    etag = f"{searcher.image(path.image_id).sha256}-{query.side}"
-    if request.if_none_match.contains(etag):
-        return _cached(Response(mimetype="image/jpeg"), etag)
-    data = searcher.thumbnail(path.image_id, query.side)
-    return _cached(Response(data, mimetype="image/jpeg"), etag)
+    row = searcher.image(path.image_id)
+    response = _cacheable(row, query, f"{row.sha256}-{query.side}")
+    if response.status_code != HTTPStatus.NOT_MODIFIED:
+        response.data = searcher.thumbnail(path.image_id, query.side)
+        response.mimetype = "image/jpeg"
+    return response
 
 
 @blueprint.get(
@@ -159,9 +166,11 @@ def _validated(model: type[Model], fields: object) -> Model:
         raise invalid_request(error) from None
 
 
-def _cached(response: Response, etag: str) -> Response:
-    """Let browsers keep the image, and answer 304 where they already have it."""
+def _cacheable(row: ImageRow, query: schemas.FileQuery, etag: str) -> Response:
+    """Return 304 if the browser has the content already, else an answer to be filled."""
+    response = Response()
     response.set_etag(etag)
-    response.headers["Cache-Control"] = IMAGE_CACHE
+    kept = query.v == schemas.content_version(row)
+    response.headers["Cache-Control"] = KEEP_FOR_EVER if kept else ASK_AGAIN
     response.make_conditional(request)
     return response

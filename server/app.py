@@ -53,10 +53,11 @@ def create_app(config: Config) -> Application:
     app.openapi_version = "3.1.0"
     app.json.sort_keys = False  # type: ignore[attr-defined]  # rank before distance, as documented
     app.config["MAX_CONTENT_LENGTH"] = config.server.max_upload_bytes + FORM_OVERHEAD_BYTES
+    app.config["TRUSTED_HOSTS"] = security.trusted_hosts(config.server)
     app.extensions["lookalike"] = IndexHolder(config)
     errors.register(app)
     security.register(app)
-    app.register_blueprint(health.blueprint)
+    app.register_api(health.blueprint)
     app.register_blueprint(pages.blueprint)
     app.register_api(api.blueprint)
     docs.register(app)

@@ -25,8 +25,22 @@ STATUSES = {
     "store_corrupt": HTTPStatus.SERVICE_UNAVAILABLE,
     "weights_unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
     "encoder_mismatch": HTTPStatus.SERVICE_UNAVAILABLE,
+    "missing_dependency": HTTPStatus.SERVICE_UNAVAILABLE,
+    "not_ready": HTTPStatus.SERVICE_UNAVAILABLE,
 }
 """The status of each domain error; one that is missing here is a fault of the server's, 500."""
+
+PUBLIC = {
+    "no_published_index": (
+        "There is no index yet.",
+        "Make one on the server with: make index IMAGES=<folder>",
+    ),
+    "store_corrupt": ("The index is damaged.", "The server's log says where."),
+    "weights_unavailable": ("The encoder's weights are missing.", "The server's log says more."),
+    "encoder_mismatch": ("The encoder is not that of the index.", "The server's log says more."),
+    "missing_dependency": ("A library is missing.", "The server's log says which."),
+}
+"""What clients read of errors that concern the operator and name paths of the machine."""
 
 RETRY_AFTER_S = 10
 
@@ -41,6 +55,7 @@ def register(app: Flask) -> None:
     """Answer every error of the application in the documented shape."""
     app.register_error_handler(LookalikeError, _domain_error)
     app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(RecursionError, _too_deep)
     app.register_error_handler(Exception, _unexpected_error)
 
 
@@ -75,14 +90,16 @@ def _wants_html() -> bool:
     """Tell a browser looking at a page from the API's callers, who always get JSON."""
     if request.path.startswith(("/api/", "/healthz", "/readyz", "/openapi.json")):
         return False
-    return bool(request.accept_mimetypes.accept_html)
+    accepted = request.accept_mimetypes
+    return accepted.quality("text/html") > accepted.quality("application/json")
 
 
 def _domain_error(error: LookalikeError) -> Response:
     status = STATUSES.get(error.code, HTTPStatus.INTERNAL_SERVER_ERROR)
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        logger.error("%s: %s", error.code, error.message)
-    return error_response(status, error.code, error.message, error.hint)
+    message, hint = PUBLIC.get(error.code, (error.message, error.hint))
+    if (message, hint) != (error.message, error.hint):
+        logger.error("%s: %s %s", error.code, error.message, error.hint)
+    return error_response(status, error.code, message, hint)
 
 
 def _http_error(error: HTTPException) -> Response:
@@ -96,6 +113,13 @@ def _http_error(error: HTTPException) -> Response:
         if name not in ("Content-Type", "Content-Length"):  # such as Allow, with 405
             response.headers[name] = value
     return response
+
+
+def _too_deep(_: RecursionError) -> Response:
+    """Refuse JSON that is nested deeper than any request of the API's."""
+    return error_response(
+        HTTPStatus.BAD_REQUEST, "bad_request", "The JSON is nested too deeply.", ""
+    )
 
 
 def _unexpected_error(error: Exception) -> Response:

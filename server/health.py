@@ -1,23 +1,30 @@
 """Liveness and readiness, for whatever watches the server."""
 
-from flask import Blueprint, Response, jsonify
+from http import HTTPStatus
 
-from server.errors import error_response
+from flask import Response, jsonify
+from flask_openapi import APIBlueprint
+
+from server import schemas
 from server.index_holder import index_holder
 
-blueprint = Blueprint("health", __name__)
+blueprint = APIBlueprint("health", __name__)
 
 
-@blueprint.get("/healthz")
+@blueprint.get("/healthz", summary="Alive", responses={HTTPStatus.OK: schemas.Health})
 def healthz() -> Response:
     """Answer 200 while the process serves requests at all."""
     return jsonify({"status": "ok"})
 
 
-@blueprint.get("/readyz")
+@blueprint.get(
+    "/readyz",
+    summary="Ready for every kind of query",
+    responses={HTTPStatus.OK: schemas.Ready, HTTPStatus.SERVICE_UNAVAILABLE: schemas.Error},
+)
 def readyz() -> Response:
     """Answer 200 once every kind of query can be answered, 503 with the reason before."""
     reason = index_holder().not_ready()
     if reason:
-        return error_response(503, "not_ready", reason, "Try again in a few seconds.")
+        raise reason
     return jsonify({"status": "ready", "version": index_holder().searcher().info.version})

@@ -12,6 +12,15 @@ from indexer.search import Searcher
 logger = logging.getLogger(__name__)
 
 
+class EncoderLoading(LookalikeError):
+    """The encoder is on its way; a query by image waits for it."""
+
+    code = "not_ready"
+
+    def __init__(self) -> None:
+        super().__init__("The encoder is still loading.", "Try again in a few seconds.")
+
+
 class IndexHolder:
     """Holds the :class:`Searcher` and knows whether it is ready. Safe between threads."""
 
@@ -19,7 +28,7 @@ class IndexHolder:
         self.config = config
         self._lock = threading.Lock()
         self._searcher: Searcher | None = None
-        self._encoder_problem: str | None = "The encoder is still loading."
+        self._encoder_problem: LookalikeError | None = None
 
     @property
     def is_open(self) -> bool:
@@ -37,13 +46,13 @@ class IndexHolder:
                 threading.Thread(target=self._load_encoder, daemon=True, name="encoder").start()
             return self._searcher
 
-    def not_ready(self) -> str | None:
+    def not_ready(self) -> LookalikeError | None:
         """Return why queries by image cannot be answered yet, or None if they can."""
         try:
-            self.searcher()
+            loaded = self.searcher().encoder_is_loaded
         except LookalikeError as error:
-            return error.message
-        return self._encoder_problem
+            return error
+        return None if loaded else self._encoder_problem or EncoderLoading()
 
     def _load_encoder(self) -> None:
         """Load the encoder beside the first requests, most of which do not need it."""
@@ -52,12 +61,10 @@ class IndexHolder:
             self._searcher.load_encoder()
         except LookalikeError as error:
             logger.error("%s %s", error.message, error.hint)
-            self._encoder_problem = error.message
+            self._encoder_problem = error
         except Exception:
             logger.exception("The encoder cannot be loaded")
-            self._encoder_problem = "The encoder cannot be loaded; see the server's log."
-        else:
-            self._encoder_problem = None
+            self._encoder_problem = LookalikeError("The encoder cannot be loaded.")
 
 
 def index_holder() -> IndexHolder:

@@ -5,11 +5,10 @@ import base64
 from flask import Blueprint, render_template, request
 
 from indexer.errors import InvalidQuery, LookalikeError, NoPublishedIndex
-from indexer.images import decode, thumbnail
 from indexer.search import Answer, Searcher
 from server import schemas
 from server.api import uploaded
-from server.errors import STATUSES
+from server.errors import PUBLIC, STATUSES
 from server.index_holder import index_holder
 
 blueprint = Blueprint("pages", __name__)
@@ -24,20 +23,20 @@ def start() -> tuple[str, int] | str:
     try:
         searcher = index_holder().searcher()
     except NoPublishedIndex as error:
-        return _page(error=error), STATUSES[error.code]
+        return _refused(None, error)
     if "image_id" not in request.args:
         return _page(searcher, sample=searcher.sample(SAMPLE_SIZE))
     try:
         image_id = _number("image_id")
         answer = searcher.search_id(image_id, k=_number("k") if "k" in request.args else None)
     except LookalikeError as error:
-        return _page(searcher, error=error), STATUSES[error.code]
+        return _refused(searcher, error)
     query = searcher.image(image_id)
     return _page(
         searcher,
         answer,
         query_name=query.key,
-        query_source=f"{schemas.thumbnail_url(image_id)}?side={QUERY_PREVIEW_SIDE}",
+        query_source=f"{schemas.thumbnail_url(query)}&side={QUERY_PREVIEW_SIDE}",
     )
 
 
@@ -47,17 +46,26 @@ def search() -> tuple[str, int] | str:
     searcher = index_holder().searcher()
     try:
         body = uploaded()
-        answer = searcher.search_image(body.image, k=body.k, mode=body.mode)
-        image = decode(body.image, max_pixels=index_holder().config.server.max_pixels)
+        answer = searcher.search_image(
+            body.image, k=body.k, mode=body.mode, preview_side=QUERY_PREVIEW_SIDE
+        )
     except LookalikeError as error:
-        return _page(searcher, error=error), STATUSES[error.code]
-    preview = base64.b64encode(thumbnail(image, side=QUERY_PREVIEW_SIDE)).decode("ascii")
+        return _refused(searcher, error)
+    preview = base64.b64encode(answer.preview or b"").decode("ascii")
     return _page(
         searcher,
         answer,
         query_name=request.files["image"].filename or "your image",
         query_source=f"data:image/jpeg;base64,{preview}",
     )
+
+
+def _refused(searcher: Searcher | None, error: LookalikeError) -> tuple[str, int]:
+    """Render the page with the reason instead of results; unforeseen errors go on upwards."""
+    if error.code not in STATUSES:
+        raise error
+    message, hint = PUBLIC.get(error.code, (error.message, error.hint))
+    return _page(searcher, message=message, hint=hint), STATUSES[error.code]
 
 
 def _page(searcher: Searcher | None = None, answer: Answer | None = None, **values: object) -> str:

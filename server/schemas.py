@@ -61,7 +61,15 @@ class ImagePath(BaseModel):
     image_id: Annotated[int, Field(ge=1, le=2**63 - 1, description="An image of the index.")]
 
 
-class ThumbnailQuery(Request):
+class FileQuery(Request):
+    """What makes an image's address one of its content."""
+
+    v: Annotated[
+        str | None, Field(description="Start of the content's SHA-256: the answer may be kept.")
+    ] = None
+
+
+class ThumbnailQuery(FileQuery):
     """The size of a thumbnail."""
 
     side: Annotated[
@@ -123,8 +131,8 @@ class Image(BaseModel):
                 "format": row.format,
                 "sha256": row.sha256,
                 "metadata": row.metadata,
-                "url": file_url(row.id),
-                "thumbnail_url": thumbnail_url(row.id),
+                "url": file_url(row),
+                "thumbnail_url": thumbnail_url(row),
             }
         )
 
@@ -150,8 +158,8 @@ class Result(BaseModel):
             key=hit.image.key,
             distance=hit.distance,
             cosine=hit.cosine,
-            url=file_url(hit.image.id),
-            thumbnail_url=thumbnail_url(hit.image.id),
+            url=file_url(hit.image),
+            thumbnail_url=thumbnail_url(hit.image),
             metadata=dict(hit.image.metadata),
         )
 
@@ -223,6 +231,19 @@ class Index(BaseModel):
         )
 
 
+class Health(BaseModel):
+    """The process serves requests."""
+
+    status: Literal["ok"]
+
+
+class Ready(BaseModel):
+    """Every kind of query can be answered, from this version."""
+
+    status: Literal["ready"]
+    version: str
+
+
 class ErrorDetail(BaseModel):
     """What is wrong and what to do about it."""
 
@@ -237,11 +258,20 @@ class Error(BaseModel):
     error: ErrorDetail
 
 
-def file_url(image_id: int) -> str:
-    """Return the address of an indexed image's file."""
-    return f"/api/v1/images/{image_id}/file"
+def file_url(row: ImageRow) -> str:
+    """Return the address of an indexed image's file, with its content's digest.
+
+    Ids begin at 1 in every store: without the digest a browser that keeps pictures would show
+    those of another store that was served from the same address.
+    """
+    return f"/api/v1/images/{row.id}/file?v={content_version(row)}"
 
 
-def thumbnail_url(image_id: int) -> str:
-    """Return the address of an indexed image's thumbnail."""
-    return f"/api/v1/images/{image_id}/thumbnail"
+def thumbnail_url(row: ImageRow) -> str:
+    """Return the address of an indexed image's thumbnail, with its content's digest."""
+    return f"/api/v1/images/{row.id}/thumbnail?v={content_version(row)}"
+
+
+def content_version(row: ImageRow) -> str:
+    """Return the short digest that addresses carry."""
+    return str(row.sha256)[:12]

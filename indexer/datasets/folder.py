@@ -6,11 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from indexer.errors import DatasetError, ImageGone
+from indexer.errors import DatasetError, ImageGone, ImageTooLarge
 from indexer.images import SUFFIXES
 
 UNREADABLE_FORMATS = frozenset((".heic", ".heif", ".jxl", ".jp2", ".svg"))
 """Endings of image formats that are not read: accounted for as skipped, not silently ignored."""
+
+MAX_FILE_BYTES = 500_000_000
+"""Larger files are not read: no photograph, and several are in memory at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +32,8 @@ class Listing:
     items: list[Item] = field(default_factory=list)
     ignored: Counter[str] = field(default_factory=Counter)
     """How many files were passed over, by ending: not images by their name, or hidden."""
-    unreadable: list[tuple[str, str]] = field(default_factory=list)
-    """Files and folders that could not be looked at, as (key, reason)."""
+    unreadable: dict[str, str] = field(default_factory=dict)
+    """Files and folders (with / at the end) that could not be looked at: reason by key."""
 
 
 class Folder:
@@ -51,6 +54,13 @@ class Folder:
                 "Name a folder with images: make index IMAGES=<folder>, or dataset.root in "
                 "config.yaml.",
             )
+        try:
+            os.scandir(self.root).close()
+        except OSError as error:
+            raise DatasetError(
+                f"The image folder {self.root} cannot be listed: {error.strerror}.",
+                "Check its permissions.",
+            ) from None
         listing = Listing()
         for entry, key in self._walk(listing):
             suffix = Path(entry.name).suffix.lower()
@@ -61,14 +71,21 @@ class Folder:
             else:
                 listing.ignored[suffix] += 1
         listing.items.sort(key=lambda item: item.key)
+        for item in listing.items:  # a valid name may look like an escaped one
+            listing.unreadable.pop(item.key, None)
         return listing
 
     def read(self, key: str) -> bytes:
-        """Return the bytes of the file ``key``. Raises :class:`ImageGone` if it cannot be read."""
+        """Return the bytes of the file ``key``. Raises ImageGone or ImageTooLarge."""
         path = self.root / key
         if Path(key).is_absolute() or ".." in Path(key).parts:
             raise ImageGone(f"{key} is outside the image folder.")
         try:
+            if path.stat().st_size > MAX_FILE_BYTES:
+                raise ImageTooLarge(
+                    f"The file {key} is larger than {MAX_FILE_BYTES // 10**6:,} MB.",
+                    "Make it smaller.",
+                )
             return path.read_bytes()
         except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
             reason = getattr(error, "strerror", None) or str(error)
@@ -80,9 +97,9 @@ class Folder:
     def _walk(self, listing: Listing) -> Iterator[tuple["os.DirEntry[str]", str]]:
         """Yield every file with its key; ``visited`` breaks cycles of linked folders."""
         visited: set[tuple[int, int]] = set()
-        folders = [(self.root, "")]
-        while folders:
-            folder, prefix = folders.pop()
+        folders, linked = [(self.root, "")], list[tuple[Path, str]]()
+        while folders or linked:  # a folder's own path wins over links to it
+            folder, prefix = (folders or linked).pop()
             try:
                 stat = folder.stat()
                 if (stat.st_dev, stat.st_ino) in visited:
@@ -90,24 +107,26 @@ class Folder:
                 visited.add((stat.st_dev, stat.st_ino))
                 entries = list(os.scandir(folder))
             except OSError as error:
-                listing.unreadable.append((_text(prefix), error.strerror or "unreadable folder"))
+                listing.unreadable[_text(prefix)] = error.strerror or "unreadable folder"
                 continue
-            for entry in entries:
+            for entry in sorted(entries, key=lambda entry: entry.name, reverse=True):
                 key = prefix + entry.name
                 if not _is_folder(entry):
                     yield entry, key
                 elif not entry.name.startswith("."):
-                    folders.append((Path(entry.path), key + "/"))
+                    (linked if entry.is_symlink() else folders).append(
+                        (Path(entry.path), key + "/")
+                    )
 
     @staticmethod
     def _add(entry: "os.DirEntry[str]", key: str, listing: Listing) -> None:
         if _text(key) != key:
-            listing.unreadable.append((_text(key), "the file name is not valid UTF-8"))
+            listing.unreadable[_text(key)] = "the file name is not valid UTF-8"
             return
         try:
             stat = entry.stat()
         except OSError as error:
-            listing.unreadable.append((key, error.strerror or "unreadable file"))
+            listing.unreadable[key] = error.strerror or "unreadable file"
             return
         if entry.is_file():
             listing.items.append(Item(key, stat.st_size, stat.st_mtime_ns))

@@ -1,11 +1,14 @@
 """Image to vector: the configured encoder, its specification and its fingerprint."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 from indexer.config import EncoderConfig, is_weights_path
+from indexer.encoders.models import specify
 from indexer.encoders.spec import Encoder, EncoderSpec, Images, Vectors, normalise
 from indexer.encoders.weights import Weights, embedded_weights, local_weights, random_weights
-from indexer.errors import ConfigError
+from indexer.errors import ConfigError, MissingDependency
+from indexer.machine import may_have_gpu
 
 __all__ = ["Encoder", "EncoderSpec", "Images", "Vectors", "normalise", "open_encoder"]
 
@@ -16,9 +19,33 @@ def open_encoder(config: EncoderConfig) -> Encoder:
     Raises :class:`~indexer.errors.WeightsUnavailable` at once if there are no weights to load.
     """
     weights = _find_weights(config)
+    spec = specify(config, weights)
+    batch_size = None if config.batch_size == "auto" else config.batch_size
+    if _choose_runtime(config) == "ncnn":
+        from indexer.encoders.ncnn import NcnnEncoder
+
+        return NcnnEncoder(spec, weights, batch_size)
     from indexer.encoders.keras import KerasEncoder  # light: Keras itself is imported by load()
 
-    return KerasEncoder(config, weights)
+    return KerasEncoder(spec, weights, batch_size)
+
+
+def _choose_runtime(config: EncoderConfig) -> str:
+    """Resolve ``auto``: Keras where there is a GPU, else ncnn where it is installed, else Keras."""
+    installed = find_spec("ncnn") is not None
+    if config.runtime == "ncnn" and not installed:
+        raise MissingDependency(
+            "encoder.runtime is ncnn, which is not installed.",
+            "Install it (pip install ncnn), or set encoder.runtime to auto.",
+        )
+    if config.runtime != "auto":
+        return config.runtime
+    if may_have_gpu():
+        from indexer.encoders.keras.backend import has_gpu
+
+        if has_gpu():
+            return "keras"
+    return "ncnn" if installed else "keras"
 
 
 def _find_weights(config: EncoderConfig) -> Weights:

@@ -58,6 +58,10 @@ class Encoder(Protocol):
         """What identifies this encoder; known before the model is loaded."""
 
     @property
+    def runtime(self) -> str:
+        """The library that runs it. Vectors of all runtimes are interchangeable."""
+
+    @property
     def batch_size(self) -> int:
         """How many images are best encoded at once."""
 

@@ -21,6 +21,7 @@ class Weights:
     sha256: str
     path: Path | None = None
     seed: int | None = None
+    embedded: bool = False
 
 
 def embedded_weights() -> Weights:
@@ -32,7 +33,7 @@ def embedded_weights() -> Weights:
             f"The embedded weights {path} are damaged: SHA-256 {digest}, not {_EMBEDDED_SHA256}.",
             "Install Lookalike again.",
         )
-    return Weights("imagenet", digest, path)
+    return Weights("imagenet", digest, path, embedded=True)
 
 
 def local_weights(path: Path) -> Weights:

@@ -1,11 +1,12 @@
 """Preparation in the threads of this process, ahead of whoever consumes it."""
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
+
+from indexer.machine import available_cores
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -40,10 +41,3 @@ class LocalExecutor:
                 yield [pending.popleft().result() for _ in range(min(batch_size, len(pending)))]
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
-
-
-def available_cores() -> int:
-    """Return how many cores this process may use, which containers and ``taskset`` reduce."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

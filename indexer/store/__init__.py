@@ -1,6 +1,6 @@
 """Vectors and catalogue on disk: immutable segments, a SQLite catalogue, published versions."""
 
-from indexer.store.catalogue import Catalogue, ImageRow, NewImage, RunRow
+from indexer.store.catalogue import Catalogue, ImageRow, NewImage, RunRow, Stamp
 from indexer.store.files import REBUILD_HINT
 from indexer.store.records import Counts, Manifest
 from indexer.store.segments import Segment
@@ -17,6 +17,7 @@ __all__ = [
     "NewImage",
     "RunRow",
     "Segment",
+    "Stamp",
     "Store",
     "Version",
     "Writer",

@@ -2,11 +2,11 @@
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +63,14 @@ class ImageRow(NewImage):
     id: int = 0
     segment: str | None = None
     row: int | None = None
+
+
+class Stamp(NamedTuple):
+    """What tells whether a file is still the one in the catalogue, and what became of it."""
+
+    size: int | None
+    mtime_ns: int | None
+    reason: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +136,12 @@ class Catalogue:
         """Open a version's snapshot, which never changes."""
         return cls(path, "mode=ro&immutable=1")
 
+    def _query(self, statement: str, values: Sequence[object] = ()) -> list[Any]:
+        try:
+            return self._db.execute(statement, values).fetchall()
+        except sqlite3.DatabaseError as error:
+            raise StoreCorrupt(f"{self.path} cannot be read: {error}.", REBUILD_HINT) from error
+
     def close(self) -> None:
         """Close the file."""
         self._db.close()
@@ -145,8 +159,8 @@ class Catalogue:
 
     def next_id(self) -> int:
         """Return the id the next new row gets; ids only grow, also past deleted rows."""
-        row = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'images'").fetchone()
-        return int(row[0]) + 1 if row else 1
+        rows = self._query("SELECT seq FROM sqlite_sequence WHERE name = 'images'")
+        return int(rows[0][0]) + 1 if rows else 1
 
     def add(self, images: Iterable[NewImage], *, first_id: int, segment: str | None = None) -> None:
         """Add rows with consecutive ids; those of a segment in the order of its vectors.
@@ -189,37 +203,44 @@ class Catalogue:
             return self._select("ORDER BY id")
         return self._select("WHERE status = ? ORDER BY id", status)
 
-    def stamps(self) -> dict[str, tuple[int | None, int | None]]:
-        """Return size and modification time of every file, by key."""
-        rows = self._db.execute("SELECT key, size, mtime_ns FROM images")
-        return {key: (size, mtime_ns) for key, size, mtime_ns in rows}
+    def stamps(self) -> dict[str, Stamp]:
+        """Return size, modification time and reason (None if indexed) of every file, by key."""
+        return {
+            key: Stamp(*stamp)
+            for key, *stamp in self._query("SELECT key, size, mtime_ns, reason FROM images")
+        }
+
+    def state(self) -> tuple[int, int]:
+        """Return a value that differs after any change to the images.
+
+        Adding a row raises the next id; what only removes rows leaves it and lowers their number.
+        """
+        return self.next_id(), self.counts().found
 
     def counts(self) -> Counts:
         """Count the files."""
-        found, indexed, skipped = self._db.execute(
+        ((found, indexed, skipped),) = self._query(
             "SELECT count(*), count(*) FILTER (WHERE status = 'indexed'), "
             "count(*) FILTER (WHERE status = 'skipped') FROM images"
-        ).fetchone()
+        )
         return Counts(found=found, indexed=indexed, skipped=skipped)
 
     def skip_reasons(self) -> dict[str, int]:
         """Count the skipped files by reason, the most frequent first."""
-        rows = self._db.execute(
+        rows = self._query(
             "SELECT reason, count(*) AS n FROM images WHERE status = 'skipped' "
             "GROUP BY reason ORDER BY n DESC, reason"
         )
-        return dict(rows.fetchall())
+        return dict(rows)
 
     def ids_in(self, segment: str) -> NDArray[np.int64]:
         """Return the ids of a segment's images, int64 (n, 2): row in the segment and id, by row."""
-        rows = self._db.execute(
-            "SELECT row, id FROM images WHERE segment = ? ORDER BY row", (segment,)
-        )
-        return np.array(rows.fetchall(), np.int64).reshape(-1, 2)
+        rows = self._query("SELECT row, id FROM images WHERE segment = ? ORDER BY row", (segment,))
+        return np.array(rows, np.int64).reshape(-1, 2)
 
     def segments(self) -> list[str]:
         """Return the ids of the segments that hold at least one image's vector, in order."""
-        rows = self._db.execute(
+        rows = self._query(
             "SELECT DISTINCT segment FROM images WHERE segment IS NOT NULL ORDER BY segment"
         )
         return [segment for (segment,) in rows]
@@ -236,10 +257,10 @@ class Catalogue:
     def last_run(self) -> RunRow | None:
         """Return the accounting of the latest build, or None."""
         columns = ", ".join(column.name for column in fields(RunRow))
-        row = self._db.execute(
+        rows = self._query(
             f"SELECT {columns} FROM runs ORDER BY id DESC LIMIT 1"  # noqa: S608 -- constants
-        ).fetchone()
-        return RunRow(*row) if row else None
+        )
+        return RunRow(*rows[0]) if rows else None
 
     def snapshot(self, path: Path) -> None:
         """Write a compact copy to a new file, through to the disk."""
@@ -257,6 +278,6 @@ class Catalogue:
     def _select(self, condition: str, *values: object) -> Iterator[ImageRow]:
         statement = f"SELECT {_COLUMNS} FROM images {condition}"  # noqa: S608 -- constants
         names = [column.name for column in fields(ImageRow)]
-        for values_of_row in self._db.execute(statement, values):
+        for values_of_row in self._query(statement, values):
             row = dict(zip(names, values_of_row, strict=True))
             yield ImageRow(**{**row, "metadata": json.loads(row["metadata"])})

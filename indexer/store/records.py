@@ -49,6 +49,8 @@ class Manifest(Record):
     dataset: DatasetConfig
     index: IndexConfig
     counts: Counts
+    state: tuple[int, int]
+    """The catalogue's state when it was published: what has changed since, is not published."""
     segments: tuple[SegmentEntry, ...]
     deleted: tuple[int, ...]
     """Ids whose vectors lie in the segments but no longer count."""

@@ -1,5 +1,6 @@
 """Segments: immutable batches of vectors with the ids of their images."""
 
+import hashlib
 from collections.abc import Mapping
 from functools import cached_property
 from io import BytesIO
@@ -55,7 +56,10 @@ class Segment:
     def ids(self) -> NDArray[np.int64]:
         """The image id of every vector, int64 (count,)."""
         try:
-            ids: NDArray[np.int64] = np.load(self.folder / IDS, allow_pickle=False)
+            content = (self.folder / IDS).read_bytes()
+            if hashlib.sha256(content).hexdigest() != self.marker.files[IDS].sha256:
+                raise StoreCorrupt(f"{self.folder / IDS} is damaged.", REBUILD_HINT)
+            ids: NDArray[np.int64] = np.load(BytesIO(content), allow_pickle=False)
         except (OSError, ValueError) as error:
             raise StoreCorrupt(f"{self.folder / IDS}: {error}", REBUILD_HINT) from error
         if ids.shape != (self.count,) or ids.dtype != np.int64:

@@ -58,9 +58,9 @@ class Version:
         counts = self.catalogue.counts()
         if counts != self.manifest.counts or counts.found != counts.indexed + counts.skipped:
             problems.append(f"the catalogue counts {counts}, the manifest {self.manifest.counts}")
-        placed = 0
+        placed, deleted = 0, np.array(self.manifest.deleted, np.int64)
         for segment in self.segments:
-            rows = np.flatnonzero(~np.isin(segment.ids, self.manifest.deleted))
+            rows = np.flatnonzero(~np.isin(segment.ids, deleted, assume_unique=True))
             expected = np.stack([rows, segment.ids[rows]], axis=1)
             placed += len(rows)
             if not np.array_equal(self.catalogue.ids_in(segment.id), expected):

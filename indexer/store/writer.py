@@ -1,6 +1,7 @@
 """The one process that may change a store: commit segments, publish versions, remove the old."""
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from indexer.config import DatasetConfig, IndexConfig
-from indexer.errors import EncoderMismatch, StoreBusy
+from indexer.errors import ConfigError, EncoderMismatch, StoreBusy
 from indexer.store.catalogue import Catalogue, NewImage
 from indexer.store.files import (
     Bytes,
@@ -28,6 +29,7 @@ from indexer.store.store import CURRENT, Store
 from indexer.store.versions import APPROXIMATE, MANIFEST, SNAPSHOT, Version
 
 KEEP_VERSIONS = 3
+OWN_NAMES = {"build.lock", "build.owner", "segments", "versions"}  # before there is a catalogue
 
 
 @contextmanager
@@ -36,6 +38,7 @@ def open_writer(store: Store) -> Iterator["Writer"]:
 
     Raises :class:`StoreBusy` if another build is running. A build that died leaves no lock.
     """
+    _require_store(store)
     for folder in (store.segments, store.versions):
         folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(store.folder / "build.lock", blocking=False)
@@ -58,6 +61,16 @@ def open_writer(store: Store) -> Iterator["Writer"]:
     finally:
         owner.unlink(missing_ok=True)
         lock.release()
+
+
+def _require_store(store: Store) -> None:
+    """Refuse a folder of somebody else's: :meth:`Writer.tidy` removes what it does not know."""
+    foreign = store.folder.is_dir() and not store.catalogue.exists()
+    if foreign and any(entry.name not in OWN_NAMES for entry in store.folder.iterdir()):
+        raise ConfigError(
+            f"{store.folder} holds other files and is no store of Lookalike's.",
+            "Name an empty or a new folder as STORE=.",
+        )
 
 
 class Writer:
@@ -95,7 +108,7 @@ class Writer:
         first_id = self.catalogue.next_id()
         name = None
         if indexed:
-            name = f"{self._last_number(self._store.segments) + 1:08d}"
+            name = f"{_last_number(self._store.segments) + 1:08d}"
             ids = np.arange(first_id, first_id + len(indexed), dtype=np.int64)
             folder = self._store.segments / name
             write_segment(folder, ids, vectors, dim=dim, fingerprint=fingerprint)
@@ -119,7 +132,7 @@ class Writer:
         wanted. Readers see the old version until the last step, one rename.
         """
         store = self._store
-        name = f"{self._last_number(store.versions) + 1:08d}"
+        name = f"{_last_number(store.versions) + 1:08d}"
         folder = store.versions / f".{name}.tmp"
         folder.mkdir()
         segments = [Segment(store.segments / entry) for entry in self.catalogue.segments()]
@@ -136,6 +149,7 @@ class Writer:
             dataset=dataset,
             index=index,
             counts=self.catalogue.counts(),
+            state=self.catalogue.state(),
             segments=tuple(SegmentEntry(id=s.id, count=s.count) for s in segments),
             deleted=tuple(deleted.tolist()),
             files={file.name: describe_file(file) for file in sorted(folder.iterdir())},
@@ -151,17 +165,17 @@ class Writer:
         """Remove what crashed builds left behind, old versions, and segments nobody refers to."""
         store = self._store
         current = store.current()
-        published = sorted(f.name for f in store.versions.iterdir() if f.name.isdecimal())
+        published = sorted(f.name for f in _numbered(store.versions) if f.name.isdecimal())
         # A version beyond CURRENT was never published: its build died before the last step.
         keep = [name for name in published if current and name <= current][-KEEP_VERSIONS:]
-        for folder in store.versions.iterdir():
+        for folder in _numbered(store.versions):
             if folder.name not in keep:
                 shutil.rmtree(folder)
         used = set(self.catalogue.segments())
         for name in keep:
             manifest = read_record(store.versions / name / MANIFEST, Manifest)
             used.update(entry.id for entry in manifest.segments)
-        for folder in store.segments.iterdir():
+        for folder in _numbered(store.segments):
             if folder.name not in used:
                 shutil.rmtree(folder)
 
@@ -172,7 +186,15 @@ class Writer:
         ]
         return np.concatenate([np.empty(0, np.int64), *dead])
 
-    @staticmethod
-    def _last_number(folder: Path) -> int:
-        names = (entry.name.strip(".").removesuffix(".tmp") for entry in folder.iterdir())
-        return max((int(name) for name in names if name.isdecimal()), default=0)
+
+def _numbered(folder: Path) -> list[Path]:
+    """Return the segments or versions in a folder, finished or not, and nothing else."""
+    return [
+        entry
+        for entry in folder.iterdir()
+        if re.fullmatch(r"\d{8}|\.\d{8}\.tmp", entry.name) and entry.is_dir()
+    ]
+
+
+def _last_number(folder: Path) -> int:
+    return max((int(entry.name.strip(".tmp")) for entry in _numbered(folder)), default=0)

@@ -31,6 +31,7 @@ class ExactIndex:
 
     def __init__(self, parts: Iterable[Part], dim: int, deleted: Ids) -> None:
         self.dim = dim
+        deleted = np.sort(deleted)
         self._parts = [_FlatPart(part, dim, deleted) for part in parts]
         ids = [np.empty(0, np.int64), *(part.ids[part.alive] for part in self._parts)]
         numbers = [np.full(len(own), number) for number, own in enumerate(ids[1:])]
@@ -108,7 +109,9 @@ class _FlatPart:
         if kind is not faiss.IndexFlatL2 or shape != (len(part.ids), dim):
             raise StoreCorrupt(f"{part.path} is no IndexFlatL2 of {len(part.ids)} x {dim}.")
         self.ids = part.ids
-        self.alive: NDArray[np.bool_] = ~np.isin(part.ids, deleted)
+        low, high = (part.ids.min(), part.ids.max()) if len(part.ids) else (0, 0)
+        own = deleted[np.searchsorted(deleted, low) : np.searchsorted(deleted, high, "right")]
+        self.alive: NDArray[np.bool_] = ~np.isin(part.ids, own)
 
     def search(self, queries: Vectors, k: int, allowed: Ids | None) -> tuple[Distances, Ids]:
         """Return squared distances and image ids of the best rows; id -1 marks an empty slot."""

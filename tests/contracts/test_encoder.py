@@ -2,7 +2,9 @@
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -12,10 +14,16 @@ from indexer.encoders import Encoder, Images, normalise, open_encoder
 from indexer.errors import ConfigError
 from indexer.images import decode, model_input
 
-CONFIGS = {
+RUNTIMES: list[Literal["keras", "ncnn"]] = ["keras", "ncnn"]
+MODELS = {
     "efficientnet_lite0": EncoderConfig(model="efficientnet_lite0"),
     "vgg16-fc2": EncoderConfig(weights="random:1"),
     "vgg16-fc1": EncoderConfig(weights="random:1", layer="fc1"),
+}
+CONFIGS = {
+    f"{model}-{runtime}": config.model_copy(update={"runtime": runtime})
+    for model, config in MODELS.items()
+    for runtime in RUNTIMES
 }
 DIMS = {"efficientnet_lite0": 1280, "vgg16-fc2": 4096, "vgg16-fc1": 4096}
 
@@ -27,7 +35,9 @@ def name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def encoder(name: str) -> Encoder:
-    return open_encoder(CONFIGS[name])
+    encoder = open_encoder(CONFIGS[name])
+    assert encoder.runtime == name.rpartition("-")[2]
+    return encoder
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +48,10 @@ def inputs(photos: list[Path]) -> Images:
 
 def test_vectors_are_float32_of_norm_one(encoder: Encoder, name: str, inputs: Images) -> None:
     vectors = encoder.encode(inputs)
-    assert (vectors.dtype, vectors.shape) == (np.float32, (len(inputs), DIMS[name]))
+    assert (vectors.dtype, vectors.shape) == (
+        np.float32,
+        (len(inputs), DIMS[name.rpartition("-")[0]]),
+    )
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
 
 
@@ -54,6 +67,23 @@ def test_a_batch_gives_what_single_images_give(encoder: Encoder, inputs: Images)
     np.testing.assert_allclose(together, alone, atol=1e-5)
 
 
+@pytest.mark.parametrize("model", MODELS)
+def test_all_runtimes_give_interchangeable_vectors(model: str, inputs: Images) -> None:
+    """An index made in one runtime is searched in another: same fingerprint, same vectors."""
+    keras, ncnn = (open_encoder(CONFIGS[f"{model}-{runtime}"]) for runtime in RUNTIMES)
+    assert keras.spec.fingerprint == ncnn.spec.fingerprint
+    difference = np.abs(keras.encode(inputs) - ncnn.encode(inputs))
+    assert difference.max() <= 1e-5
+
+
+def test_threads_share_an_encoder(encoder: Encoder, inputs: Images) -> None:
+    expected = encoder.encode(inputs)
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda n: encoder.encode(inputs[n : n + 2]), [0, 1, 2, 3] * 2))
+    for answer, n in zip(answers, [0, 1, 2, 3] * 2, strict=True):
+        np.testing.assert_allclose(answer, expected[n : n + 2], atol=1e-5)
+
+
 def test_a_second_encoder_of_the_same_settings_gives_the_same(
     encoder: Encoder, name: str, inputs: Images
 ) -> None:
@@ -63,7 +93,7 @@ def test_a_second_encoder_of_the_same_settings_gives_the_same(
 
 
 def test_fingerprints_tell_encoders_apart() -> None:
-    specs = [open_encoder(config).spec for config in CONFIGS.values()]
+    specs = [open_encoder(config).spec for config in MODELS.values()]
     specs.append(open_encoder(EncoderConfig(weights="random:2")).spec)
     assert len({spec.fingerprint for spec in specs}) == len(specs)
 
@@ -71,7 +101,7 @@ def test_fingerprints_tell_encoders_apart() -> None:
 def test_the_batch_size_is_not_part_of_the_identity() -> None:
     one = open_encoder(EncoderConfig(model="efficientnet_lite0", batch_size=1))
     assert one.batch_size == 1
-    assert one.spec == open_encoder(CONFIGS["efficientnet_lite0"]).spec
+    assert one.spec == open_encoder(MODELS["efficientnet_lite0"]).spec
 
 
 @pytest.mark.parametrize("model", ["efficientnet_lite0", "vgg16"])

@@ -24,7 +24,7 @@ from indexer.vector_index.base import Ids, Vectors
 
 Open = Callable[..., VectorIndex]
 DIM = 16
-KINDS = ["exact", "IVF4,Flat", "IVF4,SQ8", "RR16,IVF4,Flat"]
+KINDS = ["exact", "IVF4,Flat", "IVF4,SQ8", "IVF4,SQfp16", "RR16,IVF4,Flat"]
 
 
 def unit(vectors: np.ndarray) -> Vectors:
@@ -235,22 +235,38 @@ def test_a_file_that_is_not_the_segment_is_refused(tmp_path: Path, damage: str) 
         ExactIndex([part], DIM, np.empty(0, np.int64))
 
 
-@pytest.mark.parametrize("factory", ["IVFx", "", "Flat", "HNSW32", "SQ8"])
-def test_a_factory_string_that_is_no_inverted_file_is_refused(factory: str) -> None:
-    with pytest.raises(ConfigError, match="not an inverted-file index"):
+@pytest.mark.parametrize(
+    "factory",
+    ["IVFx", "", "Flat", "HNSW32", "SQ8", "IVF4,Flat,RFlat", "IVF4,PQ4+4", "IVF4_HNSW32,Flat"],
+)
+def test_a_factory_string_of_another_kind_is_refused(factory: str) -> None:
+    with pytest.raises(ConfigError, match="is not supported"):
         check_factory(factory, DIM, 1000)
 
 
-def test_more_lists_than_vectors_are_refused_on_both_sides() -> None:
-    check_factory("IVF64,Flat", DIM, 64)
-    with pytest.raises(ConfigError, match="at least 64 images; there are 63"):
-        check_factory("IVF64,Flat", DIM, 63)
+def test_a_factory_string_that_does_not_fit_the_dimension_is_refused() -> None:
+    with pytest.raises(ConfigError, match="does not fit 16-d"):
+        check_factory("IVF4,PQ5", DIM, 1000)
 
 
-def test_a_factory_that_cannot_be_trained_is_refused(tmp_path: Path) -> None:
-    exact = ExactIndex(parts(tmp_path, some_vectors(6), np.arange(6)), DIM, np.empty(0, np.int64))
-    with pytest.raises(ConfigError, match="cannot be trained on 6 vectors"):
-        write_approximate(exact, "PCA8,IVF4,SQ8", tmp_path / "ivf")
+@pytest.mark.parametrize(
+    ("factory", "needed"),
+    [("IVF64,Flat", 64), ("IVF4,PQ4", 256), ("PCA8,IVF4,SQ8", DIM), ("OPQ4_16,IVF4,PQ4", 256)],
+)
+def test_too_few_vectors_to_train_on_are_refused_on_both_sides(
+    tmp_path: Path, factory: str, needed: int
+) -> None:
+    for count in (needed - 1, needed):
+        vectors = some_vectors(count)
+        made = parts(tmp_path, vectors, np.arange(count))
+        exact = ExactIndex(made, DIM, np.empty(0, np.int64))
+        if count < needed:
+            with pytest.raises(ConfigError, match=f"at least {needed} images"):
+                write_approximate(exact, factory, tmp_path / "ivf")
+        else:
+            write_approximate(exact, factory, tmp_path / "ivf")
+            index = ApproximateIndex(tmp_path / "ivf", exact, nprobe=64)
+            assert index.search(vectors[:3], 1)[1].ravel().tolist() == [0, 1, 2]
 
 
 def test_more_lists_are_visited_only_where_k_asks_for_it(tmp_path: Path) -> None:

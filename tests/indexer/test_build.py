@@ -137,6 +137,53 @@ def test_an_interrupted_build_keeps_what_it_encoded(
     assert (report.encoded, report.indexed) == (2, 6)
 
 
+def test_what_a_dead_build_committed_is_published_by_the_next(
+    reindex: Reindex, images: Path, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reindex()
+    first, *_ = sorted(images.rglob("*.jpg"))
+    shutil.copy(first, images / "new.jpg")
+    first.unlink()
+
+    def die(*_: object) -> str:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(indexer.build, "_publish", die)
+        with pytest.raises(KeyboardInterrupt):
+            reindex()
+    report = reindex()
+    assert (report.version, report.encoded) == ("00000002", 0)
+    assert indexed_keys(config) == {str(p.relative_to(images)) for p in images.rglob("*.jpg")}
+
+
+def test_a_file_that_is_skipped_again_publishes_nothing(reindex: Reindex, images: Path) -> None:
+    (images / "bad.jpg").write_bytes(b"x")
+    (images / "gone.jpg").symlink_to(images / "nothing")
+    assert [reindex().version, reindex().version] == ["00000001", "00000001"]
+
+
+def test_a_folder_that_cannot_be_listed_keeps_its_images(
+    reindex: Reindex, images: Path, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reindex()
+    before = indexed_keys(config)
+    closed = next(path for path in images.iterdir() if path.is_dir())
+    real = os.scandir
+
+    def scandir(path: str | Path) -> object:
+        if Path(path) == closed:
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", scandir)  # root, as in CI, may list every real folder
+        report = reindex()
+    assert report.removed == 0
+    assert indexed_keys(config) == before
+    assert reindex().encoded == 0
+
+
 def test_segments_are_committed_on_the_way(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -140,6 +140,17 @@ def test_a_query_that_cannot_be_read_is_explained(
     assert "nothing.jpg cannot be read: No such file" in capsys.readouterr().err
 
 
+def test_naming_the_embedded_encoder_sets_other_weights_aside(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("encoder: {weights: nothing.h5}\nstore: s\n")
+    arguments = ["build", f"--config={config}", f"--images={images}"]
+    assert main(arguments) == 1
+    assert "ENCODER=efficientnet_lite0" in capsys.readouterr().err
+    assert main([*arguments, "--encoder=efficientnet_lite0"]) == 0
+
+
 def test_random_weights_are_announced(
     images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -59,6 +59,8 @@ def test_weights_that_are_no_path_stay_as_they_are(tmp_path: Path, weights: str)
         ("search: {k: 0}", "search.k"),
         ("server: {port: 70000}", "server.port"),
         ("encoder: {model: resnet}", "encoder.model"),
+        ("search: {k: 50, max_k: 10}", "more than max_k"),
+        ("search: {mode: approximate}", "index.approximate is null"),
         ("dataset: 5", "dataset"),
         ("a: [", "cannot be read"),
         ("- a\n- b", "cannot be read"),

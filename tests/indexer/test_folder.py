@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from indexer.datasets import Folder
-from indexer.errors import DatasetError, ImageGone
+from indexer.datasets.folder import MAX_FILE_BYTES
+from indexer.errors import DatasetError, ImageGone, ImageTooLarge
 
 
 def keys(folder: Path) -> list[str]:
@@ -62,13 +63,35 @@ def test_a_dangling_link_and_a_self_link_are_accounted_for(tmp_path: Path) -> No
     (tmp_path / "self.jpg").symlink_to(tmp_path / "self.jpg")
     listing = Folder(tmp_path).scan()
     assert listing.items == []
-    assert sorted(key for key, _ in listing.unreadable) == ["gone.jpg", "self.jpg"]
+    assert sorted(listing.unreadable) == ["gone.jpg", "self.jpg"]
 
 
 def test_a_name_that_is_not_utf8_is_accounted_for(tmp_path: Path) -> None:
     (tmp_path / os.fsdecode(b"caf\xe9.jpg")).write_bytes(b"x")
     listing = Folder(tmp_path).scan()
-    assert listing.unreadable == [("caf\\xe9.jpg", "the file name is not valid UTF-8")]
+    assert listing.unreadable == {"caf\\xe9.jpg": "the file name is not valid UTF-8"}
+
+
+def test_a_valid_name_wins_over_an_escaped_one_that_looks_the_same(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"caf\xe9.jpg")).write_bytes(b"x")
+    (tmp_path / "caf\\xe9.jpg").write_bytes(b"x")
+    listing = Folder(tmp_path).scan()
+    assert [item.key for item in listing.items] == ["caf\\xe9.jpg"]
+    assert listing.unreadable == {}
+
+
+def test_a_folders_own_path_wins_over_links_to_it(tmp_path: Path) -> None:
+    put(tmp_path / "z" / "a.jpg")
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "link").symlink_to(tmp_path / "z")
+    assert keys(tmp_path) == ["z/a.jpg"]
+
+
+def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "dump").open("wb") as file:
+        file.truncate(MAX_FILE_BYTES + 1)  # a hole: nothing is written
+    with pytest.raises(ImageTooLarge, match="larger than 500 MB"):
+        Folder(tmp_path).read("dump")
 
 
 def test_a_pipe_is_never_opened(tmp_path: Path) -> None:

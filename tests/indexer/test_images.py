@@ -1,11 +1,12 @@
 """Decoding: every kind of file people have, and bytes that are none."""
 
+import zlib
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from indexer.errors import ImageTooLarge, InvalidImage, UnsupportedImage
 from indexer.images import FORMATS, decode, media_type, model_input, thumbnail
@@ -63,6 +64,30 @@ def test_exif_orientation_is_applied() -> None:
     assert upright.getpixel((1, 0)) == RED
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_is_what_pillow_makes_of_it(orientation: int) -> None:
+    image = Image.effect_noise((6, 4), 90).convert("RGB")
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(image, exif=exif)
+    expected = ImageOps.exif_transpose(Image.open(BytesIO(data)))
+    upright = decode(data, max_pixels=LIMIT)
+    assert (upright.size, upright.tobytes()) == (expected.size, expected.tobytes())
+
+
+def test_odd_metadata_is_no_reason_to_refuse_a_picture() -> None:
+    image = Image.new("RGB", (4, 2), RED)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    content = bytearray(exif.tobytes())
+    entry = content.index(b"\x12\x01") if b"\x12\x01" in content else content.index(b"\x01\x12")
+    extra = bytes(content[entry : entry + 12])
+    for position in range(len(extra)):
+        broken = bytearray(content)
+        broken[entry + position] ^= 0x5A
+        assert decode(encoded(image, exif=bytes(broken)), max_pixels=LIMIT).mode == "RGB"
+
+
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "PA"])
 def test_transparency_is_composited_on_white(mode: str) -> None:
     clear = Image.new("RGBA", (2, 1), (255, 0, 0, 0))
@@ -84,6 +109,14 @@ def test_a_palette_with_transparency_is_composited_before_resizing() -> None:
 def test_sixteen_bit_grey_is_scaled_not_clipped(value: int, expected: int) -> None:
     image = Image.fromarray(np.full((2, 2), value, np.uint16))
     assert corner(encoded(image)) == (expected,) * 3
+
+
+def test_sixteen_bit_grey_with_a_transparent_value_is_scaled_too() -> None:
+    data = bytearray(encoded(Image.fromarray(np.full((2, 2), 257 * 100, np.uint16))))
+    chunk = b"tRNS" + (0).to_bytes(2, "big")
+    position = data.index(b"IDAT") - 4
+    data[position:position] = (2).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big")
+    assert corner(bytes(data)) == (100, 100, 100)
 
 
 def test_cmyk_is_converted() -> None:
@@ -119,8 +152,6 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded() -> None:
     """A PNG header of 50,000 x 50,000 pixels over nothing: decoding it would fail differently."""
     tiny = bytearray(encoded(Image.new("L", (1, 1))))
     tiny[16:24] = (50_000).to_bytes(4, "big") * 2
-    import zlib
-
     tiny[29:33] = zlib.crc32(tiny[12:29]).to_bytes(4, "big")
     with pytest.raises(ImageTooLarge):
         decode(bytes(tiny), max_pixels=LIMIT)

@@ -7,6 +7,7 @@ import pytest
 
 from indexer.build import build
 from indexer.config import Config
+from indexer.encoders import EncoderSpec, open_encoder
 from indexer.errors import (
     EncoderMismatch,
     ImageGone,
@@ -17,8 +18,10 @@ from indexer.errors import (
     UnknownImage,
 )
 from indexer.search import Searcher
-from indexer.store import Store
+from indexer.store import Store, open_writer
+from indexer.vector_index import flat_file
 from tests.conftest import DEMO_IMAGES, small_config
+from tests.indexer.test_store import image
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +81,7 @@ def test_the_sample_is_spread_over_the_collection(searcher: Searcher) -> None:
 
 def test_unknown_ids_are_refused(searcher: Searcher) -> None:
     skipped = next(searcher._version.catalogue.rows("skipped"))
-    for image_id in (0, -1, 10**9, skipped.id):
+    for image_id in (0, -1, 10**9, 2**63, -(2**63) - 1, skipped.id):
         with pytest.raises(UnknownImage):
             searcher.search_id(image_id)
         with pytest.raises(UnknownImage):
@@ -120,16 +123,23 @@ def test_the_index_decides_which_encoder_answers(demo_config: Config, photos: li
     assert answer.hits[0].distance < 1e-5
 
 
-def test_other_weights_at_the_old_place_are_refused(tmp_path: Path, images: Path) -> None:
-    weights = tmp_path / "vgg.h5"
-    weights.write_bytes(b"one set of weights")
-    config = small_config(images, tmp_path / "s", encoder={"weights": str(weights)})
-    from indexer.encoders import open_encoder
-    from indexer.store import open_writer
-    from indexer.vector_index import flat_file
-    from tests.indexer.test_store import image
+def test_moved_weights_are_found_where_the_configuration_says(tmp_path: Path, images: Path) -> None:
+    """The digest identifies weights, not their path."""
+    for name in ("old.h5", "new.h5", "other.h5"):
+        (tmp_path / name).write_bytes(b"weights" if name != "other.h5" else b"other weights")
+    settings = {
+        name: small_config(images, tmp_path / "s", encoder={"weights": str(tmp_path / name)})
+        for name in ("old.h5", "new.h5", "other.h5")
+    }
+    publish_one_vector(settings["old.h5"], open_encoder(settings["old.h5"].encoder).spec)
+    (tmp_path / "old.h5").unlink()
+    encoder = Searcher.open(settings["new.h5"])._open_encoder()
+    assert encoder.spec.weights_name == "new.h5"
+    with pytest.raises(EncoderMismatch):
+        Searcher.open(settings["other.h5"])._open_encoder()
 
-    spec = open_encoder(config.encoder).spec
+
+def publish_one_vector(config: Config, spec: EncoderSpec) -> None:
     with open_writer(Store(config.store)) as writer:
         vectors = np.eye(1, spec.dim, dtype=np.float32)
         writer.commit(
@@ -143,6 +153,14 @@ def test_other_weights_at_the_old_place_are_refused(tmp_path: Path, images: Path
             index=config.index,
             write_approximate=None,
         )
+
+
+def test_other_weights_at_the_old_place_are_refused(tmp_path: Path, images: Path) -> None:
+    weights = tmp_path / "vgg.h5"
+    weights.write_bytes(b"one set of weights")
+    config = small_config(images, tmp_path / "s", encoder={"weights": str(weights)})
+    spec = open_encoder(config.encoder).spec
+    publish_one_vector(config, spec)
     weights.write_bytes(b"another set of weights")
     searcher = Searcher.open(config)
     assert searcher.search_id(1).hits[0].distance == 0

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from indexer.config import DatasetConfig, IndexConfig
-from indexer.errors import EncoderMismatch, NoPublishedIndex, StoreBusy, StoreCorrupt
+from indexer.errors import ConfigError, EncoderMismatch, NoPublishedIndex, StoreBusy, StoreCorrupt
 from indexer.store import NewImage, Segment, Store, Version, Writer, open_writer
 from indexer.vector_index import flat_file
 
@@ -157,6 +157,37 @@ def test_what_a_crash_left_behind_is_removed(published: Store) -> None:
     assert published.open_published().problems() == []
 
 
+@pytest.mark.parametrize("name", ["versions/mywork/thesis.txt", "segments/.DS_Store", "notes.txt"])
+def test_a_folder_of_somebody_elses_is_refused_and_left_alone(store: Store, name: str) -> None:
+    file = store.folder / name
+    file.parent.mkdir(parents=True)
+    file.write_text("precious")
+
+    def build() -> None:
+        with open_writer(store) as writer:
+            writer.tidy()
+
+    if name == "notes.txt":
+        with pytest.raises(ConfigError, match="holds other files"):
+            build()
+    else:
+        build()
+    assert file.read_text() == "precious"
+
+
+def test_the_catalogues_state_tells_any_change_from_none(published: Store) -> None:
+    with open_writer(published) as writer:
+        states = [writer.catalogue.state()]
+        assert states == [published.open_published().manifest.state]
+        writer.catalogue.remove(["a"])
+        states.append(writer.catalogue.state())
+        commit(writer, ["a"])
+        states.append(writer.catalogue.state())
+        commit(writer, [], ["c"])
+        states.append(writer.catalogue.state())
+    assert len(set(states)) == 4
+
+
 def test_an_open_version_outlives_its_successors(published: Store) -> None:
     version = published.open_published()
     with open_writer(published) as writer:
@@ -290,6 +321,20 @@ def test_records_are_readable_json_with_a_checksum(published: Store) -> None:
     record = json.loads((published.versions / "00000001" / "manifest.json").read_text())
     assert set(record) == {"sha256", "record"}
     assert record["record"]["fingerprint"] == "e1"
+
+
+def test_damaged_ids_are_noticed_when_they_are_read(published: Store) -> None:
+    damage(published.segments / "00000001" / "ids.npy")
+    with pytest.raises(StoreCorrupt, match="is damaged"):
+        _ = published.open_published().segments[0].ids
+
+
+def test_a_damaged_catalogue_is_an_error_of_the_store(published: Store) -> None:
+    path = published.versions / "00000001" / "catalogue.sqlite"
+    path.write_bytes(path.read_bytes()[:4096] + b"\xff" * (path.stat().st_size - 4096))
+    catalogue = published.open_published().catalogue
+    with pytest.raises(StoreCorrupt, match="cannot be read"):
+        catalogue.get_many([1, 2])
 
 
 def test_a_pickle_in_place_of_the_ids_is_not_loaded(published: Store) -> None:

@@ -87,6 +87,18 @@ def test_without_network_the_download_fails_with_three_ways_out(tmp_path: Path) 
     assert done.stdout == ""
 
 
+def test_a_file_in_keras_cache_that_keras_never_published_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from indexer.encoders.keras.download import FILE_NAME
+
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / FILE_NAME).write_bytes(b"garbage")
+    with pytest.raises(WeightsUnavailable, match="not the file Keras publishes"):
+        open_encoder(EncoderConfig())
+
+
 def test_the_embedded_weights_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     damaged = tmp_path / "weights.npz"
     content = bytearray(Path(str(embedded_weights().path)).read_bytes())

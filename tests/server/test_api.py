@@ -207,9 +207,12 @@ def test_an_indexed_image_is_described(client: FlaskClient) -> None:
 
 
 def test_images_are_cached_for_ever_and_revalidated(client: FlaskClient) -> None:
-    for url in ("/api/v1/images/1/file", "/api/v1/images/1/thumbnail"):
+    image = body(client.get("/api/v1/images/1"))
+    for url in (image["url"], image["thumbnail_url"]):
         first = client.get(url)
         assert "immutable" in first.headers["Cache-Control"]
+        for other_version in (url.partition("?")[0], url + "0"):
+            assert "no-cache" in client.get(other_version).headers["Cache-Control"]
         again = client.get(url, headers={"If-None-Match": first.headers["ETag"]})
         assert (again.status_code, again.data) == (304, b"")
         other = client.get(url, headers={"If-None-Match": '"other"'})
@@ -259,7 +262,22 @@ def test_the_index_describes_itself(client: FlaskClient) -> None:
     assert index["encoder"]["random_weights"] is False
 
 
-def test_no_path_of_the_machine_is_shown(client: FlaskClient, demo_config: Config) -> None:
+def test_addresses_of_two_stores_differ(client: FlaskClient, config: Config) -> None:
+    """Ids begin at 1 in every store; a browser must not mix what it kept of two."""
+    build(config)
+    other = create_app(config).test_client()
+    ours, theirs = (body(c.get("/api/v1/images/3"))["thumbnail_url"] for c in (client, other))
+    assert ours != theirs
+
+
+def test_no_path_of_the_machine_is_shown(
+    client: FlaskClient, demo_config: Config, tmp_path: Path
+) -> None:
+    empty = create_app(small_config(tmp_path, tmp_path / "secret")).test_client()
+    for url in ("/", "/api/v1/index", "/readyz"):
+        answer = empty.get(url)
+        assert answer.status_code == 503
+        assert "secret" not in answer.text
     for url in ("/", "/api/v1/index", "/api/v1/images/1", "/openapi.json", "/readyz"):
         assert str(demo_config.dataset.root.parent) not in client.get(url).text
 
@@ -280,6 +298,30 @@ def test_many_clients_at_once_get_their_own_answers(
 
     with ThreadPoolExecutor(16) as pool:
         assert all(pool.map(ask, range(400)))
+
+
+def test_foreign_host_names_are_refused_on_the_loopback(
+    client: FlaskClient, demo_config: Config
+) -> None:
+    """Else a web page could point its own name here and read the answers."""
+    evil = {"Host": "evil.example"}
+    assert_error(client.get("/api/v1/images/1", headers=evil), 400, "bad_request")
+    for name in ("localhost:8000", "127.0.0.1"):
+        assert client.get("/api/v1/images/1", headers={"Host": name}).status_code == 200
+    for server in ({"host": "0.0.0.0"}, {"trusted_hosts": ["evil.example"]}):  # noqa: S104
+        config = small_config(demo_config.dataset.root, demo_config.store, server=server)
+        other = create_app(config).test_client()
+        assert other.get("/api/v1/images/1", headers=evil).status_code == 200
+
+
+def test_json_nested_too_deeply(client: FlaskClient) -> None:
+    response = client.post("/api/v1/search", data="[" * 200_000, content_type="application/json")
+    assert_error(response, 400, "bad_request")
+
+
+def test_programs_get_json_wherever_they_knock(client: FlaskClient) -> None:
+    for accept in ("*/*", "application/json"):
+        assert_error(client.get("/nothing", headers={"Accept": accept}), 404, "not_found")
 
 
 def test_errors_of_the_framework_have_the_same_shape(client: FlaskClient) -> None:
@@ -309,7 +351,7 @@ def test_the_openapi_document_is_valid_and_complete(client: FlaskClient) -> None
         (rule.rule.replace("<int:", "{").replace(">", "}"), method.lower())
         for rule in client.application.url_map.iter_rules()
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
-        if rule.rule.startswith("/api/")
+        if rule.rule.startswith(("/api/", "/healthz", "/readyz"))
     }
     documented = {(path, m) for path, methods in document["paths"].items() for m in methods}
     assert rules == documented
@@ -328,7 +370,8 @@ def test_every_domain_error_has_a_status_or_is_the_operators_business() -> None:
         if isinstance(error, type) and issubclass(error, errors.LookalikeError)
     }
     never_in_a_request = {"error", "config_error", "dataset_error", "store_busy", "server_error"}
-    assert codes - never_in_a_request == STATUSES.keys() - {"invalid_request"}
+    of_the_server = {"invalid_request", "not_ready"}
+    assert codes - never_in_a_request == STATUSES.keys() - of_the_server
 
 
 def test_the_readme_shows_every_route(client: FlaskClient) -> None:

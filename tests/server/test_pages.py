@@ -50,7 +50,13 @@ def test_more_like_this_needs_no_upload(client: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "status"), [("/?image_id=99999", 404), ("/?image_id=x", 422), ("/?image_id=1&k=0", 422)]
+    ("url", "status"),
+    [
+        ("/?image_id=99999", 404),
+        ("/?image_id=99999999999999999999", 404),
+        ("/?image_id=x", 422),
+        ("/?image_id=1&k=0", 422),
+    ],
 )
 def test_a_bad_address_is_explained_on_the_page(client: FlaskClient, url: str, status: int) -> None:
     response = client.get(url)
@@ -67,7 +73,7 @@ def test_a_refused_upload_is_explained_on_the_page(client: FlaskClient) -> None:
 
 
 def test_browsers_get_errors_as_pages_and_programs_as_json(client: FlaskClient) -> None:
-    browser = client.get("/nothing", headers={"Accept": "text/html,*/*"})
+    browser = client.get("/nothing", headers={"Accept": "text/html,*/*;q=0.8"})
     assert (browser.status_code, browser.mimetype) == (404, "text/html")
     assert "Back to the search" in browser.text
     api = client.get("/api/v1/nothing", headers={"Accept": "text/html,*/*"})

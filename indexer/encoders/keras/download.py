@@ -1,5 +1,6 @@
 """The VGG16 ImageNet weights, from Keras' cache or downloaded into it by Keras."""
 
+import hashlib
 import os
 import socket
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 
 from indexer.encoders.keras.backend import import_keras
 from indexer.encoders.weights import Weights, file_sha256, unavailable
+from indexer.errors import WeightsUnavailable
 
 # The file keras.applications.VGG16(weights="imagenet") uses, named as Keras 3 names it.
 FILE_NAME = "vgg16_weights_tf_dim_ordering_tf_kernels.h5"
@@ -26,6 +28,13 @@ def imagenet_weights() -> Weights:
     path = home / "models" / FILE_NAME
     if not path.is_file():
         path = _download(home)
+    with path.open("rb") as file:
+        md5 = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    if md5 != MD5:
+        raise WeightsUnavailable(
+            f"{path} is not the file Keras publishes: its MD5 is {md5}, not {MD5}.",
+            "Delete it; Keras downloads it again.",
+        )
     return Weights("imagenet", file_sha256(path), path)
 
 

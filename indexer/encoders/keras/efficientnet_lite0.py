@@ -19,13 +19,12 @@ EPSILON = 1e-3
 
 
 def build(weights: Weights) -> keras.Model:
-    """Return a model from uint8 RGB (n, 224, 224, 3) to pooled features, (n, 1280)."""
+    """Return the network from its preprocessed input to the pooled features, (n, 1280)."""
     assert weights.path is not None
     with np.load(weights.path, allow_pickle=False) as file:
         arrays = {name: file[name].astype(np.float32) for name in file.files}
-    images = keras.Input((224, 224, 3), dtype="uint8")
-    x = (keras.ops.cast(images, "float32") - 127.0) / 128.0
-    x = _convolve(x, arrays, "_conv_stem", "_bn0", strides=2)
+    images = keras.Input((224, 224, 3))
+    x = _convolve(images, arrays, "_conv_stem", "_bn0", strides=2)
     strides = [
         stride if position == 0 else 1
         for repeats, stride in zip(REPEATS, STRIDES, strict=True)

@@ -13,15 +13,13 @@ from indexer.errors import WeightsUnavailable
 
 
 def build(weights: Weights, layer: str) -> keras.Model:
-    """Return a model from uint8 RGB (n, 224, 224, 3) to the activations of ``layer``, (n, 4096)."""
+    """Return the network from its preprocessed input to the activations of ``layer``, (n, 4096)."""
     network = vgg16.VGG16(weights=None)
     if weights.path is None:
         _set_random(network, weights.seed)
     else:
         _read(network, weights)
-    features = keras.Model(network.input, network.get_layer(layer).output)
-    images = keras.Input((224, 224, 3), dtype="uint8")
-    return keras.Model(images, features(vgg16.preprocess_input(keras.ops.cast(images, "float32"))))
+    return keras.Model(network.input, network.get_layer(layer).output)
 
 
 def _read(network: keras.Model, weights: Weights) -> None:

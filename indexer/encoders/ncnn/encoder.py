@@ -1,0 +1,86 @@
+"""The CPU encoder: ncnn on a network converted once from the same weights Keras reads."""
+
+import multiprocessing
+import os
+import sys
+import threading
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+from filelock import FileLock
+
+from indexer.encoders.models import preprocessing_of
+from indexer.encoders.ncnn.convert import convert
+from indexer.encoders.ncnn.network import DamagedFiles, NcnnNetwork
+from indexer.encoders.spec import EncoderSpec, Images, Vectors, normalise
+from indexer.encoders.weights import Weights
+from indexer.machine import available_cores
+
+# fc1 alone has 411 MB of weights: read once per batch, not once per image.
+AUTO_BATCH_SIZE = 32
+
+FORMAT = 1
+"""Version of the converted files; another one is another folder."""
+
+
+class NcnnEncoder:
+    """VGG16 or EfficientNet-Lite0 in ncnn. Keras is never imported into this process."""
+
+    runtime = "ncnn"
+
+    def __init__(self, spec: EncoderSpec, weights: Weights, batch_size: int | None = None) -> None:
+        self.spec = spec
+        self.batch_size = batch_size or AUTO_BATCH_SIZE
+        self._weights = weights
+        self._network: NcnnNetwork | None = None
+        self._loading = threading.Lock()
+
+    def load(self) -> None:
+        """Load the converted network; convert it first where there is none or it is damaged.
+
+        Raises :class:`~indexer.errors.WeightsUnavailable` if the file does not fit the model.
+        """
+        with self._loading:
+            if self._network is None:
+                self._network = _open(self.spec, self._weights)
+
+    def encode(self, images: Images) -> Vectors:
+        """Encode uint8 (n, 224, 224, 3) RGB images to float32 (n, dim) vectors of norm 1."""
+        self.load()
+        assert self._network is not None
+        return normalise(self._network(images))
+
+
+def converted_folder(spec: EncoderSpec, weights: Weights) -> Path:
+    """Return where the converted network belongs: beside its weights, keyed by their digest.
+
+    Embedded weights and seeds have no place of their own, and some folders cannot be written:
+    then it is the user's cache folder.
+    """
+    name = f"{spec.model}-{spec.layer}-{spec.weights_sha256[:16]}.ncnn{FORMAT}"
+    if weights.path and not weights.embedded and os.access(weights.path.parent, os.W_OK):
+        return weights.path.parent / name
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "lookalike" / name
+
+
+def _open(spec: EncoderSpec, weights: Weights) -> NcnnNetwork:
+    folder = converted_folder(spec, weights)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    arguments = (folder, preprocessing_of(spec.model), available_cores())
+    with FileLock(folder.with_suffix(".lock")):  # two processes, one conversion
+        try:
+            return NcnnNetwork(*arguments)
+        except DamagedFiles:
+            sys.stderr.write(f"Converting the weights of {spec.model} for ncnn, once: {folder}\n")
+        # In a process of its own: Keras would keep a gigabyte of this one for good.
+        spawn = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(1, mp_context=spawn) as pool:
+            pool.submit(_convert, spec, weights, folder).result()
+        return NcnnNetwork(*arguments)
+
+
+def _convert(spec: EncoderSpec, weights: Weights, folder: Path) -> None:
+    from indexer.encoders.keras.networks import build_network
+
+    convert(build_network(spec, weights), folder)
