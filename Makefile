@@ -11,7 +11,7 @@ INDEX_FLAGS = --config "$(CONFIG)" $(if $(IMAGES),--images "$(IMAGES)") $(if $(E
 SERVE_FLAGS = --config "$(CONFIG)" $(if $(STORE),--store "$(STORE)") $(if $(PORT),--port $(PORT))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo index serve status verify test lint format lock screenshots bench-precision clean
+.PHONY: help setup demo index plan serve status verify test lint format lock screenshots bench-extract bench-precision clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ demo: $(VENV)/.installed ## Index the demo photographs and serve them on http://
 
 index: $(VENV)/.installed ## Index a folder of images (IMAGES= ENCODER= WEIGHTS= STORE= CONFIG=)
 	@$(PY) -m indexer build $(INDEX_FLAGS)
+
+plan: $(VENV)/.installed ## Say how long that will take and what it needs (the same variables)
+	@$(PY) -m indexer plan $(INDEX_FLAGS)
 
 serve: $(VENV)/.installed ## Serve the index (CONFIG= STORE= PORT=)
 	@$(PY) -m server $(SERVE_FLAGS)
@@ -61,6 +64,9 @@ screenshots: $(VENV)/.installed-dev ## Take the README's screenshots in headless
 
 bench-precision: $(VENV)/.installed ## Precision at 10 over labelled images through the HTTP API (IMAGES= URL=)
 	@$(PY) -m benchmarks.precision $(if $(IMAGES),--images "$(IMAGES)") $(if $(URL),--url $(URL))
+
+bench-extract: $(VENV)/.installed ## Extraction side by side: the original, Keras, Lookalike, its bare runtime (IMAGES=)
+	@$(PY) -m benchmarks.extract $(if $(IMAGES),--images "$(IMAGES)")
 
 clean: ## Remove the environment and the demo's index
 	rm -rf $(VENV) var/demo

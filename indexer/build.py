@@ -1,5 +1,6 @@
 """Build: make the store match the dataset, then publish a version."""
 
+import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -11,17 +12,21 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from indexer.changes import Changes, compare
 from indexer.config import Config
-from indexer.datasets import Folder, Item, Listing, open_dataset
+from indexer.datasets import Folder, open_dataset
 from indexer.encoders import Encoder, Vectors, open_encoder
-from indexer.errors import DatasetError
 from indexer.extract import Batch, extract
+from indexer.plan import estimate
 from indexer.store import NewImage, RunRow, Segment, Stamp, Store, Writer, open_writer
 
 # A segment is committed when it has this many vectors (64 MB at 4096-d) or after this long:
 # an interruption loses no more than that.
 SEGMENT_VECTORS = 4096
 SEGMENT_SECONDS = 60.0
+
+MUCH = 500
+"""From this many images on, a build measures and shows its plan first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,35 +62,31 @@ class BuildReport:
         return {**asdict(self), "summary": self.summary}
 
 
-@dataclass(slots=True)
-class _Changes:
-    """What separates the dataset from the store."""
-
-    listing: Listing
-    known: dict[str, Stamp]
-    to_encode: list[Item]
-    removed: list[str]
-
-
-def build(config: Config) -> BuildReport:
+def build(config: Config, encoder: Encoder | None = None) -> BuildReport:
     """Index the new and changed images of the dataset, drop the vanished ones, publish.
 
-    Shows a progress bar if stderr is a terminal. An interrupted build keeps what it committed;
-    the next one continues there. Raises the errors of what it uses:
+    Shows the plan and a progress bar on stderr if there is much to do. ``encoder`` may be one that
+    is loaded already, of the configured kind; without it the configured one is opened. An
+    interrupted build keeps what it committed; the next one continues there.
+
+    Raises the errors of what it uses; these come before anything is encoded:
     :class:`~indexer.errors.WeightsUnavailable`, :class:`~indexer.errors.DatasetError`,
-    :class:`~indexer.errors.EncoderMismatch`, :class:`~indexer.errors.StoreBusy` and
-    :class:`~indexer.errors.ConfigError` come before anything is encoded.
+    :class:`~indexer.errors.EncoderMismatch`, :class:`~indexer.errors.StoreBusy`,
+    :class:`~indexer.errors.DiskTooSmall` and :class:`~indexer.errors.ConfigError`.
     """
     started, clock = datetime.now(UTC), time.monotonic()
-    encoder = open_encoder(config.encoder)
+    encoder = encoder or open_encoder(config.encoder)
     dataset = open_dataset(config.dataset)
-    listing = dataset.scan()
-    _check_approximate(config, encoder, len(listing.items))
     store = Store(config.store)
     with open_writer(store) as writer:
         writer.require_encoder(encoder.spec.fingerprint)
         writer.tidy()
-        changes = _compare(listing, writer, dataset)
+        changes = compare(dataset, writer.catalogue.stamps())
+        _check_approximate(config, encoder, len(changes.listing.items))
+        much = len(changes.to_encode) >= MUCH
+        forecast = estimate(config, encoder, dataset, changes, measure=much)
+        if much:
+            sys.stderr.write(f"{forecast.summary}\n")
         with writer.catalogue.transaction():
             writer.catalogue.remove(changes.removed)
         encoded = _encode(changes, dataset, encoder, writer, config)
@@ -103,7 +104,7 @@ def build(config: Config) -> BuildReport:
             reasons=reasons,
             encoded=encoded,
             removed=len(changes.removed),
-            ignored=dict(listing.ignored),
+            ignored=dict(changes.listing.ignored),
             seconds=round(time.monotonic() - clock, 3),
         )
         writer.catalogue.add_run(
@@ -121,38 +122,8 @@ def build(config: Config) -> BuildReport:
     return report
 
 
-def _compare(listing: Listing, writer: Writer, dataset: Folder) -> _Changes:
-    """Compare the files by size and modification time; files skipped before are tried again.
-
-    What lies in a folder that cannot be listed now is neither found nor removed.
-    """
-    known = writer.catalogue.stamps()
-    found = {item.key for item in listing.items} | listing.unreadable.keys()
-    if not found:
-        raise DatasetError(
-            f"There are no images in {dataset.root}.",
-            "Name a folder that holds image files, at any depth: make index IMAGES=<folder>.",
-        )
-    if known and found.isdisjoint(known):
-        raise DatasetError(
-            f"None of the {len(known)} files of this store is in {dataset.root}.",
-            "To index another folder, name another store (STORE=<folder>) or delete this one.",
-        )
-    closed = tuple(key for key in listing.unreadable if key.endswith("/"))
-    return _Changes(
-        listing,
-        known,
-        [
-            item
-            for item in listing.items
-            if known.get(item.key) != Stamp(item.size, item.mtime_ns, None)
-        ],
-        sorted(key for key in known.keys() - found if not key.startswith(closed)),
-    )
-
-
 def _encode(
-    changes: _Changes, dataset: Folder, encoder: Encoder, writer: Writer, config: Config
+    changes: Changes, dataset: Folder, encoder: Encoder, writer: Writer, config: Config
 ) -> int:
     """Encode and commit what is new; return how many images went through the encoder."""
     segment = _OpenSegment(writer, encoder, changes.known)

@@ -1,4 +1,4 @@
-"""The command line: ``python -m indexer build | search | status | verify``.
+"""The command line: ``python -m indexer plan | build | search | status | verify``.
 
 Exit status 0 for success, 1 for a failure explained on stderr, 2 for wrong usage, 130 for Ctrl-C.
 """
@@ -58,10 +58,17 @@ def _parser() -> argparse.ArgumentParser:
     shared.add_argument("--store", metavar="FOLDER", help="where the index lives")
     shared.add_argument("--json", action="store_true", help="print JSON for machines")
 
-    verb = verbs.add_parser("build", parents=[shared], help="make the index match the images")
-    verb.add_argument("--images", metavar="FOLDER", help="the folder of images")
-    verb.add_argument("--encoder", metavar="MODEL", help="vgg16 or efficientnet_lite0")
-    verb.add_argument("--weights", metavar="FILE", help="imagenet, or a Keras weights file")
+    source = argparse.ArgumentParser(add_help=False)
+    source.add_argument("--images", metavar="FOLDER", help="the folder of images")
+    source.add_argument("--encoder", metavar="MODEL", help="vgg16 or efficientnet_lite0")
+    source.add_argument("--weights", metavar="FILE", help="imagenet, or a Keras weights file")
+
+    verb = verbs.add_parser("plan", parents=[shared, source], help="what a build will take")
+    verb.set_defaults(run=_plan)
+
+    verb = verbs.add_parser(
+        "build", parents=[shared, source], help="make the index match the images"
+    )
     verb.set_defaults(run=_build)
 
     verb = verbs.add_parser("search", parents=[shared], help="find the images most like one image")
@@ -99,6 +106,15 @@ def _flags(options: argparse.Namespace) -> dict[str, Any]:
     if getattr(options, "encoder", None) == "efficientnet_lite0" and not options.weights:
         flags["encoder"]["weights"] = "imagenet"  # not those config.yaml has for VGG16
     return flags
+
+
+def _plan(options: argparse.Namespace, config: "Config") -> int:
+    from indexer.plan import plan
+
+    found = plan(config)
+    _warn_of_random_weights(config.encoder.weights)
+    print(json.dumps(found.to_json()) if options.json else found.summary)
+    return 0
 
 
 def _build(options: argparse.Namespace, config: "Config") -> int:

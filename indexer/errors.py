@@ -112,3 +112,9 @@ class MissingDependency(LookalikeError):
     """A library that the configuration asks for is not installed."""
 
     code = "missing_dependency"
+
+
+class DiskTooSmall(LookalikeError):
+    """The disk cannot hold what a build would write."""
+
+    code = "disk_too_small"

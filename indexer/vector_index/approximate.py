@@ -39,6 +39,11 @@ def check_factory(factory: str, dim: int, count: int) -> None:
         )
 
 
+def code_size(factory: str, dim: int) -> int:
+    """Return how many bytes the index ``factory`` names keeps of each vector."""
+    return int(_new_index(factory, dim)[1].code_size)
+
+
 def write_approximate(exact: ExactIndex, factory: str, path: Path) -> None:
     """Train the index ``factory`` names on the vectors of ``exact``, fill it, write it.
 

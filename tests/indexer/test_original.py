@@ -20,10 +20,10 @@ def original_search(files: list[Path], query: Path) -> list[tuple[float, str]]:
     from keras.applications.vgg16 import VGG16, preprocess_input
     from keras.models import Model
 
-    from indexer.encoders.keras.vgg16 import _set_random
+    from indexer.encoders.keras.vgg16 import set_random
 
     base = VGG16(weights=None)
-    _set_random(base, seed=3)
+    set_random(base, seed=3)
     model = Model(inputs=base.input, outputs=base.get_layer("fc2").output)
 
     def extract(file: Path) -> np.ndarray:

@@ -21,11 +21,11 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (1, 224, 224, 3), dtype=np.ui
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]:
     """A folder with one set of seeded weights in each format, and the vector they must give."""
-    from indexer.encoders.keras.vgg16 import _set_random, vgg16
+    from indexer.encoders.keras.vgg16 import set_random, vgg16
 
     folder = tmp_path_factory.mktemp("weights")
     network = vgg16.VGG16(weights=None)
-    _set_random(network, seed=1)
+    set_random(network, seed=1)
     network.save_weights(folder / "vgg.weights.h5")
     network.save(folder / "vgg.keras")
     with warnings.catch_warnings():

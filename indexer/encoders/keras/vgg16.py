@@ -16,7 +16,7 @@ def build(weights: Weights, layer: str) -> keras.Model:
     """Return the network from its preprocessed input to the activations of ``layer``, (n, 4096)."""
     network = vgg16.VGG16(weights=None)
     if weights.path is None:
-        _set_random(network, weights.seed)
+        set_random(network, weights.seed)
     else:
         _read(network, weights)
     return keras.Model(network.input, network.get_layer(layer).output)
@@ -38,7 +38,7 @@ def _read(network: keras.Model, weights: Weights) -> None:
         ) from error
 
 
-def _set_random(network: keras.Model, seed: int | None) -> None:
+def set_random(network: keras.Model, seed: int | None) -> None:
     """Draw He-normal kernels (He et al., 2015), in NumPy so that every backend gets the same."""
     draw = np.random.default_rng(seed)
     for array in network.weights:

@@ -1,0 +1,56 @@
+"""What separates a dataset from a store."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from indexer.datasets import Folder, Item, Listing
+from indexer.errors import DatasetError
+from indexer.store import Stamp
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """The files to encode, the keys that are gone, and what is known of all others."""
+
+    listing: Listing
+    known: Mapping[str, Stamp]
+    to_encode: list[Item]
+    removed: list[str]
+
+    @property
+    def unchanged(self) -> int:
+        """How many indexed files need no work."""
+        again = {item.key for item in self.to_encode} | set(self.removed)
+        return sum(stamp.reason is None and key not in again for key, stamp in self.known.items())
+
+
+def compare(dataset: Folder, known: Mapping[str, Stamp]) -> Changes:
+    """Scan the dataset and compare it with the catalogue by size and modification time.
+
+    Files skipped before are tried again. What lies in a folder that cannot be listed now is neither
+    found nor removed. Raises :class:`~indexer.errors.DatasetError` if there are no images, or none
+    of those in the store: the wrong folder, or a disk that is not mounted, must not empty it.
+    """
+    listing = dataset.scan()
+    found = {item.key for item in listing.items} | listing.unreadable.keys()
+    if not found:
+        raise DatasetError(
+            f"There are no images in {dataset.root}.",
+            "Name a folder that holds image files, at any depth: make index IMAGES=<folder>.",
+        )
+    if known and found.isdisjoint(known):
+        raise DatasetError(
+            f"None of the {len(known)} files of this store is in {dataset.root}.",
+            "To index another folder, name another store (STORE=<folder>) or delete this one.",
+        )
+    closed = tuple(key for key in listing.unreadable if key.endswith("/"))
+    return Changes(
+        listing,
+        known,
+        [
+            item
+            for item in listing.items
+            if known.get(item.key) != Stamp(item.size, item.mtime_ns, None)
+        ],
+        sorted(key for key in known.keys() - found if not key.startswith(closed)),
+    )

@@ -1,0 +1,172 @@
+"""Plan: how long a build will take and what it needs, measured on a sample of the real files."""
+
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from indexer.changes import Changes, compare
+from indexer.config import Config
+from indexer.datasets import Folder, Item, open_dataset
+from indexer.encoders import Encoder, open_encoder
+from indexer.errors import DiskTooSmall
+from indexer.executors import LocalExecutor
+from indexer.extract import Prepared, prepare
+from indexer.store import Catalogue, Store
+
+SAMPLE_FILES = 64
+SAMPLE_SECONDS = 2.0
+
+CATALOGUE_BYTES_PER_IMAGE = 1_000  # a row, its indexes, and the same again in three snapshots
+SEGMENT_BUFFER_BYTES = 3 * 64_000_000  # vectors collected, joined, and serialised
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a build will take. Times in seconds, rates in images per second."""
+
+    runtime: str
+    images: int
+    """Files to encode."""
+    unchanged: int
+    removed: int
+    image_bytes: int
+    decode_rate: float | None
+    """With all cores, on a sample; None if nothing was measured."""
+    encode_rate: float | None
+    seconds: float | None
+    memory_bytes: int | None
+    """Peak of the building process, as far as the sample shows it."""
+    disk_bytes: dict[str, int]
+    """Growth of the store by what is written: vectors, catalogue, approximate."""
+    disk_free_bytes: int
+
+    @property
+    def summary(self) -> str:
+        """The plan as a few lines for people."""
+        work = f"{self.images} images to encode ({self.image_bytes / 1e6:.1f} MB)"
+        lines = [f"{work}, {self.unchanged} unchanged, {self.removed} gone"]
+        if self.seconds is not None and self.memory_bytes is not None:
+            lines.append(
+                f"about {_duration(self.seconds)} in {self.runtime} "
+                f"(decode {self.decode_rate:.1f} img/s, encode {self.encode_rate:.1f} img/s), "
+                f"{self.memory_bytes / 1e9:.1f} GB of memory"
+            )
+        sizes = ", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in self.disk_bytes.items())
+        lines.append(f"on disk: {sizes}; {self.disk_free_bytes / 1e9:.1f} GB are free")
+        return "\n".join(lines)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plan as JSON-ready values."""
+        return asdict(self)
+
+
+def plan(config: Config) -> Plan:
+    """Plan the build of the configured dataset; nothing is written.
+
+    Raises :class:`~indexer.errors.DiskTooSmall` if the disk cannot hold the index, and what
+    opening the encoder and the dataset raises.
+    """
+    encoder = open_encoder(config.encoder)
+    dataset = open_dataset(config.dataset)
+    catalogue = Store(config.store).catalogue
+    known = Catalogue.live(catalogue).stamps() if catalogue.exists() else {}
+    return estimate(config, encoder, dataset, compare(dataset, known), measure=True)
+
+
+def estimate(
+    config: Config, encoder: Encoder, dataset: Folder, changes: Changes, *, measure: bool
+) -> Plan:
+    """Estimate a build. With ``measure`` a few files are decoded and encoded, and thrown away."""
+    items = changes.to_encode
+    decode_rate = encode_rate = seconds = memory = None
+    if measure and items:
+        decode_rate, encode_rate = _measure(config, encoder, dataset, items)
+        if decode_rate and encode_rate:
+            # On a CPU both share the cores; beside a GPU decoding costs the encoder nothing.
+            times = (len(items) / decode_rate, len(items) / encode_rate)
+            seconds = sum(times) if encoder.runtime != "keras" else max(times)
+            memory = _peak_memory() + SEGMENT_BUFFER_BYTES
+    disk = {
+        "vectors": len(items) * (4 * encoder.spec.dim + 8),
+        "catalogue": len(changes.listing.items) * CATALOGUE_BYTES_PER_IMAGE,
+    }
+    if config.index.approximate:
+        from indexer.vector_index import code_size
+
+        total = len(items) + changes.unchanged
+        disk["approximate"] = total * (code_size(config.index.approximate, encoder.spec.dim) + 8)
+    free = shutil.disk_usage(_existing(config.store)).free
+    if sum(disk.values()) > free:
+        raise DiskTooSmall(
+            f"The index needs {sum(disk.values()) / 1e6:,.1f} MB more on the disk of "
+            f"{config.store}; {free / 1e6:,.1f} MB are free.",
+            "Free some space, or name a STORE= on another disk.",
+        )
+    return Plan(
+        runtime=encoder.runtime,
+        images=len(items),
+        unchanged=changes.unchanged,
+        removed=len(changes.removed),
+        image_bytes=sum(item.size for item in items),
+        decode_rate=decode_rate,
+        encode_rate=encode_rate,
+        seconds=seconds,
+        memory_bytes=memory,
+        disk_bytes=disk,
+        disk_free_bytes=free,
+    )
+
+
+def _measure(
+    config: Config, encoder: Encoder, dataset: Folder, items: Sequence[Item]
+) -> tuple[float | None, float | None]:
+    """Return images decoded and encoded per second, on files spread over the dataset."""
+    places = np.linspace(0, len(items) - 1, min(SAMPLE_FILES, len(items)), dtype=int)
+    sample = [items[place] for place in np.random.default_rng(0).permutation(places)]
+    encoder.load()
+    began, decoded = time.perf_counter(), list[Prepared]()
+    count = 0
+    for batch in LocalExecutor().batches(
+        lambda item: prepare(dataset, item, config.dataset.max_pixels), sample, 8
+    ):
+        count += len(batch)
+        decoded += [outcome for outcome in batch if isinstance(outcome, Prepared)]
+        if time.perf_counter() - began > SAMPLE_SECONDS:
+            break
+    decode_rate = count / (time.perf_counter() - began)
+    if not decoded:
+        return decode_rate, None
+    pixels = np.stack([image.pixels for image in decoded[: encoder.batch_size]])
+    encoder.encode(pixels[:2])  # the first call may compile
+    began, count = time.perf_counter(), 0
+    while count == 0 or time.perf_counter() - began < SAMPLE_SECONDS:
+        encoder.encode(pixels)
+        count += len(pixels)
+    return decode_rate, count / (time.perf_counter() - began)
+
+
+def _peak_memory() -> int:
+    """Return the largest resident size this process has had, in bytes."""
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _existing(folder: Path) -> Path:
+    """Return the folder, or the nearest one above it that exists."""
+    return next(path for path in (folder, *folder.parents) if path.exists())
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    if seconds < 100 * 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

@@ -1,0 +1,99 @@
+"""The plan: counts and sizes that are right, a disk that is too small refused before any work."""
+
+import json
+import shutil
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+
+import indexer.build
+from indexer.build import build
+from indexer.cli import main
+from indexer.config import Config
+from indexer.errors import DiskTooSmall
+from indexer.plan import plan
+from indexer.store import Store
+from tests.conftest import small_config
+
+Usage = namedtuple("Usage", "total used free")
+
+
+def test_it_counts_measures_and_writes_nothing(config: Config, images: Path) -> None:
+    found = plan(config)
+    assert (found.images, found.unchanged, found.removed) == (6, 0, 0)
+    assert found.image_bytes == sum(path.stat().st_size for path in images.rglob("*.jpg"))
+    assert found.disk_bytes["vectors"] == 6 * (1280 * 4 + 8)
+    assert found.decode_rate is not None
+    assert found.encode_rate is not None
+    assert found.seconds is not None
+    assert found.seconds > 0
+    assert found.memory_bytes is not None
+    assert found.summary.startswith("6 images to encode")
+    assert not config.store.exists()
+
+
+def test_only_what_changed_is_planned(config: Config, images: Path) -> None:
+    build(config)
+    first, *_ = sorted(images.rglob("*.jpg"))
+    shutil.copy(first, images / "new.jpg")
+    first.unlink()
+    found = plan(config)
+    assert (found.images, found.unchanged, found.removed) == (1, 5, 1)
+    build(config)
+    found = plan(config)
+    assert (found.images, found.unchanged, found.seconds) == (0, 6, None)
+
+
+def test_the_vectors_take_the_disk_that_was_planned(config: Config) -> None:
+    expected = plan(config).disk_bytes["vectors"]
+    build(config)
+    written = sum(
+        (segment / name).stat().st_size
+        for segment in Store(config.store).segments.iterdir()
+        for name in ("vectors.faiss", "ids.npy")
+    )
+    assert expected <= written <= expected + 1000
+
+
+def test_the_approximate_index_is_planned_with_its_codes(images: Path, tmp_path: Path) -> None:
+    for factory, code in (("IVF2,SQ8", 1280), ("IVF2,Flat", 5120)):
+        config = small_config(images, tmp_path / "s", index={"approximate": factory})
+        assert plan(config).disk_bytes["approximate"] == 6 * (code + 8)
+
+
+def test_a_disk_that_is_too_small_is_refused_on_both_sides_before_encoding(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needed = sum(plan(config).disk_bytes.values())
+    with monkeypatch.context() as patch:
+        patch.setattr(indexer.build, "extract", None)
+        patch.setattr(shutil, "disk_usage", lambda _: Usage(0, 0, needed - 1))
+        for refused in (plan, build):
+            with pytest.raises(DiskTooSmall, match="MB are free"):
+                refused(config)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(0, 0, needed))
+    assert build(config).indexed == 6
+
+
+def test_only_bad_files_are_planned_without_an_estimate(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "bad.jpg").write_bytes(b"x")
+    found = plan(small_config(tmp_path / "images", tmp_path / "s"))
+    assert (found.images, found.encode_rate, found.seconds) == (1, None, None)
+
+
+def test_a_long_build_shows_its_plan_first(
+    config: Config, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(indexer.build, "MUCH", 6)
+    build(config)
+    assert "6 images to encode" in capsys.readouterr().err
+
+
+def test_on_the_command_line(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["plan", f"--images={images}", "--encoder=efficientnet_lite0"]
+    assert main([*arguments, f"--store={tmp_path / 's'}", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["images"] == 6
