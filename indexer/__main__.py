@@ -1,6 +1,8 @@
 """``python -m indexer``."""
 
 from indexer.cli import main
+from indexer.machine import limit_spinning
 
 if __name__ == "__main__":
+    limit_spinning()
     raise SystemExit(main())

@@ -10,6 +10,7 @@ from gunicorn.app.base import BaseApplication
 
 from indexer.config import Config, load_config
 from indexer.errors import LookalikeError, ServerError
+from indexer.machine import limit_spinning
 
 
 class Gunicorn(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
@@ -102,4 +103,5 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
+    limit_spinning()
     raise SystemExit(main())

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from werkzeug.serving import make_server
 
 from indexer.build import build
-from server import create_app
+from server.app import create_app
 from tests.conftest import DEMO_IMAGES, small_config
 
 FLAGS = [

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from indexer.build import build
-from server import create_app
+from server.app import create_app
 from tests.conftest import small_config
 
 

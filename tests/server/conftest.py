@@ -4,7 +4,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from indexer.config import Config
-from server import create_app
+from server.app import create_app
 
 
 @pytest.fixture(scope="session")

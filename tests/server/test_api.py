@@ -16,7 +16,7 @@ from werkzeug.test import TestResponse, encode_multipart
 
 from indexer.build import build
 from indexer.config import Config
-from server import create_app
+from server.app import create_app
 from tests.conftest import DEMO_IMAGES, ROOT, small_config
 
 

@@ -8,7 +8,7 @@ from flask.testing import FlaskClient
 
 from indexer.build import build
 from indexer.config import Config
-from server import create_app
+from server.app import create_app
 from server.security import CONTENT_SECURITY_POLICY
 from tests.conftest import small_config
 

@@ -77,3 +77,10 @@ def test_a_port_that_is_taken_is_explained(demo_config: Config) -> None:
     assert done.returncode == 1
     assert f"port {port}" in done.stderr
     assert "PORT=" in done.stderr
+
+
+def test_threads_are_kept_from_spinning_before_numpy_starts_them() -> None:
+    """The libraries read these settings once, when they are loaded."""
+    for package in ("server", "indexer"):
+        script = f"import sys, {package}.__main__; assert 'numpy' not in sys.modules"
+        subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)

@@ -76,7 +76,12 @@ def convert(network: "keras.Model", folder: Path) -> None:
             dense[f"dense_{i}.npy"] = _bound(node)
             affine = np.vstack(node.layer.get_weights(), dtype=np.float32)
             np.save(target / f"dense_{i}.npy", affine)  # (in + 1, out), the bias last
-        manifest = {"input": trunk[0].name, "output": trunk[-1].name, "dense": dense}
+        manifest = {
+            "input": trunk[0].name,
+            "output": trunk[-1].name,
+            "dense": dense,
+            "multiplications": sum(map(_multiplications, trunk)),
+        }
         (target / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="ascii")
         sums = {path.name: checksum(path) for path in target.iterdir()}
         (target / CHECKSUMS).write_text(json.dumps(sums, indent=1), encoding="ascii")
@@ -173,6 +178,14 @@ def _fold(node: _Node) -> tuple[NDArray[Any], NDArray[Any], float | None, _Node]
             break
         follower.kind, last = "Folded", follower
     return kernel, bias, bound, last
+
+
+def _multiplications(node: _Node) -> int:
+    """Count the multiplications of a convolution for one image; other layers hardly have any."""
+    if node.kind not in ("Conv2D", "DepthwiseConv2D"):
+        return 0
+    kernel = node.layer.get_weights()[0]
+    return int(kernel.size * np.prod(node.shape[:2]))
 
 
 def _bound(node: _Node) -> float | None:

@@ -20,6 +20,9 @@ from indexer.encoders.spec import Images
 MANIFEST, CHECKSUMS = "manifest.json", "checksums.json"
 PARAM, WEIGHTS = "network.param", "network.bin"
 
+# Below this, splitting one image's layers over cores costs more in waiting than it gains.
+MULTIPLICATIONS_WORTH_SEVERAL_CORES = 2e9
+
 
 class DamagedFiles(ValueError):
     """The folder of a converted network is missing, damaged or in another format."""
@@ -33,10 +36,10 @@ def checksum(path: Path) -> int:
 class NcnnNetwork:
     """A network that ``convert`` wrote, run on ``threads`` cores.
 
-    Safe to call from several threads at once: they share the cores. A batch of at least
-    ``threads`` images runs one image per core, a smaller one image after image with all cores on
-    each; each way loads its own copy with the first use, for ncnn arranges the weights for a
-    number of threads. Raises :class:`DamagedFiles` unless every checksum is right.
+    Safe to call from several threads at once: they share the cores. Images run one per core, but a
+    batch smaller than ``threads``, of a large network, image after image with all cores on each;
+    each way loads its own copy with the first use, for ncnn arranges the weights for a number of
+    threads. Raises :class:`DamagedFiles` unless every checksum is right.
     """
 
     def __init__(self, folder: Path, preprocessing: Preprocessing, threads: int) -> None:
@@ -46,6 +49,7 @@ class NcnnNetwork:
                     raise DamagedFiles(f"{folder / name} is damaged")
             manifest = json.loads((folder / MANIFEST).read_bytes())
             self._input, self._output = manifest["input"], manifest["output"]
+            self._large = manifest["multiplications"] > MULTIPLICATIONS_WORTH_SEVERAL_CORES
             self._dense = [
                 (np.load(folder / name, mmap_mode="r", allow_pickle=False), bound)
                 for name, bound in manifest["dense"].items()
@@ -63,7 +67,7 @@ class NcnnNetwork:
 
     def __call__(self, images: Images) -> NDArray[np.float32]:
         """Return the activations of uint8 RGB images (n, h, w, 3), float32 (n, dim)."""
-        together = len(images) < self._threads
+        together = self._large and len(images) < self._threads
         pool, threads = (self._together, self._threads) if together else (self._apart, 1)
         x = np.array(list(pool.map(lambda image: self._features(image, threads), images)))
         for affine, bound in self._dense:
