@@ -126,6 +126,8 @@ def _encode(
     changes: Changes, dataset: Folder, encoder: Encoder, writer: Writer, config: Config
 ) -> int:
     """Encode and commit what is new; return how many images went through the encoder."""
+    if changes.to_encode:
+        encoder.load()  # settles the batch size
     segment = _OpenSegment(writer, encoder, changes.known)
     segment.skip(
         NewImage(key=key, status="skipped", stage="scan", reason="unreadable", message=why)

@@ -29,6 +29,9 @@ DEFAULT_FILE = Path("config.yaml")
 Mode = Literal["exact", "approximate"]
 """How neighbours are found: every vector compared, or an approximate index first."""
 
+Precision = Literal["float32", "tf32", "bfloat16"]
+"""The arithmetic of the network; anything but float32 is a choice for GPUs."""
+
 FolderPath = Annotated[Path, BeforeValidator(lambda value: Path(value).expanduser().absolute())]
 """A path made absolute against the working directory (config.yaml resolves its own first)."""
 
@@ -65,6 +68,7 @@ class EncoderConfig(Section):
     layer: Literal["fc1", "fc2"] = "fc2"
     weights: Annotated[str, BeforeValidator(_absolute_weights)] = "imagenet"
     runtime: Literal["auto", "keras", "ncnn"] = "auto"
+    precision: Precision = "float32"
     batch_size: Literal["auto"] | Annotated[int, Field(ge=1, le=4096)] = "auto"
 
 

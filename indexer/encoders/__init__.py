@@ -33,6 +33,13 @@ def open_encoder(config: EncoderConfig) -> Encoder:
 def _choose_runtime(config: EncoderConfig) -> str:
     """Resolve ``auto``: Keras where there is a GPU, else ncnn where it is installed, else Keras."""
     installed = find_spec("ncnn") is not None
+    if config.precision != "float32":
+        if config.runtime == "ncnn":
+            raise ConfigError(
+                f"encoder.precision is {config.precision}, but ncnn computes in float32.",
+                "Set encoder.runtime to keras (on a GPU), or encoder.precision to float32.",
+            )
+        return "keras"
     if config.runtime == "ncnn" and not installed:
         raise MissingDependency(
             "encoder.runtime is ncnn, which is not installed.",
@@ -41,9 +48,9 @@ def _choose_runtime(config: EncoderConfig) -> str:
     if config.runtime != "auto":
         return config.runtime
     if may_have_gpu():
-        from indexer.encoders.keras.backend import has_gpu
+        from indexer.encoders.keras.backend import gpus
 
-        if has_gpu():
+        if gpus():
             return "keras"
     return "ncnn" if installed else "keras"
 

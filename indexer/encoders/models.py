@@ -42,4 +42,5 @@ def specify(config: EncoderConfig, weights: Weights) -> EncoderSpec:
         weights_sha256=weights.sha256,
         dim=DIMS[layer],
         preprocessing=str(preprocessing_of(config.model)),
+        precision=config.precision,
     )

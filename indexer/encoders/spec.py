@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from indexer.config import Precision
+
 Images = NDArray[np.uint8]
 """Model inputs: uint8 (n, 224, 224, 3), RGB."""
 
@@ -19,6 +21,8 @@ class EncoderSpec(BaseModel):
     """Everything that decides which vector an image gets.
 
     ``weights`` is the setting the weights were found by; their SHA-256 is what identifies them.
+    ``precision`` is recorded and shown, but vectors of all precisions may be compared: whoever
+    chooses a lower one accepts its rounding.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -29,11 +33,12 @@ class EncoderSpec(BaseModel):
     weights_sha256: str
     dim: int
     preprocessing: str
+    precision: Precision = "float32"
 
     @property
     def fingerprint(self) -> str:
         """Sixteen hexadecimal digits; equal for two encoders whose vectors may be compared."""
-        identity = self.model_dump_json(exclude={"weights"})
+        identity = self.model_dump_json(exclude={"weights", "precision"})
         return hashlib.sha256(identity.encode()).hexdigest()[:16]
 
     @property
@@ -47,7 +52,9 @@ class EncoderSpec(BaseModel):
         return Path(self.weights).name
 
     def __str__(self) -> str:
-        return f"{self.model} {self.layer}, weights {self.weights_name}, {self.fingerprint}"
+        rounded = "" if self.precision == "float32" else f", {self.precision}"
+        weights = f"weights {self.weights_name}"
+        return f"{self.model} {self.layer}, {weights}{rounded}, {self.fingerprint}"
 
 
 class Encoder(Protocol):

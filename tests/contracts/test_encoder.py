@@ -1,8 +1,10 @@
 """What every encoder promises, checked on all of them with real photographs."""
 
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
@@ -74,6 +76,58 @@ def test_all_runtimes_give_interchangeable_vectors(model: str, inputs: Images) -
     assert keras.spec.fingerprint == ncnn.spec.fingerprint
     difference = np.abs(keras.encode(inputs) - ncnn.encode(inputs))
     assert difference.max() <= 1e-5
+
+
+def test_several_gpus_share_a_batch(inputs: Images, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two copies of the network on the CPU stand in for two GPUs: the division is the same."""
+    config = CONFIGS["efficientnet_lite0-keras"]
+    expected = open_encoder(config).encode(inputs)
+    monkeypatch.setattr("indexer.encoders.keras.encoder.gpus", lambda: ["cpu:0", "cpu:0"])
+    encoder = open_encoder(config)
+    assert encoder.batch_size == 32
+    for count in (len(inputs), 1):
+        np.testing.assert_allclose(encoder.encode(inputs[:count]), expected[:count], atol=1e-6)
+    assert encoder.batch_size == 2 * 128
+
+
+def test_a_lower_precision_is_recorded_and_stays_comparable(inputs: Images) -> None:
+    config = EncoderConfig(model="efficientnet_lite0", precision="bfloat16")
+    rounded, full = open_encoder(config), open_encoder(MODELS["efficientnet_lite0"])
+    assert (rounded.runtime, rounded.spec.precision) == ("keras", "bfloat16")
+    assert "bfloat16" in str(rounded.spec)
+    assert rounded.spec.fingerprint == full.spec.fingerprint
+    distances = np.linalg.norm(rounded.encode(inputs) - full.encode(inputs), axis=1)
+    assert 1e-5 < distances.max() < 0.1
+    again = open_encoder(CONFIGS["efficientnet_lite0-keras"])  # the setting does not leak
+    np.testing.assert_allclose(again.encode(inputs), full.encode(inputs), atol=1e-5)
+
+
+def test_ncnn_computes_in_float32_only() -> None:
+    with pytest.raises(ConfigError, match="ncnn computes in float32"):
+        open_encoder(EncoderConfig(weights="random:1", precision="tf32", runtime="ncnn"))
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_other_backends_of_keras_give_the_same_vectors(
+    backend: str, inputs: Images, tmp_path: Path
+) -> None:
+    if find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed; Lookalike does not need it")
+    np.save(tmp_path / "inputs.npy", inputs)
+    script = (
+        "import sys, numpy as np; from indexer.config import EncoderConfig; "
+        "from indexer.encoders import open_encoder; "
+        "encoder = open_encoder(EncoderConfig(model='efficientnet_lite0', runtime='keras')); "
+        f"np.save({str(tmp_path / 'out.npy')!r}, encoder.encode(np.load(sys.argv[1]))); "
+        "assert 'tensorflow' not in sys.modules"
+    )
+    subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "inputs.npy")],
+        env={**os.environ, "KERAS_BACKEND": backend},
+        check=True,
+    )
+    expected = open_encoder(CONFIGS["efficientnet_lite0-keras"]).encode(inputs)
+    np.testing.assert_allclose(np.load(tmp_path / "out.npy"), expected, atol=1e-5)
 
 
 def test_threads_share_an_encoder(encoder: Encoder, inputs: Images) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from indexer.config import Precision
 from indexer.encoders.models import Preprocessing
 from indexer.encoders.spec import Images
 
@@ -21,57 +22,88 @@ Activations = Callable[[Images], NDArray[np.float32]]
 
 
 def import_keras() -> None:
-    """Import Keras and its backend, set to float32 arithmetic whatever ``keras.json`` says.
-
-    On GPUs every backend would otherwise round to TF32 by itself, and vectors made on a GPU would
-    differ from those made on a CPU in the fourth digit.
-    """
+    """Import Keras and its backend, set to float32 whatever ``keras.json`` says."""
     if "keras" in sys.modules:
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with _stderr_held_back():
         import keras
 
-        backend = keras.backend.backend()
-        if backend == "tensorflow":
+        if keras.backend.backend() == "tensorflow":
             import tensorflow as tf
 
-            tf.config.experimental.enable_tensor_float_32_execution(False)
             for gpu in tf.config.list_physical_devices("GPU"):
                 tf.config.experimental.set_memory_growth(gpu, enable=True)  # not all at once
-        elif backend == "torch":
-            import torch
-
-            torch.backends.cudnn.allow_tf32 = False
-            torch.backends.cuda.matmul.allow_tf32 = False
-        elif backend == "jax":
-            import jax
-
-            jax.config.update("jax_default_matmul_precision", "float32")
     keras.config.set_floatx("float32")
     keras.config.set_image_data_format("channels_last")
 
 
-def has_gpu() -> bool:
-    """Tell whether Keras' backend sees a GPU."""
+def gpus() -> list[str]:
+    """Return the GPUs Keras' backend sees, by Keras' names: ``gpu:0``, ``gpu:1``, ..."""
     import_keras()
     import keras
 
-    return bool(keras.distribution.list_devices("gpu"))
+    match keras.backend.backend():
+        case "tensorflow":
+            import tensorflow as tf
+
+            count = len(tf.config.list_physical_devices("GPU"))
+        case "torch":
+            import torch
+
+            count = torch.cuda.device_count()
+        case _:
+            import jax
+
+            count = sum(device.platform == "gpu" for device in jax.devices())
+    return [f"gpu:{number}" for number in range(count)]
+
+
+@contextmanager
+def computing_in(precision: Precision) -> Iterator[None]:
+    """Build networks of the block for a precision; say so to the backend, too.
+
+    On GPUs every backend rounds the operands of float32 products to TF32 unless told otherwise,
+    and vectors made on a GPU would differ from those made on a CPU in the fourth digit.
+    """
+    import keras
+
+    tf32 = precision == "tf32"
+    match keras.backend.backend():
+        case "tensorflow":
+            import tensorflow as tf
+
+            tf.config.experimental.enable_tensor_float_32_execution(tf32)
+        case "torch":
+            import torch
+
+            torch.backends.cudnn.allow_tf32 = tf32
+            torch.backends.cuda.matmul.allow_tf32 = tf32
+        case "jax":
+            import jax
+
+            jax.config.update(
+                "jax_default_matmul_precision", "tensorfloat32" if tf32 else "float32"
+            )
+    keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else "float32")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy("float32")
 
 
 def compiled(network: "keras.Model", preprocessing: Preprocessing) -> Activations:
     """Wrap a network in one compiled function from uint8 RGB images to float32 activations.
 
     ``model.predict`` in a loop is slower and leaks; this is traced once, for any batch size. The
-    preprocessing is part of it, so that a quarter of the bytes travel to a GPU.
+    preprocessing is part of it, in float32, so that a quarter of the bytes travel to a GPU.
     """
     import keras
 
     images = keras.Input(network.input_shape[1:], dtype="uint8")
     x = keras.ops.cast(images, "float32")
     if preprocessing.order == "bgr":
-        x = x[..., ::-1]
+        x = keras.ops.flip(x, axis=-1)
     x = (x - np.array(preprocessing.mean, np.float32)) * preprocessing.scale
     model = keras.Model(images, network(x))
     call = _COMPILERS[keras.backend.backend()](model)
@@ -104,7 +136,7 @@ def _compile_torch(model: "keras.Model") -> Callable[[Images], Any]:
 
     def call(images: Images) -> Any:
         with torch.inference_mode():
-            return model(images, training=False).cpu()
+            return model(images, training=False).float().cpu()
 
     return call
 

@@ -6,6 +6,7 @@ https://arxiv.org/abs/1409.1556.
 
 import keras
 import numpy as np
+from keras import layers
 from keras.applications import vgg16
 
 from indexer.encoders.weights import Weights
@@ -14,12 +15,29 @@ from indexer.errors import WeightsUnavailable
 
 def build(weights: Weights, layer: str) -> keras.Model:
     """Return the network from its preprocessed input to the activations of ``layer``, (n, 4096)."""
-    network = vgg16.VGG16(weights=None)
+    network = _architecture()
     if weights.path is None:
         set_random(network, weights.seed)
     else:
         _read(network, weights)
     return keras.Model(network.input, network.get_layer(layer).output)
+
+
+def _architecture() -> keras.Model:
+    """Return ``vgg16.VGG16(weights=None)``, layer by layer, but with zeros in the dense layers.
+
+    Keras would draw 124 million random numbers for them, which takes seconds and a gigabyte, to be
+    overwritten at once.
+    """
+    convolutions = vgg16.VGG16(include_top=False, weights=None, input_shape=(224, 224, 3))
+    x = layers.Flatten(name="flatten")(convolutions.output)
+    for name, units, activation in (
+        ("fc1", 4096, "relu"),
+        ("fc2", 4096, "relu"),
+        ("predictions", 1000, "softmax"),
+    ):
+        x = layers.Dense(units, activation=activation, kernel_initializer="zeros", name=name)(x)
+    return keras.Model(convolutions.input, x, name="vgg16")
 
 
 def _read(network: keras.Model, weights: Weights) -> None:
@@ -45,6 +63,7 @@ def set_random(network: keras.Model, seed: int | None) -> None:
         if len(array.shape) > 1:
             fan_in = float(np.prod(array.shape[:-1]))
             kernel = draw.standard_normal(array.shape, dtype=np.float32)
-            array.assign(kernel * np.float32(np.sqrt(2 / fan_in)))
+            kernel *= np.float32(np.sqrt(2 / fan_in))
+            array.assign(kernel)
         else:
             array.assign(np.zeros(array.shape, np.float32))

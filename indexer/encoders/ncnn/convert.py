@@ -74,8 +74,12 @@ def convert(network: "keras.Model", folder: Path) -> None:
         dense: dict[str, float | None] = {}
         for i, node in enumerate(node for node in head if node.kind == "Dense"):
             dense[f"dense_{i}.npy"] = _bound(node)
-            affine = np.vstack(node.layer.get_weights(), dtype=np.float32)
-            np.save(target / f"dense_{i}.npy", affine)  # (in + 1, out), the bias last
+            kernel, bias = node.layer.weights
+            file = target / f"dense_{i}.npy"  # (in + 1, out), the bias last
+            shape = (kernel.shape[0] + 1, kernel.shape[1])
+            affine = np.lib.format.open_memmap(file, "w+", np.float32, shape)
+            affine[:-1], affine[-1] = kernel.numpy(), bias.numpy()
+            affine.flush()
         manifest = {
             "input": trunk[0].name,
             "output": trunk[-1].name,
