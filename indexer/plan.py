@@ -23,6 +23,7 @@ SAMPLE_FILES = 64
 SAMPLE_SECONDS = 2.0
 
 CATALOGUE_BYTES_PER_IMAGE = 1_000  # a row, its indexes, and the same again in three snapshots
+SEARCH_BYTES_PER_IMAGE = 40  # its id, where its vector is, whether it still counts
 SEGMENT_BUFFER_BYTES = 3 * 64_000_000  # vectors collected, joined, and serialised
 
 
@@ -40,8 +41,9 @@ class Plan:
     """With all cores, on a sample; None if nothing was measured."""
     encode_rate: float | None
     seconds: float | None
-    memory_bytes: int | None
-    """Peak of the building process, as far as the sample shows it."""
+    memory_bytes: dict[str, int] | None
+    """Of the building process at its peak, and of a server in each search mode; exact search maps
+    its vectors and lets the system keep as many of them in memory as there is room for."""
     disk_bytes: dict[str, int]
     """Growth of the store by what is written: vectors, catalogue, approximate."""
     disk_free_bytes: int
@@ -54,9 +56,12 @@ class Plan:
         if self.seconds is not None and self.memory_bytes is not None:
             lines.append(
                 f"about {_duration(self.seconds)} in {self.runtime} "
-                f"(decode {self.decode_rate:.1f} img/s, encode {self.encode_rate:.1f} img/s), "
-                f"{self.memory_bytes / 1e9:.1f} GB of memory"
+                f"(decode {self.decode_rate:.1f} img/s, encode {self.encode_rate:.1f} img/s)"
             )
+            uses = ", ".join(
+                f"{use} {size / 1e9:.1f} GB" for use, size in self.memory_bytes.items()
+            )
+            lines.append(f"memory: {uses}")
         sizes = ", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in self.disk_bytes.items())
         lines.append(f"on disk: {sizes}; {self.disk_free_bytes / 1e9:.1f} GB are free")
         return "\n".join(lines)
@@ -91,7 +96,9 @@ def estimate(
             # On a CPU both share the cores; beside a GPU decoding costs the encoder nothing.
             times = (len(items) / decode_rate, len(items) / encode_rate)
             seconds = sum(times) if encoder.runtime != "keras" else max(times)
-            memory = _peak_memory() + SEGMENT_BUFFER_BYTES
+            loaded, total = _peak_memory(), len(items) + changes.unchanged
+            exact = loaded + total * SEARCH_BYTES_PER_IMAGE
+            memory = {"build": loaded + SEGMENT_BUFFER_BYTES, "exact search": exact}
     disk = {
         "vectors": len(items) * (4 * encoder.spec.dim + 8),
         "catalogue": len(changes.listing.items) * CATALOGUE_BYTES_PER_IMAGE,
@@ -101,6 +108,8 @@ def estimate(
 
         total = len(items) + changes.unchanged
         disk["approximate"] = total * (code_size(config.index.approximate, encoder.spec.dim) + 8)
+        if memory:
+            memory["approximate search"] = memory["exact search"] + disk["approximate"]
     free = shutil.disk_usage(_existing(config.store)).free
     if sum(disk.values()) > free:
         raise DiskTooSmall(

@@ -29,6 +29,7 @@ def test_it_counts_measures_and_writes_nothing(config: Config, images: Path) -> 
     assert found.seconds is not None
     assert found.seconds > 0
     assert found.memory_bytes is not None
+    assert set(found.memory_bytes) == {"build", "exact search"}
     assert found.summary.startswith("6 images to encode")
     assert not config.store.exists()
 
@@ -59,7 +60,11 @@ def test_the_vectors_take_the_disk_that_was_planned(config: Config) -> None:
 def test_the_approximate_index_is_planned_with_its_codes(images: Path, tmp_path: Path) -> None:
     for factory, code in (("IVF2,SQ8", 1280), ("IVF2,Flat", 5120)):
         config = small_config(images, tmp_path / "s", index={"approximate": factory})
-        assert plan(config).disk_bytes["approximate"] == 6 * (code + 8)
+        found = plan(config)
+        assert found.disk_bytes["approximate"] == 6 * (code + 8)
+        assert found.memory_bytes is not None
+        grown = found.memory_bytes["approximate search"] - found.memory_bytes["exact search"]
+        assert grown == found.disk_bytes["approximate"]
 
 
 def test_a_disk_that_is_too_small_is_refused_on_both_sides_before_encoding(
