@@ -130,7 +130,7 @@ def _build(options: argparse.Namespace, config: "Config") -> int:
         print(f"passed over, not images by their names: {names}")
     if report.skipped:
         print("skipped files and reasons: python -m indexer status --skipped")
-    if report.encoded or report.removed:
+    if int(report.version) > 1 and (report.encoded or report.removed):
         print("A server that is running answers from this version once it is restarted.")
     print(f"version {report.version}, encoder {report.encoder}, {report.removed} removed")
     print(report.summary)
