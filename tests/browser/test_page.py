@@ -101,7 +101,8 @@ def keep(page: Page, request: pytest.FixtureRequest, name: str) -> None:
 def search(page: Page, photo: Path) -> None:
     page.goto("/")
     page.get_by_label("Search with an image").set_input_files(photo)
-    page.get_by_role("button", name="Search", exact=True).click()
+    with page.expect_navigation():  # until the style sheet is in force
+        page.get_by_role("button", name="Search", exact=True).click()
 
 
 def test_a_chosen_file_is_shown_beside_its_neighbours(
