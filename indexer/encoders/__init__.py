@@ -1,5 +1,6 @@
 """Image to vector: the configured encoder, its specification and its fingerprint."""
 
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -52,6 +53,8 @@ def _choose_runtime(config: EncoderConfig) -> str:
 
         if gpus():
             return "keras"
+    if not installed:
+        sys.stderr.write("ncnn is not installed: encoding in Keras, several times slower.\n")
     return "ncnn" if installed else "keras"
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from indexer.config import EncoderConfig
 from indexer.encoders import Encoder, Images, normalise, open_encoder
-from indexer.errors import ConfigError
+from indexer.errors import ConfigError, MissingDependency
 from indexer.images import decode, model_input
 
 RUNTIMES: list[Literal["keras", "ncnn"]] = ["keras", "ncnn"]
@@ -100,6 +100,17 @@ def test_a_lower_precision_is_recorded_and_stays_comparable(inputs: Images) -> N
     assert 1e-5 < distances.max() < 0.1
     again = open_encoder(CONFIGS["efficientnet_lite0-keras"])  # the setting does not leak
     np.testing.assert_allclose(again.encode(inputs), full.encode(inputs), atol=1e-5)
+
+
+def test_where_ncnn_is_missing_keras_takes_its_place_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("indexer.encoders.find_spec", lambda _: None)
+    monkeypatch.setattr("indexer.encoders.may_have_gpu", lambda: False)
+    assert open_encoder(MODELS["efficientnet_lite0"]).runtime == "keras"
+    assert "ncnn is not installed" in capsys.readouterr().err
+    with pytest.raises(MissingDependency, match="not installed"):
+        open_encoder(CONFIGS["efficientnet_lite0-ncnn"])
 
 
 def test_ncnn_computes_in_float32_only() -> None:

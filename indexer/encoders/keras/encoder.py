@@ -61,7 +61,7 @@ class KerasEncoder:
         if len(self._replicas) == 1:
             return normalise(self._replicas[0](images))
         parts = np.array_split(images, len(self._replicas))
-        shares = [(call, part) for call, part in zip(self._replicas, parts, strict=True)]
+        shares = zip(self._replicas, parts, strict=True)
         found = self._pool.map(lambda share: share[0](share[1]), (s for s in shares if len(s[1])))
         return normalise(np.concatenate(list(found)))
 
