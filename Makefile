@@ -11,7 +11,7 @@ INDEX_FLAGS = --config "$(CONFIG)" $(if $(IMAGES),--images "$(IMAGES)") $(if $(E
 SERVE_FLAGS = --config "$(CONFIG)" $(if $(STORE),--store "$(STORE)") $(if $(PORT),--port $(PORT))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo index plan serve status verify test lint format lock screenshots bench-extract bench-precision clean
+.PHONY: help setup demo index plan serve status verify test lint format lock screenshots bench-extract bench-precision bench-search clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ bench-precision: $(VENV)/.installed ## Precision at 10 over labelled images thro
 
 bench-extract: $(VENV)/.installed ## Extraction side by side: the original, Keras, Lookalike, its bare runtime (IMAGES=)
 	@$(PY) -m benchmarks.extract $(if $(IMAGES),--images "$(IMAGES)")
+
+bench-search: $(VENV)/.installed ## Search side by side: the original, IndexFlatL2, Lookalike (N= VECTORS= features to expand)
+	@$(PY) -m benchmarks.search $(if $(N),--n $(N)) $(if $(VECTORS),--vectors "$(VECTORS)")
 
 clean: ## Remove the environment and the demo's index
 	rm -rf $(VENV) var/demo

@@ -5,7 +5,6 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,18 @@ from indexer.datasets import Folder, open_dataset
 from indexer.encoders import Encoder, Vectors, open_encoder
 from indexer.extract import Batch, extract
 from indexer.plan import estimate
-from indexer.store import NewImage, RunRow, Segment, Stamp, Store, Writer, open_writer
+from indexer.store import (
+    Derived,
+    DerivedKind,
+    NewImage,
+    Recall,
+    RunRow,
+    Segment,
+    Stamp,
+    Store,
+    Writer,
+    open_writer,
+)
 
 # A segment is committed when it has this many vectors (64 MB at 4096-d) or after this long:
 # an interruption loses no more than that.
@@ -45,6 +55,8 @@ class BuildReport:
     removed: int
     """Images of the last version that are gone."""
     ignored: dict[str, int]
+    notes: list[str]
+    """What else is worth knowing: why an index was trained again."""
     seconds: float
 
     @property
@@ -91,9 +103,9 @@ def build(config: Config, encoder: Encoder | None = None) -> BuildReport:
             writer.catalogue.remove(changes.removed)
         encoded = _encode(changes, dataset, encoder, writer, config)
         counts, reasons = writer.catalogue.counts(), writer.catalogue.skip_reasons()
-        version = _published(store, writer, encoder, config)
+        version, notes = _published(store, writer, encoder, config), list[str]()
         if version is None:
-            version = _publish(writer, encoder, config)
+            version, notes = _publish(writer, encoder, config)
         report = BuildReport(
             version=version,
             encoder=str(encoder.spec),
@@ -105,6 +117,7 @@ def build(config: Config, encoder: Encoder | None = None) -> BuildReport:
             encoded=encoded,
             removed=len(changes.removed),
             ignored=dict(changes.listing.ignored),
+            notes=notes,
             seconds=round(time.monotonic() - clock, 3),
         )
         writer.catalogue.add_run(
@@ -222,9 +235,9 @@ class _OpenSegment:
 def _check_approximate(config: Config, encoder: Encoder, found: int) -> None:
     """Refuse an index that cannot be made before hours of encoding, not after."""
     if config.index.approximate:
-        from indexer.vector_index import check_factory
+        from indexer.vector_index import resolve_factory
 
-        check_factory(config.index.approximate, encoder.spec.dim, found)
+        resolve_factory(config.index.approximate, encoder.spec.dim, found)
 
 
 def _published(store: Store, writer: Writer, encoder: Encoder, config: Config) -> str | None:
@@ -232,20 +245,31 @@ def _published(store: Store, writer: Writer, encoder: Encoder, config: Config) -
     if store.current() is None:
         return None
     manifest = store.open_published().manifest
-    ours = (config.dataset, config.index, encoder.spec.model_dump(), writer.catalogue.state())
-    theirs = (manifest.dataset, manifest.index, manifest.encoder, manifest.state)
+    ours = (
+        config.dataset,
+        config.index.approximate,
+        encoder.spec.model_dump(),
+        writer.catalogue.state(),
+    )
+    theirs = (manifest.dataset, manifest.index.approximate, manifest.encoder, manifest.state)
     return manifest.version if ours == theirs else None
 
 
-def _publish(writer: Writer, encoder: Encoder, config: Config) -> str:
-    factory = config.index.approximate
+def _publish(writer: Writer, encoder: Encoder, config: Config) -> tuple[str, list[str]]:
+    """Publish a version; return its id and what the derived structures have to say."""
+    notes: list[str] = []
 
-    def write(segments: Sequence[Segment], deleted: NDArray[np.int64], path: Path) -> None:
-        from indexer.vector_index import ExactIndex, Part, write_approximate
+    def structures(
+        segments: Sequence[Segment],
+        deleted: NDArray[np.int64],
+        previous: Mapping[DerivedKind, Derived],
+    ) -> tuple[dict[DerivedKind, Derived], tuple[Recall, ...]]:
+        from indexer.derive import derive
 
-        assert factory is not None
-        parts = [Part(segment.vectors_path, segment.ids) for segment in segments]
-        write_approximate(ExactIndex(parts, encoder.spec.dim, deleted), factory, path)
+        dim = encoder.spec.dim
+        derived = derive(writer, config.index.approximate, segments, deleted, dim, previous)
+        notes.extend(derived.notes)
+        return derived.structures, derived.recall
 
     version = writer.publish(
         fingerprint=encoder.spec.fingerprint,
@@ -253,6 +277,6 @@ def _publish(writer: Writer, encoder: Encoder, config: Config) -> str:
         dim=encoder.spec.dim,
         dataset=config.dataset,
         index=config.index,
-        write_approximate=write if factory else None,
+        derive=structures,
     )
-    return version.id
+    return version.id, notes

@@ -132,6 +132,8 @@ def _build(options: argparse.Namespace, config: "Config") -> int:
         print("skipped files and reasons: python -m indexer status --skipped")
     if int(report.version) > 1 and (report.encoded or report.removed):
         print("A server that is running answers from this version once it is restarted.")
+    for note in report.notes:
+        print(note)
     print(f"version {report.version}, encoder {report.encoder}, {report.removed} removed")
     print(report.summary)
     return 0
@@ -186,8 +188,10 @@ def _status(options: argparse.Namespace, config: "Config") -> int:
     print(f"found      {counts.found} = indexed {counts.indexed} + skipped {counts.skipped}")
     for reason, number in found.reasons.items():
         print(f"  skipped  {number} {reason}")
-    approximate = manifest.index.approximate
-    print(f"search     exact{f', approximate {approximate}' if approximate else ''}")
+    print(f"search     exact{', by shortlist' if 'shortlist' in manifest.derived else ''}")
+    if approximate := manifest.derived.get("approximate"):
+        print(f"           approximate, {approximate.made_by}; recall@30 by lists visited:")
+        print("           " + "  ".join(f"{r.nprobe}: {r.recall:.3f}" for r in manifest.recall))
     if found.last_run:
         print(f"last run   {found.last_run.summary}")
     if options.skipped:

@@ -76,7 +76,8 @@ class IndexConfig(Section):
     """Which index is built beside the exact one."""
 
     approximate: str | None = None
-    nprobe: int = Field(default=16, ge=1)
+    recall: float = Field(default=0.99, gt=0, le=1)
+    resident: bool = False
 
 
 class SearchConfig(Section):

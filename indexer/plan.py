@@ -107,7 +107,9 @@ def estimate(
         from indexer.vector_index import code_size
 
         total = len(items) + changes.unchanged
-        disk["approximate"] = total * (code_size(config.index.approximate, encoder.spec.dim) + 8)
+        disk["approximate"] = total * (
+            code_size(config.index.approximate, encoder.spec.dim, total) + 8
+        )
         if memory:
             memory["approximate search"] = memory["exact search"] + disk["approximate"]
     free = shutil.disk_usage(_existing(config.store)).free

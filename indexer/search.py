@@ -1,6 +1,7 @@
 """Search: one published version and its encoder, answering queries."""
 
 import hashlib
+import logging
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,9 +25,10 @@ from indexer.errors import (
     UnknownImage,
 )
 from indexer.images import decode, media_type, model_input, thumbnail
+from indexer.indexes import Indexes, choose_recall
 from indexer.machine import available_cores
-from indexer.store import Counts, ImageRow, Store, Version
-from indexer.vector_index import ApproximateIndex, ExactIndex, Part, VectorIndex
+from indexer.store import Counts, ImageRow, Recall, Store, Version
+from indexer.vector_index import Stage
 
 __all__ = [
     "Answer",
@@ -36,10 +38,14 @@ __all__ = [
     "ImageFile",
     "ImageRow",
     "IndexInfo",
+    "Recall",
     "Searcher",
+    "Stage",
 ]
 
 Vector = NDArray[np.float32]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +73,8 @@ class Answer:
     hits: Sequence[Hit]
     timings_ms: Mapping[str, float]
     preview: bytes | None = None
+    stages: Sequence[Stage] = ()
+    """How many images each stage of the search left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +95,11 @@ class IndexInfo:
     encoder: EncoderSpec
     counts: Counts
     approximate: str | None
-    nprobe: int | None
+    """The FAISS factory string of the approximate index, if there is one."""
+    recall: tuple[Recall, ...]
+    """Its recall@30 for several nprobe."""
+    chosen: Recall | None
+    """The one in use."""
 
     @property
     def modes(self) -> list[Mode]:
@@ -133,12 +145,16 @@ class Searcher:
             self.encoder_spec = EncoderSpec.model_validate(manifest.encoder)
         except ValueError as error:
             raise StoreCorrupt(f"{version.folder}: the encoder is unreadable: {error}") from error
-        parts = [Part(segment.vectors_path, segment.ids) for segment in version.segments]
-        self._exact = ExactIndex(parts, manifest.dim, np.array(manifest.deleted, np.int64))
-        self._indexes: dict[Mode, VectorIndex] = {"exact": self._exact}
-        if version.approximate_path:
-            self._indexes["approximate"] = ApproximateIndex(
-                version.approximate_path, self._exact, config.index.nprobe
+        indexes = Indexes.of(version)
+        self._vectors, self._indexes = indexes.vectors, indexes.by_mode
+        self._recall = choose_recall(manifest.recall, config.index.recall)
+        if indexes.approximate and self._recall:
+            indexes.approximate.nprobe = self._recall.nprobe
+        self._not_resident = indexes.vectors.make_resident() if config.index.resident else None
+        if self._not_resident:
+            logger.warning(
+                "The vectors were read into memory but cannot be locked there: %s.",
+                self._not_resident,
             )
 
     @classmethod
@@ -153,13 +169,15 @@ class Searcher:
     def info(self) -> IndexInfo:
         """What the index consists of."""
         manifest = self._version.manifest
+        approximate = manifest.derived.get("approximate")
         return IndexInfo(
             version=manifest.version,
             created=manifest.created,
             encoder=self.encoder_spec,
             counts=manifest.counts,
-            approximate=manifest.index.approximate,
-            nprobe=self._config.index.nprobe if manifest.index.approximate else None,
+            approximate=approximate.made_by if approximate else None,
+            recall=manifest.recall,
+            chosen=self._recall,
         )
 
     @property
@@ -200,7 +218,8 @@ class Searcher:
     def search_id(self, image_id: int, *, k: int | None = None, mode: Mode | None = None) -> Answer:
         """Find the images nearest to an indexed image; it finds itself first, at distance 0."""
         watch = _Stopwatch()
-        vector = self._exact.vectors(np.array([self.image(image_id).id], np.int64))[0]
+        rows = self._vectors.rows(np.array([self.image(image_id).id], np.int64))
+        vector = self._vectors.vectors(rows)[0]
         return self._answer(vector, k, mode, watch)
 
     def search_vector(
@@ -236,7 +255,7 @@ class Searcher:
 
     def sample(self, count: int) -> list[ImageRow]:
         """Return up to ``count`` images spread over the collection: places to start from."""
-        ids = self._exact.ids
+        ids = self._vectors.ids
         places = np.linspace(0, len(ids) - 1, min(count, len(ids)), dtype=np.int64)
         return list(self._version.catalogue.get_many(ids[places]).values())
 
@@ -305,7 +324,8 @@ class Searcher:
                 "Use mode=exact, or set index.approximate in config.yaml and index again.",
             )
         with watch.step("search"):
-            distances, ids = self._indexes[mode].search(vector[np.newaxis], k)
+            stages: list[Stage] = []
+            distances, ids = self._indexes[mode].search(vector[np.newaxis], k, explain=stages)
             rows = self._version.catalogue.get_many(ids[0][ids[0] >= 0])
         hits = [
             Hit(rank, rows[image_id], distance)
@@ -314,4 +334,5 @@ class Searcher:
             )
             if image_id >= 0
         ]
-        return Answer(self.info.version, self.encoder_spec, mode, k, hits, watch.finish())
+        timings, version = watch.finish(), self._version.manifest.version
+        return Answer(version, self.encoder_spec, mode, k, hits, timings, stages=stages)

@@ -39,6 +39,11 @@ class Status:
             "encoder": {**self.manifest.encoder, "fingerprint": self.manifest.fingerprint},
             "dataset": self.manifest.dataset.model_dump(mode="json"),
             "index": self.manifest.index.model_dump(mode="json"),
+            "derived": {
+                kind: {"made_by": derived.made_by, "trained_count": derived.trained_count}
+                for kind, derived in self.manifest.derived.items()
+            },
+            "recall": [recall.model_dump() for recall in self.manifest.recall],
             "counts": self.counts.model_dump(),
             "reasons": self.reasons,
             "skipped": [asdict(file) for file in self.skipped],

@@ -66,14 +66,17 @@ def search() -> Response:
     """Search by an uploaded image, an indexed image or a vector."""
     searcher = index_holder().searcher()
     if request.mimetype == "multipart/form-data":
-        answer, query = _search_upload(searcher, uploaded())
+        upload = uploaded()
+        explain, (answer, query) = upload.explain, _search_upload(searcher, upload)
     elif request.is_json:
-        answer, query = _search_stored(searcher, _validated(schemas.SearchStored, request.json))
+        stored = _validated(schemas.SearchStored, request.json)
+        explain, (answer, query) = stored.explain, _search_stored(searcher, stored)
     else:
         raise UnsupportedMediaType(
             "Send multipart/form-data with an image, or application/json with image_id or vector."
         )
-    return jsonify(schemas.SearchAnswer.of(answer, query).model_dump(mode="json"))
+    found = schemas.SearchAnswer.of(answer, query, explain=explain)
+    return jsonify(found.model_dump(mode="json", exclude=None if explain else {"stages"}))
 
 
 def uploaded() -> schemas.SearchUpload:

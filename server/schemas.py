@@ -13,6 +13,9 @@ SearchMode = Annotated[
 ]
 
 
+Explain = Annotated[bool, Field(description="Tell how many images each stage of the search left.")]
+
+
 class Request(BaseModel):
     """Base of request bodies: unknown fields are refused."""
 
@@ -31,6 +34,7 @@ class SearchUpload(Request):
     ]
     k: K = None
     mode: SearchMode = None
+    explain: Explain = False
 
 
 class SearchStored(Request):
@@ -47,6 +51,7 @@ class SearchStored(Request):
     ] = None
     k: K = None
     mode: SearchMode = None
+    explain: Explain = False
 
     @model_validator(mode="after")
     def _one_query(self) -> "SearchStored":
@@ -181,6 +186,13 @@ class Timings(BaseModel):
     total: float
 
 
+class Stage(BaseModel):
+    """One stage of a search."""
+
+    name: str
+    images: int
+
+
 class SearchAnswer(BaseModel):
     """The neighbours of a query, nearest first."""
 
@@ -190,9 +202,13 @@ class SearchAnswer(BaseModel):
     query: Query
     timings_ms: Timings
     results: list[Result]
+    stages: Annotated[
+        list[Stage] | None,
+        Field(description="With explain: how many images each stage of the search left."),
+    ] = None
 
     @classmethod
-    def of(cls, answer: Answer, query: Query) -> "SearchAnswer":
+    def of(cls, answer: Answer, query: Query, *, explain: bool = False) -> "SearchAnswer":
         """Describe an answer."""
         return cls(
             version=answer.version,
@@ -201,7 +217,17 @@ class SearchAnswer(BaseModel):
             query=query,
             timings_ms=Timings.model_validate(answer.timings_ms),
             results=[Result.of(hit) for hit in answer.hits],
+            stages=[Stage(name=s.name, images=s.rows) for s in answer.stages] if explain else None,
         )
+
+
+class RecallPoint(BaseModel):
+    """Recall@30 of approximate search, against exact search."""
+
+    nprobe: Annotated[int, Field(description="Inverted lists visited per query.")]
+    stored: Annotated[float, Field(description="Searching with images of the index.")]
+    changed: Annotated[float, Field(description="Searching with vectors that are not in it.")]
+    recall: Annotated[float, Field(description="The mean of both.")]
 
 
 class Index(BaseModel):
@@ -215,7 +241,8 @@ class Index(BaseModel):
     skipped: int
     modes: list[Literal["exact", "approximate"]]
     approximate: Annotated[str | None, Field(description="FAISS factory string, if there is one.")]
-    nprobe: int | None
+    nprobe: Annotated[int | None, Field(description="Inverted lists visited per query.")]
+    recall: Annotated[list[RecallPoint], Field(description="Measured when the index was built.")]
 
     @classmethod
     def of(cls, info: IndexInfo) -> "Index":
@@ -227,7 +254,8 @@ class Index(BaseModel):
             **info.counts.model_dump(),
             modes=info.modes,
             approximate=info.approximate,
-            nprobe=info.nprobe,
+            nprobe=info.chosen.nprobe if info.chosen else None,
+            recall=[RecallPoint.model_validate(point.model_dump()) for point in info.recall],
         )
 
 

@@ -100,7 +100,7 @@ def demo_config(tmp_path_factory: pytest.TempPathFactory, photos: list[Path]) ->
     config = small_config(
         folder / "images",
         folder / "store",
-        index={"approximate": "IVF4,SQ8", "nprobe": 4},
+        index={"approximate": "IVF4,SQ8", "recall": 1.0},
     )
     build(config)
     return config

@@ -2,19 +2,24 @@
 
 from indexer.store.catalogue import Catalogue, ImageRow, NewImage, RunRow, Stamp
 from indexer.store.files import REBUILD_HINT
-from indexer.store.records import Counts, Manifest
+from indexer.store.records import Counts, Derived, DerivedKind, DerivedPart, Manifest, Recall
 from indexer.store.segments import Segment
 from indexer.store.store import Store
-from indexer.store.versions import Version
+from indexer.store.versions import DerivedFiles, Version, part_name, trained_path
 from indexer.store.writer import Writer, open_writer
 
 __all__ = [
     "REBUILD_HINT",
     "Catalogue",
     "Counts",
+    "Derived",
+    "DerivedFiles",
+    "DerivedKind",
+    "DerivedPart",
     "ImageRow",
     "Manifest",
     "NewImage",
+    "Recall",
     "RunRow",
     "Segment",
     "Stamp",
@@ -22,4 +27,6 @@ __all__ = [
     "Version",
     "Writer",
     "open_writer",
+    "part_name",
+    "trained_path",
 ]

@@ -46,13 +46,14 @@ def write_file(path: Path, data: Bytes) -> FileRecord:
     return FileRecord(bytes=view.nbytes, sha256=hashlib.sha256(view).hexdigest())
 
 
-def replace_file(path: Path, data: Bytes) -> None:
+def replace_file(path: Path, data: Bytes) -> FileRecord:
     """Replace a file's content in one step: readers see the old bytes or the new ones."""
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.unlink(missing_ok=True)
-    write_file(temporary, data)
+    record = write_file(temporary, data)
     temporary.replace(path)
     sync(path.parent)
+    return record
 
 
 def sync(path: Path) -> None:

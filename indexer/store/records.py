@@ -1,11 +1,12 @@
 """The JSON records of the store: a segment's marker and a version's manifest."""
 
 from datetime import datetime
+from typing import Literal
 
 from indexer.config import DatasetConfig, IndexConfig
 from indexer.store.files import FileRecord, Record
 
-FORMAT = 1
+FORMAT = 2
 """Version of the layout on disk; a store of another format is refused, never guessed at."""
 
 
@@ -35,6 +36,45 @@ class Counts(Record):
     skipped: int
 
 
+DerivedKind = Literal["shortlist", "approximate"]
+
+
+class DerivedPart(Record):
+    """One segment's share of a derived structure."""
+
+    file: FileRecord
+    count: int
+    error: float
+    """How badly the training fits these vectors, on average."""
+
+
+class Derived(Record):
+    """A structure trained on the vectors, and what it made of each segment."""
+
+    folder: str
+    setting: str
+    """What was asked for: ``index.approximate``, or the shortlist's levels."""
+    made_by: str
+    """What that meant: a FAISS factory string, or the shortlist's levels."""
+    trained: FileRecord
+    trained_count: int
+    trained_error: float
+    """Number of vectors and average error when it was trained."""
+    parts: dict[str, DerivedPart]
+
+
+class Recall(Record):
+    """Recall@30 of approximate search with ``nprobe`` lists visited, measured after a build."""
+
+    nprobe: int
+    stored: float
+    """Of stored vectors."""
+    changed: float
+    """Of vectors that are not stored."""
+    recall: float
+    """Of both."""
+
+
 class Manifest(Record):
     """What a published version consists of."""
 
@@ -54,5 +94,8 @@ class Manifest(Record):
     segments: tuple[SegmentEntry, ...]
     deleted: tuple[int, ...]
     """Ids whose vectors lie in the segments but no longer count."""
+    derived: dict[DerivedKind, Derived]
+    """The shortlist and the approximate index, where there are any."""
+    recall: tuple[Recall, ...]
     files: dict[str, FileRecord]
-    """The version's own files: the catalogue snapshot and the derived structures."""
+    """The version's own files: the catalogue snapshot."""

@@ -16,6 +16,7 @@ class Store:
         self.folder = folder
         self.segments = folder / "segments"
         self.versions = folder / "versions"
+        self.derived = folder / "derived"
         self.catalogue = folder / "catalogue.sqlite"
 
     def current(self) -> str | None:
@@ -38,4 +39,8 @@ class Store:
                 f"There is no index in {self.folder} yet.",
                 "Make one with: make index IMAGES=<folder>",
             )
-        return Version(self.versions / current, self.segments)
+        return self.version(current)
+
+    def version(self, name: str) -> Version:
+        """Open a version by its id. Raises :class:`StoreCorrupt`."""
+        return Version(self.versions / name, self.segments, self.derived)

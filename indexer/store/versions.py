@@ -1,18 +1,41 @@
 """Versions: what a server opens, a manifest with a catalogue snapshot and derived structures."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from indexer.errors import StoreCorrupt
 from indexer.store.catalogue import Catalogue
-from indexer.store.files import REBUILD_HINT, check_size, describe_file, read_record
-from indexer.store.records import FORMAT, Manifest
+from indexer.store.files import (
+    REBUILD_HINT,
+    FileRecord,
+    check_size,
+    describe_file,
+    read_record,
+)
+from indexer.store.records import FORMAT, DerivedKind, Manifest
 from indexer.store.segments import Segment
 
 MANIFEST = "manifest.json"
 SNAPSHOT = "catalogue.sqlite"
-APPROXIMATE = "approximate.faiss"
+
+
+class DerivedFiles(NamedTuple):
+    """Where a derived structure lies: its training, and its part of each segment in order."""
+
+    trained: Path
+    parts: list[Path]
+
+
+def trained_path(folder: Path) -> Path:
+    """Return where a derived structure keeps its training."""
+    return folder / "trained"
+
+
+def part_name(segment: str) -> str:
+    """Return the name of the file a derived structure keeps of a segment."""
+    return f"{segment}.npy"
 
 
 class Version:
@@ -22,14 +45,17 @@ class Version:
     :class:`StoreCorrupt` if a part is missing, damaged or made by another encoder.
     """
 
-    def __init__(self, folder: Path, segments: Path) -> None:
+    def __init__(self, folder: Path, segments: Path, derived: Path) -> None:
         self.folder = folder
+        self._derived = derived
         self.id = folder.name
         self.manifest = read_record(folder / MANIFEST, Manifest)
         if self.manifest.format != FORMAT:
             raise StoreCorrupt(f"{folder} has format {self.manifest.format}.", REBUILD_HINT)
         for name, record in self.manifest.files.items():
             check_size(folder / name, record)
+        for path, record in self._derived_files().items():
+            check_size(path, record)
         self.catalogue = Catalogue.frozen(folder / SNAPSHOT)
         """The catalogue as it was when the version was published, read-only."""
         self.segments = [Segment(segments / entry.id) for entry in self.manifest.segments]
@@ -38,20 +64,38 @@ class Version:
             if (segment.marker.fingerprint, segment.marker.dim, segment.count) != expected:
                 raise StoreCorrupt(f"{segment.folder} is not the one published.", REBUILD_HINT)
 
-    @property
-    def approximate_path(self) -> Path | None:
-        """The approximate index's file, if the version has one."""
-        return self.folder / APPROXIMATE if APPROXIMATE in self.manifest.files else None
+    def derived(self, kind: DerivedKind) -> "DerivedFiles | None":
+        """Return where a derived structure lies, if the version has it."""
+        derived = self.manifest.derived.get(kind)
+        if derived is None:
+            return None
+        folder = self._derived / derived.folder
+        return DerivedFiles(
+            trained_path(folder), [folder / part_name(segment.id) for segment in self.segments]
+        )
 
     def problems(self) -> list[str]:
         """Check every checksum and count and return what is wrong, nothing if all is well."""
+        files = {self.folder / name: record for name, record in self.manifest.files.items()}
         problems = [
-            f"{self.folder / name} is damaged: its SHA-256 does not match"
-            for name, record in self.manifest.files.items()
-            if describe_file(self.folder / name) != record
+            f"{path} is damaged: its SHA-256 does not match"
+            for path, record in {**files, **self._derived_files()}.items()
+            if describe_file(path) != record
         ]
         problems += [problem for segment in self.segments for problem in segment.problems()]
         return problems or self._catalogue_problems()
+
+    def _derived_files(self) -> dict[Path, FileRecord]:
+        """Return all files of the derived structures. Each lists exactly the segments' parts."""
+        files: dict[Path, FileRecord] = {}
+        for derived in self.manifest.derived.values():
+            folder = self._derived / derived.folder
+            files[trained_path(folder)] = derived.trained
+            for entry in self.manifest.segments:
+                if entry.id not in derived.parts:
+                    raise StoreCorrupt(f"{folder} lacks segment {entry.id}.", REBUILD_HINT)
+                files[folder / part_name(entry.id)] = derived.parts[entry.id].file
+        return files
 
     def _catalogue_problems(self) -> list[str]:
         problems = [f"{self.catalogue.path}: {text}" for text in self.catalogue.problems()]

@@ -3,7 +3,7 @@
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,19 +17,31 @@ from indexer.errors import ConfigError, EncoderMismatch, StoreBusy
 from indexer.store.catalogue import Catalogue, NewImage
 from indexer.store.files import (
     Bytes,
+    FileRecord,
     describe_file,
     read_record,
     replace_file,
     sync,
     write_record,
 )
-from indexer.store.records import Manifest, SegmentEntry
+from indexer.store.records import Derived, DerivedKind, Manifest, Recall, SegmentEntry
 from indexer.store.segments import Segment, write_segment
 from indexer.store.store import CURRENT, Store
-from indexer.store.versions import APPROXIMATE, MANIFEST, SNAPSHOT, Version
+from indexer.store.versions import MANIFEST, SNAPSHOT, Version
+
+Derive = Callable[
+    [Sequence[Segment], NDArray[np.int64], Mapping[DerivedKind, Derived]],
+    tuple[dict[DerivedKind, Derived], tuple[Recall, ...]],
+]
 
 KEEP_VERSIONS = 3
-OWN_NAMES = {"build.lock", "build.owner", "segments", "versions"}  # before there is a catalogue
+OWN_NAMES = {
+    "build.lock",
+    "build.owner",
+    "segments",
+    "versions",
+    "derived",
+}  # before there is a catalogue
 
 
 @contextmanager
@@ -39,7 +51,7 @@ def open_writer(store: Store) -> Iterator["Writer"]:
     Raises :class:`StoreBusy` if another build is running. A build that died leaves no lock.
     """
     _require_store(store)
-    for folder in (store.segments, store.versions):
+    for folder in (store.segments, store.versions, store.derived):
         folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(store.folder / "build.lock", blocking=False)
     owner = store.folder / "build.owner"
@@ -78,6 +90,8 @@ class Writer:
 
     def __init__(self, store: Store, catalogue: Catalogue) -> None:
         self.catalogue = catalogue
+        self.derived = store.derived
+        """The folder of derived structures."""
         self._store = store
 
     def require_encoder(self, fingerprint: str) -> None:
@@ -124,12 +138,13 @@ class Writer:
         dim: int,
         dataset: DatasetConfig,
         index: IndexConfig,
-        write_approximate: Callable[[Sequence[Segment], NDArray[np.int64], Path], None] | None,
+        derive: Derive,
     ) -> Version:
         """Publish what the catalogue holds as a new version and return it.
 
-        ``write_approximate(segments, deleted_ids, path)`` makes the approximate index, if one is
-        wanted. Readers see the old version until the last step, one rename.
+        ``derive(segments, deleted ids, structures of the last version)`` returns the derived
+        structures and the measured recall. Readers see the old version until the last step, one
+        rename.
         """
         store = self._store
         name = f"{_last_number(store.versions) + 1:08d}"
@@ -138,8 +153,9 @@ class Writer:
         segments = [Segment(store.segments / entry) for entry in self.catalogue.segments()]
         deleted = self._deleted_ids(segments)
         self.catalogue.snapshot(folder / SNAPSHOT)
-        if write_approximate:
-            write_approximate(segments, deleted, folder / APPROXIMATE)
+        current = store.current()
+        last = read_record(store.versions / current / MANIFEST, Manifest) if current else None
+        derived, recall = derive(segments, deleted, last.derived if last else {})
         manifest = Manifest(
             version=name,
             created=datetime.now(UTC),
@@ -152,14 +168,26 @@ class Writer:
             state=self.catalogue.state(),
             segments=tuple(SegmentEntry(id=s.id, count=s.count) for s in segments),
             deleted=tuple(deleted.tolist()),
+            derived=derived,
+            recall=recall,
             files={file.name: describe_file(file) for file in sorted(folder.iterdir())},
         )
         write_record(folder / MANIFEST, manifest)
         folder.rename(store.versions / name)
         sync(store.versions)
-        version = Version(store.versions / name, store.segments)
+        version = store.version(name)
         replace_file(store.folder / CURRENT, name.encode() + b"\n")
         return version
+
+    def new_derived(self) -> Path:
+        """Make the folder of a new derived structure."""
+        folder = self.derived / f"{_last_number(self.derived) + 1:08d}"
+        folder.mkdir()
+        return folder
+
+    def write_derived(self, path: Path, content: Bytes) -> FileRecord:
+        """Write a file of a derived structure; one that a crashed build left is replaced."""
+        return replace_file(path, content)
 
     def tidy(self) -> None:
         """Remove what crashed builds left behind, old versions, and segments nobody refers to."""
@@ -171,13 +199,15 @@ class Writer:
         for folder in _numbered(store.versions):
             if folder.name not in keep:
                 shutil.rmtree(folder)
-        used = set(self.catalogue.segments())
+        used, derived = set(self.catalogue.segments()), set[str]()
         for name in keep:
             manifest = read_record(store.versions / name / MANIFEST, Manifest)
             used.update(entry.id for entry in manifest.segments)
-        for folder in _numbered(store.segments):
-            if folder.name not in used:
-                shutil.rmtree(folder)
+            derived.update(entry.folder for entry in manifest.derived.values())
+        for folder, names in ((store.segments, used), (store.derived, derived)):
+            for entry in _numbered(folder):
+                if entry.name not in names:
+                    shutil.rmtree(entry)
 
     def _deleted_ids(self, segments: Sequence[Segment]) -> NDArray[np.int64]:
         dead = [

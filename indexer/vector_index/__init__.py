@@ -1,21 +1,29 @@
-"""Vectors to neighbours: exact search over segments, approximate search with exact distances."""
+"""Vectors to neighbours: exact search by proof, approximate search with measured recall."""
 
-from indexer.vector_index.approximate import (
-    ApproximateIndex,
-    check_factory,
-    code_size,
-    write_approximate,
-)
-from indexer.vector_index.base import Part, VectorIndex
-from indexer.vector_index.exact import ExactIndex, flat_file
+from indexer.vector_index.approximate import ApproximateCoder, ApproximateIndex
+from indexer.vector_index.base import Coder, Part, Stage, VectorIndex
+from indexer.vector_index.codes import ShortlistCoder, shortlist_levels
+from indexer.vector_index.exact import ExactIndex
+from indexer.vector_index.factory import code_size, resolve_factory
+from indexer.vector_index.mapped import MappedVectors, flat_file
+from indexer.vector_index.recall import RecallPoint, measure_recall
+from indexer.vector_index.shortlist import Shortlist
 
 __all__ = [
+    "ApproximateCoder",
     "ApproximateIndex",
+    "Coder",
     "ExactIndex",
+    "MappedVectors",
     "Part",
+    "RecallPoint",
+    "Shortlist",
+    "ShortlistCoder",
+    "Stage",
     "VectorIndex",
-    "check_factory",
     "code_size",
     "flat_file",
-    "write_approximate",
+    "measure_recall",
+    "resolve_factory",
+    "shortlist_levels",
 ]

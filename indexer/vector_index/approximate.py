@@ -1,127 +1,203 @@
 """Approximate search: a FAISS inverted-file index proposes, exact distances decide."""
 
-import re
+from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 
 import faiss
 import numpy as np
 
-from indexer.errors import ConfigError, StoreCorrupt
-from indexer.vector_index.base import Distances, Ids, Vectors
-from indexer.vector_index.exact import ExactIndex, nearest, no_results
-
-TRAINING_VECTORS_PER_LIST = 64  # FAISS asks for 39 to 256
-MIN_TRAINING_VECTORS = 10_000  # for what else is trained: rotations, quantisers
-MAX_TRAINING_BYTES = 2**31
-ADD_BLOCK = 16_384
-
-FACTORIES = (
-    r"((OPQ\d+(_\d+)?|PCAR?\d+|RR\d+),)?"  # an optional rotation
-    r"IVF\d+,(Flat|SQ4|SQ6|SQ8|SQfp16|PQ\d+)"  # lists, and what they hold of each vector
+from indexer.errors import StoreCorrupt
+from indexer.vector_index.base import (
+    Distances,
+    Encoded,
+    Ids,
+    Rows,
+    Stage,
+    Vectors,
+    nearest,
 )
-"""The factory strings that are accepted: what the contract tests run over."""
+from indexer.vector_index.exact import ExactIndex
+from indexer.vector_index.factory import new_index
+from indexer.vector_index.mapped import MappedVectors
+from indexer.vector_index.principal import SAMPLE, principal_axes
 
-CANDIDATES_PER_RESULT = 4
-MIN_CANDIDATES = 128
+TRAINING_VECTORS_PER_LIST = 64
+"""FAISS asks for 39 to 256."""
 
+MIN_TRAINING_VECTORS = 10_000
+MAX_TRAINING_BYTES = 2**29
 
-def check_factory(factory: str, dim: int, count: int) -> None:
-    """Raise :class:`ConfigError` unless ``count`` vectors can make the index ``factory`` names."""
-    _, inverted = _new_index(factory, dim)
-    product_quantiser = re.search(r",PQ", factory) is not None
-    trained = re.match(r"(?:OPQ\d+_|PCAR?|OPQ)(\d+)", factory)
-    needed = max(inverted.nlist, 256 if product_quantiser else 0, dim if trained else 0)
-    if count < needed:
-        raise ConfigError(
-            f"index.approximate: {factory} needs at least {needed} images to be trained; "
-            f"there are {count}.",
-            "Choose fewer lists (about the square root of the number of images), or null.",
-        )
+BLOCK = 8192
+"""Vectors transformed or encoded at once."""
+
+CANDIDATES_PER_RESULT = 8
+MIN_CANDIDATES = 256
 
 
-def code_size(factory: str, dim: int) -> int:
-    """Return how many bytes the index ``factory`` names keeps of each vector."""
-    return int(_new_index(factory, dim)[1].code_size)
+class ApproximateCoder:
+    """A trained FAISS index without vectors: turns vectors into list numbers and codes."""
 
+    def __init__(self, index: faiss.Index) -> None:
+        self._index = index
+        self._inverted = faiss.extract_index_ivf(index)
 
-def write_approximate(exact: ExactIndex, factory: str, path: Path) -> None:
-    """Train the index ``factory`` names on the vectors of ``exact``, fill it, write it.
+    @classmethod
+    def train(cls, vectors: MappedVectors, factory: str) -> "ApproximateCoder":
+        """Train the index ``factory`` names on a random sample of the vectors."""
+        index, inverted = new_index(factory, vectors.dim)
+        rows = np.random.default_rng(0).permutation(len(vectors))
+        chain = _transforms(index)
+        for transform in chain:
+            sample = vectors.vectors(np.sort(rows[:SAMPLE]))
+            if isinstance(transform, faiss.PCAMatrix):
+                _set_axes(transform, sample)
+            else:
+                transform.train(sample)
+        wanted = max(inverted.nlist * TRAINING_VECTORS_PER_LIST, MIN_TRAINING_VECTORS)
+        wanted = min(wanted, MAX_TRAINING_BYTES // (4 * inverted.d))
+        transformed = [
+            _transformed(chain, vectors.vectors(np.sort(rows[start : start + BLOCK])))
+            for start in range(0, min(wanted, len(rows)), BLOCK)
+        ]
+        inverted.train(np.concatenate(transformed)[:wanted])
+        index.is_trained = True
+        return cls(index)
 
-    Raises :class:`ConfigError` if there are too few vectors for it.
-    """
-    check_factory(factory, exact.dim, len(exact.ids))
-    index, inverted = _new_index(factory, exact.dim)
-    size = max(inverted.nlist * TRAINING_VECTORS_PER_LIST, MIN_TRAINING_VECTORS)
-    size = min(size, MAX_TRAINING_BYTES // (4 * exact.dim))
-    sample = np.random.default_rng(0).permutation(exact.ids)[:size]
-    index.train(exact.vectors(sample))
-    for start in range(0, len(exact.ids), ADD_BLOCK):
-        block = exact.ids[start : start + ADD_BLOCK]
-        index.add_with_ids(exact.vectors(block), block)
-    faiss.write_index(index, str(path))
+    @classmethod
+    def load(cls, path: Path) -> "ApproximateCoder":
+        """Read what :meth:`to_bytes` returned. Raises :class:`StoreCorrupt`."""
+        try:
+            return cls(faiss.deserialize_index(np.frombuffer(path.read_bytes(), np.uint8)))
+        except (OSError, RuntimeError) as error:
+            raise StoreCorrupt(f"{path} cannot be opened: {error}") from error
+
+    def to_bytes(self) -> memoryview:
+        """Return the coder as the content of a FAISS index file."""
+        content: memoryview = faiss.serialize_index(self._index).data
+        return content
+
+    def encode(self, vectors: Vectors) -> Encoded:
+        """Return the content of a part's file: uint8 (n, code size), as FAISS' ``sa_encode``.
+
+        The error is the mean squared distance to the centre of the list a vector falls into.
+        """
+        codes = [np.empty((0, self._index.sa_code_size()), np.uint8)]
+        error, chain = 0.0, _transforms(self._index)
+        for start in range(0, len(vectors), BLOCK):
+            block = np.ascontiguousarray(vectors[start : start + BLOCK])
+            codes.append(self._index.sa_encode(block))
+            squared, _ = self._inverted.quantizer.search(_transformed(chain, block), 1)
+            error += float(squared.sum())
+        file = BytesIO()
+        np.save(file, np.concatenate(codes), allow_pickle=False)
+        return Encoded(file.getbuffer(), error / max(len(vectors), 1))
+
+    def filled(self, files: Sequence[Path], vectors: MappedVectors) -> faiss.Index:
+        """Return the index with the codes of all rows that count, under their row numbers."""
+        for path, part, start in zip(files, vectors.parts, vectors.starts, strict=False):
+            try:
+                codes = np.load(path, allow_pickle=False)
+            except (OSError, ValueError) as error:
+                raise StoreCorrupt(f"{path} cannot be read: {error}") from error
+            expected = (len(part.ids), self._index.sa_code_size())
+            if codes.dtype != np.uint8 or codes.shape != expected:
+                raise StoreCorrupt(f"{path} does not hold the codes of {len(part.ids)} vectors.")
+            rows = np.arange(start, start + len(part.alive))
+            try:
+                self._inverted.add_sa_codes(np.ascontiguousarray(codes[part.alive]), rows)
+            except RuntimeError as error:  # a list number that does not exist
+                raise StoreCorrupt(f"{path} is damaged: {error}") from error
+        self._index.ntotal = self._inverted.ntotal
+        return self._index
 
 
 class ApproximateIndex:
     """An inverted-file index whose candidates are ranked by their exact distances."""
 
-    def __init__(self, path: Path, exact: ExactIndex, nprobe: int) -> None:
-        try:
-            self._index = faiss.read_index(str(path))
-            self._inverted = faiss.extract_index_ivf(self._index)
-        except RuntimeError as error:
-            raise StoreCorrupt(f"{path} cannot be opened: {error}") from error
-        if (self._index.d, self._index.ntotal) != (exact.dim, len(exact.ids)):
-            raise StoreCorrupt(f"{path} does not hold {len(exact.ids)} x {exact.dim} vectors.")
+    def __init__(self, coder: ApproximateCoder, files: Sequence[Path], exact: ExactIndex) -> None:
+        self._index = coder.filled(files, exact.vectors)
+        self._inverted = faiss.extract_index_ivf(self._index)
         self._exact = exact
-        self._nprobe = min(nprobe, self._inverted.nlist)
+        self.nprobe = 1
+        """Lists visited unless a search says otherwise; set once, before the first search."""
+
+    @property
+    def lists(self) -> int:
+        """How many inverted lists there are."""
+        return int(self._inverted.nlist)
 
     def search(
-        self, queries: Vectors, k: int, *, allowed: Ids | None = None
+        self,
+        queries: Vectors,
+        k: int,
+        *,
+        allowed: Ids | None = None,
+        explain: list[Stage] | None = None,
+        nprobe: int | None = None,
     ) -> tuple[Distances, Ids]:
         """Find about the ``k`` nearest; see :class:`~indexer.vector_index.base.VectorIndex`.
 
-        Every distance is exact; a neighbour is missed if none of the visited lists holds it. More
-        lists than ``nprobe`` are visited only where those hold fewer than ``k`` images.
+        Every distance is exact; a neighbour is missed if none of the visited lists holds it, or if
+        its code makes it look far. More lists than ``nprobe`` are visited only where those hold
+        fewer than ``k`` images.
         """
         queries = np.ascontiguousarray(queries, np.float32)
-        possible = self._exact.ids if allowed is None else np.intersect1d(allowed, self._exact.ids)
-        candidates = min(max(k * CANDIDATES_PER_RESULT, MIN_CANDIDATES), max(len(possible), 1))
-        nprobe = self._nprobe
+        vectors = self._exact.vectors
+        rows = None if allowed is None else vectors.rows_among(allowed)
+        possible = len(vectors) if rows is None else len(rows)
+        wanted = max(k * CANDIDATES_PER_RESULT, MIN_CANDIDATES)
+        if possible <= wanted:
+            return self._exact.search(queries, k, allowed=allowed, explain=explain)
+        found = self._proposed(queries, k, wanted, rows, nprobe or self.nprobe)
+        if explain is not None:
+            explain += [Stage("stored", len(vectors)), Stage("allowed", possible)]
+            explain += [Stage("proposed", int((found[0] >= 0).sum()))]
+        measure = self._exact.measure
+        return nearest(
+            self._exact.vectors.share(
+                lambda n: measure(queries[n], np.sort(found[n][found[n] >= 0])),
+                range(len(queries)),
+            ),
+            k,
+        )
+
+    def _proposed(
+        self, queries: Vectors, k: int, wanted: int, rows: Rows | None, nprobe: int
+    ) -> Rows:
+        """Return rows (n, wanted) from as many lists as it takes to find ``k``; -1 where empty."""
+        selector = None
+        if rows is not None:
+            allowed = np.zeros(len(self._exact.vectors), np.bool_)
+            allowed[rows] = True
+            bits = np.packbits(allowed, bitorder="little")
+            selector = faiss.IDSelectorBitmap(bits)
         while True:
-            _, ids = self._index.search(
-                queries, candidates, params=self._parameters(nprobe, allowed)
-            )
-            enough = (ids >= 0).sum(axis=1) >= min(k, len(possible))
-            if enough.all() or nprobe == self._inverted.nlist:
-                break
-            nprobe = min(nprobe * 2, self._inverted.nlist)
-        squared = np.full(ids.shape, np.inf, np.float32)
-        for query, own_ids, own_squared in zip(queries, ids, squared, strict=True):
-            found = own_ids >= 0
-            own_squared[found] = self._exact.squared_distances(query, own_ids[found])
-        return nearest([no_results(len(queries), k), (squared, ids)], k)
-
-    def _parameters(self, nprobe: int, allowed: Ids | None) -> faiss.SearchParameters:
-        selector = None if allowed is None else faiss.IDSelectorBatch(allowed)
-        inner = faiss.SearchParametersIVF(nprobe=nprobe, sel=selector)
-        if isinstance(self._index, faiss.IndexPreTransform):
-            return faiss.SearchParametersPreTransform(index_params=inner)
-        return inner
+            parameters = faiss.SearchParametersIVF(nprobe=nprobe, sel=selector)
+            if isinstance(self._index, faiss.IndexPreTransform):
+                parameters = faiss.SearchParametersPreTransform(index_params=parameters)
+            found: Rows = self._index.search(queries, wanted, params=parameters)[1]
+            if nprobe >= self.lists or ((found >= 0).sum(axis=1) >= k).all():
+                return found
+            nprobe = min(nprobe * 2, self.lists)
 
 
-def _new_index(factory: str, dim: int) -> tuple[faiss.Index, faiss.IndexIVF]:
-    """Make an untrained index; only kinds that can be filtered and searched with any nprobe."""
-    hint = (
-        "Use a factory string such as IVF1024,SQ8 or OPQ64,IVF1024,PQ64: "
-        "https://github.com/facebookresearch/faiss/wiki/The-index-factory"
-    )
-    if not re.fullmatch(FACTORIES, factory):
-        raise ConfigError(f"index.approximate: {factory!r} is not supported.", hint)
-    try:
-        index = faiss.index_factory(dim, factory)
-    except RuntimeError as error:
-        reason = str(error).rpartition(": ")[2]
-        raise ConfigError(
-            f"index.approximate: {factory} does not fit {dim}-d vectors: {reason}.", hint
-        ) from None
-    return index, faiss.extract_index_ivf(index)
+def _transforms(index: faiss.Index) -> list[faiss.VectorTransform]:
+    if not isinstance(index, faiss.IndexPreTransform):
+        return []
+    return [faiss.downcast_VectorTransform(index.chain.at(i)) for i in range(index.chain.size())]
+
+
+def _transformed(chain: list[faiss.VectorTransform], vectors: Vectors) -> Vectors:
+    for transform in chain:
+        vectors = transform.apply(vectors)
+    return vectors
+
+
+def _set_axes(transform: faiss.PCAMatrix, sample: Vectors) -> None:
+    """Train a PCA our way: FAISS takes minutes for the same at 4096 dimensions."""
+    axes = principal_axes(sample, transform.d_out)
+    matrix = axes.directions.astype(np.float32)
+    faiss.copy_array_to_vector(matrix.ravel(), transform.A)
+    faiss.copy_array_to_vector(-(axes.directions @ axes.mean).astype(np.float32), transform.b)
+    transform.is_orthonormal = transform.is_trained = True

@@ -1,5 +1,6 @@
 """What every vector index offers, and what it is made from."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -7,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Ids = NDArray[np.int64]
+Rows = NDArray[np.int64]
 Distances = NDArray[np.float32]
 Vectors = NDArray[np.float32]
 
@@ -18,14 +20,78 @@ class Part(NamedTuple):
     ids: Ids
 
 
+class Stage(NamedTuple):
+    """One step of a search and how many stored vectors were left after it."""
+
+    name: str
+    rows: int
+
+
+class Encoded(NamedTuple):
+    """What a coder makes of some vectors: the content of a file, and how badly it fits them."""
+
+    content: memoryview
+    error: float
+
+
+class Coder(Protocol):
+    """The trained part of a structure derived from the vectors; encodes a part at a time."""
+
+    def to_bytes(self) -> memoryview:
+        """Return the coder as the content of a file."""
+
+    def encode(self, vectors: Vectors) -> Encoded:
+        """Encode vectors (n, dim). The mean error over a collection grows as the training ages."""
+
+
 class VectorIndex(Protocol):
     """Finds the nearest stored vectors. Speaks image ids; safe to search from several threads."""
 
     def search(
-        self, queries: Vectors, k: int, *, allowed: Ids | None = None
+        self,
+        queries: Vectors,
+        k: int,
+        *,
+        allowed: Ids | None = None,
+        explain: list[Stage] | None = None,
     ) -> tuple[Distances, Ids]:
         """Find the ``k`` nearest vectors of each query, float32 (n, dim).
 
         Returns Euclidean distances float32 (n, k), ascending, and image ids int64 (n, k). With
         ``allowed`` only these ids count. Where fewer than ``k`` exist the rest is inf and -1.
+        The stages of the first query are appended to ``explain``.
         """
+
+
+class Candidates(NamedTuple):
+    """What one query may find: squared distances float32 (m,) and image ids int64 (m,)."""
+
+    squared: Distances
+    ids: Ids
+
+
+def nearest(found: Sequence[Candidates], k: int) -> tuple[Distances, Ids]:
+    """Return the best ``k`` candidates of every query: distances (n, k) and ids (n, k).
+
+    Ascending by distance, then by id; where there are fewer, the rest is inf and -1.
+    """
+    distances = np.full((len(found), k), np.inf, np.float32)
+    ids = np.full((len(found), k), -1, np.int64)
+    for row, (squared, own) in enumerate(found):
+        if len(squared) > 4 * k:
+            few = squared <= np.partition(squared, k - 1)[k - 1]
+            squared, own = squared[few], own[few]
+        best = np.lexsort((own, squared))[:k]
+        distances[row, : len(best)] = np.sqrt(squared[best])
+        ids[row, : len(best)] = own[best]
+    return distances, ids
+
+
+def gamma(operations: int) -> float:
+    """Bound the relative error of a float32 sum of products, in any order of summation.
+
+    N. J. Higham, Accuracy and Stability of Numerical Algorithms, 2nd edition, section 3.1:
+    n u / (1 - n u), u being half the distance between 1 and the next number.
+    """
+    unit = np.finfo(np.float32).eps / 2 * operations
+    return float(unit / (1 - unit))

@@ -1,132 +1,120 @@
-"""Exact search: every stored vector compared, straight from the memory-mapped segments."""
+"""Exact search: the answer of ``IndexFlatL2`` over all vectors, without reading most of them."""
 
-from collections.abc import Iterable, Sequence
-
-import faiss
 import numpy as np
-from numpy.typing import NDArray
 
-from indexer.errors import StoreCorrupt, UnknownImage
-from indexer.vector_index.base import Distances, Ids, Part, Vectors
+from indexer.vector_index.base import (
+    Candidates,
+    Distances,
+    Ids,
+    Rows,
+    Stage,
+    Vectors,
+    gamma,
+    nearest,
+)
+from indexer.vector_index.mapped import MappedVectors
+from indexer.vector_index.shortlist import MANY, QueryBounds, Shortlist, at_most
 
-# FAISS computes 20 and more queries at once as |x|^2 + |q|^2 - 2xq, which loses the last digits
-# of small distances; below that it subtracts first, as the original does.
-QUERIES_AT_ONCE = 16
+SEEDS = 128
+"""Vectors measured first, or 2k if that is more: their k-th distance is what bounds must beat."""
 
+SCAN_SHARE = 0.4
+"""If a bound leaves more than this share of the vectors, reading them all in order is faster."""
 
-def flat_file(vectors: Vectors) -> memoryview:
-    """Return vectors (n, dim) as the bytes of an ``IndexFlatL2`` file."""
-    index = faiss.IndexFlatL2(vectors.shape[1])
-    index.add(np.ascontiguousarray(vectors, np.float32))
-    content: memoryview = faiss.serialize_index(index).data
-    return content
+MANY_FROM_BYTES = 2**30
+"""Bytes of vectors below which many queries are answered faster by multiplying everything."""
+
+BOUND_BYTES = 2**27
+"""Memory for bounds; where there are more queries than fit, they take turns."""
 
 
 class ExactIndex:
-    """The ``IndexFlatL2`` of every segment, searched one after the other, results merged.
+    """Finds the nearest vectors. With a shortlist it reads those it cannot rule out, else all."""
 
-    The files are mapped, not read: opening takes milliseconds at any size. ``deleted`` ids are
-    never found. Raises :class:`StoreCorrupt` if a file is not what its segment promises.
-    """
-
-    def __init__(self, parts: Iterable[Part], dim: int, deleted: Ids) -> None:
-        self.dim = dim
-        deleted = np.sort(deleted)
-        self._parts = [_FlatPart(part, dim, deleted) for part in parts]
-        ids = [np.empty(0, np.int64), *(part.ids[part.alive] for part in self._parts)]
-        numbers = [np.full(len(own), number) for number, own in enumerate(ids[1:])]
-        rows = [np.flatnonzero(part.alive) for part in self._parts]
-        order = np.argsort(np.concatenate(ids), kind="stable")
-        self.ids: Ids = np.concatenate(ids)[order]
-        """The ids that can be found, ascending."""
-        self._number = np.concatenate([np.empty(0, np.int64), *numbers])[order]
-        self._row = np.concatenate([np.empty(0, np.int64), *rows])[order]
+    def __init__(self, vectors: MappedVectors, shortlist: Shortlist | None = None) -> None:
+        self.vectors = vectors
+        self.shortlist = shortlist
 
     def search(
-        self, queries: Vectors, k: int, *, allowed: Ids | None = None
+        self,
+        queries: Vectors,
+        k: int,
+        *,
+        allowed: Ids | None = None,
+        explain: list[Stage] | None = None,
     ) -> tuple[Distances, Ids]:
         """Find the ``k`` nearest vectors; see :class:`~indexer.vector_index.base.VectorIndex`."""
         queries = np.ascontiguousarray(queries, np.float32)
-        found = [part.search(queries, k, allowed) for part in self._parts]
-        return nearest([no_results(len(queries), k), *found], k)
+        stages: list[Stage] = [] if explain is None else explain
+        stages.append(Stage("stored", len(self.vectors)))
+        rows = None
+        if allowed is not None:
+            rows = self.vectors.rows_among(allowed)
+            stages.append(Stage("allowed", len(rows)))
+        found: list[Candidates] = []
+        turn = max(1, BOUND_BYTES // 4 // max(len(self.vectors), 1))
+        for start in range(0, len(queries), turn):
+            some = queries[start : start + turn]
+            found += self._candidates(some, k, rows, [] if start else stages)
+        return nearest(found, k)
 
-    def vectors(self, ids: Ids) -> Vectors:
-        """Return the stored vectors of image ids, (n, dim). Raises :class:`UnknownImage`."""
-        places = np.minimum(np.searchsorted(self.ids, ids), max(len(self.ids) - 1, 0))
-        unknown = ids if not len(self.ids) else ids[self.ids[places] != ids]
-        if len(unknown):
-            raise UnknownImage(
-                f"No image of the index has the id {unknown[0]}.",
-                "Ids come from search results; they change when a file's content changes.",
+    def measure(self, query: Vectors, rows: Rows) -> Candidates:
+        """Return the exact distances of a query (dim,) to ascending rows."""
+        squared = self.vectors.squared_distances(query, rows)
+        return Candidates(squared, self.vectors.ids[rows])
+
+    def _candidates(
+        self, queries: Vectors, k: int, rows: Rows | None, stages: list[Stage]
+    ) -> list[Candidates]:
+        """Answer queries from what their bounds leave, or from everything if that is too much."""
+        enough = (len(self.vectors) if rows is None else len(rows)) > 8 * max(2 * k, SEEDS)
+        found: list[Candidates | None] = [None] * len(queries)
+        if len(queries) >= MANY and self.vectors.bytes < MANY_FROM_BYTES:
+            enough = enough and rows is not None
+        if self.shortlist and enough:
+            bounds = self.shortlist.bounds(queries, rows)
+            found = self.vectors.share(
+                lambda n: self._proved(queries[n], bounds[n], k, [] if n else stages),
+                range(len(queries)),
             )
-        vectors = np.empty((len(ids), self.dim), np.float32)
-        for number, row, vector in zip(
-            self._number[places], self._row[places], vectors, strict=True
-        ):
-            self._parts[number].index.reconstruct(int(row), vector)
-        return vectors
+        left = [number for number, candidates in enumerate(found) if candidates is None]
+        everything = self._measured(queries[left], k, rows, stages if 0 in left else [])
+        for number, candidates in zip(left, everything, strict=True):
+            found[number] = candidates
+        return [candidates for candidates in found if candidates is not None]
 
-    def squared_distances(self, query: Vectors, ids: Ids) -> Distances:
-        """Return the squared distances of one query (dim,) to the stored vectors of ids, (n,).
+    def _proved(
+        self, query: Vectors, bounds: QueryBounds, k: int, stages: list[Stage]
+    ) -> Candidates | None:
+        """Measure what the bounds cannot rule out, or nothing if that is too much."""
+        seeds = self.vectors.squared_distances(query, bounds.likely(max(2 * k, SEEDS)))
+        if len(seeds) < k:
+            return None
+        tau = float(np.partition(seeds, k - 1)[k - 1])
+        for name, rows in bounds.possible(tau):
+            stages.append(Stage(name, len(rows)))
+            if len(rows) > SCAN_SHARE * len(self.vectors):
+                return None
+        stages.append(Stage("measured", len(rows)))
+        return self.measure(query, rows)
 
-        FAISS' own arithmetic: bit for bit what :meth:`search` finds for the same vectors.
+    def _measured(
+        self, queries: Vectors, k: int, rows: Rows | None, stages: list[Stage]
+    ) -> list[Candidates]:
+        """Compare all vectors, or all of ``rows``."""
+        stages.append(Stage("compared", len(self.vectors) if rows is None else len(rows)))
+        if rows is None and len(queries) >= MANY:
+            estimates = self.vectors.estimates(queries)
+            return [self._estimated(*pair, k) for pair in zip(queries, estimates, strict=True)]
+        rows = np.arange(len(self.vectors)) if rows is None else rows
+        return [self.measure(query, rows) for query in queries]
+
+    def _estimated(self, query: Vectors, estimates: Distances, k: int) -> Candidates:
+        """Measure every vector whose estimate does not rule it out.
+
+        An estimate is off by at most gamma (|x| + |q|)^2, a measured distance by its gamma-th part.
         """
-        vectors, query = self.vectors(ids), np.ascontiguousarray(query, np.float32)
-        squared = np.empty(len(ids), np.float32)
-        faiss.fvec_L2sqr_ny(
-            *(faiss.swig_ptr(array) for array in (squared, query, vectors)), self.dim, len(ids)
-        )
-        return squared
-
-
-def no_results(queries: int, k: int) -> tuple[Distances, Ids]:
-    """Return ``k`` empty slots for every query: distance inf, id -1."""
-    return np.full((queries, k), np.inf, np.float32), np.full((queries, k), -1, np.int64)
-
-
-def nearest(candidates: Sequence[tuple[Distances, Ids]], k: int) -> tuple[Distances, Ids]:
-    """Merge blocks of candidates, each (n, m) squared distances and ids, into the best ``k``.
-
-    Returns roots and ids, ascending by distance, then by id; slots with id -1 are empty and last.
-    """
-    squared = np.concatenate([squared for squared, _ in candidates], axis=1)
-    ids = np.concatenate([ids for _, ids in candidates], axis=1)
-    squared = np.where(ids < 0, np.inf, np.maximum(squared, 0))
-    order = np.lexsort((ids, squared), axis=1)[:, :k]
-    best = np.take_along_axis(squared, order, axis=1).astype(np.float32)
-    return np.sqrt(best), np.take_along_axis(ids, order, axis=1)
-
-
-class _FlatPart:
-    """One mapped segment with the ids of its rows and the mask of those that still count."""
-
-    def __init__(self, part: Part, dim: int, deleted: Ids) -> None:
-        try:
-            self.index = faiss.read_index(str(part.path), faiss.IO_FLAG_MMAP_IFC)
-        except RuntimeError as error:
-            raise StoreCorrupt(f"{part.path} cannot be opened: {error}") from error
-        kind, shape = type(self.index), (self.index.ntotal, self.index.d)
-        if kind is not faiss.IndexFlatL2 or shape != (len(part.ids), dim):
-            raise StoreCorrupt(f"{part.path} is no IndexFlatL2 of {len(part.ids)} x {dim}.")
-        self.ids = part.ids
-        low, high = (part.ids.min(), part.ids.max()) if len(part.ids) else (0, 0)
-        own = deleted[np.searchsorted(deleted, low) : np.searchsorted(deleted, high, "right")]
-        self.alive: NDArray[np.bool_] = ~np.isin(part.ids, own)
-
-    def search(self, queries: Vectors, k: int, allowed: Ids | None) -> tuple[Distances, Ids]:
-        """Return squared distances and image ids of the best rows; id -1 marks an empty slot."""
-        wanted = self.alive if allowed is None else self.alive & np.isin(self.ids, allowed)
-        parameters = None
-        if not wanted.all():
-            bits = np.packbits(wanted, bitorder="little")
-            parameters = faiss.SearchParameters(sel=faiss.IDSelectorBitmap(bits))
-        blocks = range(0, len(queries), QUERIES_AT_ONCE)
-        found = [
-            self.index.search(queries[i : i + QUERIES_AT_ONCE], k, params=parameters)
-            for i in blocks
-        ]
-        squared = np.concatenate([np.empty((0, k), np.float32), *(d for d, _ in found)])
-        rows = np.concatenate([np.empty((0, k), np.int64), *(rows for _, rows in found)])
-        ids = np.full_like(rows, -1)
-        ids[rows >= 0] = self.ids[rows[rows >= 0]]
-        return squared, ids
+        rounding = gamma(self.vectors.dim + 4)
+        off = rounding * (self.vectors.reach + float(np.linalg.norm(query))) ** 2
+        tau = (at_most(estimates, k) + off) * (1 + rounding) / (1 - rounding) + off
+        return self.measure(query, np.flatnonzero(estimates <= tau))

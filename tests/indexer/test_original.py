@@ -50,7 +50,7 @@ def test_search_gives_the_originals_order_and_distances(
         tmp_path / "images",
         tmp_path / "store",
         encoder={"weights": "random:3", "batch_size": 5},
-        index={"approximate": "IVF2,Flat", "nprobe": 2},
+        index={"approximate": "IVF2,Flat", "recall": 1.0},
     )
     build(config)
     client = create_app(config).test_client()

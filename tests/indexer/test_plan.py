@@ -58,7 +58,7 @@ def test_the_vectors_take_the_disk_that_was_planned(config: Config) -> None:
 
 
 def test_the_approximate_index_is_planned_with_its_codes(images: Path, tmp_path: Path) -> None:
-    for factory, code in (("IVF2,SQ8", 1280), ("IVF2,Flat", 5120)):
+    for factory, code in (("IVF2,SQ8", 1281), ("IVF2,Flat", 5121), ("auto", 256)):
         config = small_config(images, tmp_path / "s", index={"approximate": factory})
         found = plan(config)
         assert found.disk_bytes["approximate"] == 6 * (code + 8)

@@ -24,6 +24,10 @@ from tests.conftest import DEMO_IMAGES, small_config
 from tests.indexer.test_store import image
 
 
+def stored_vectors(searcher: Searcher, *ids: int) -> np.ndarray:
+    return searcher._vectors.vectors(searcher._vectors.rows(np.array(ids)))
+
+
 @pytest.fixture(scope="module")
 def searcher(demo_config: Config) -> Searcher:
     return Searcher.open(demo_config)
@@ -40,7 +44,7 @@ def test_an_indexed_photograph_finds_itself_first(searcher: Searcher, photos: li
 @pytest.mark.parametrize("mode", ["exact", "approximate"])
 def test_image_id_and_vector_give_the_same_neighbours(searcher: Searcher, mode: str) -> None:
     by_id = searcher.search_id(7, mode=mode).hits  # type: ignore[arg-type]
-    vector = searcher._exact.vectors(np.array([7]))[0] * 3.0
+    vector = stored_vectors(searcher, 7)[0] * 3.0
     by_vector = searcher.search_vector(vector.tolist(), mode=mode).hits  # type: ignore[arg-type]
     assert [hit.image.id for hit in by_id] == [hit.image.id for hit in by_vector]
     np.testing.assert_allclose(
@@ -51,7 +55,7 @@ def test_image_id_and_vector_give_the_same_neighbours(searcher: Searcher, mode: 
 
 def test_cosine_follows_from_the_distance(searcher: Searcher) -> None:
     hit = searcher.search_id(1, k=2).hits[1]
-    first, second = searcher._exact.vectors(np.array([1, hit.image.id]))
+    first, second = stored_vectors(searcher, 1, hit.image.id)
     assert hit.cosine == pytest.approx(float(first @ second), abs=1e-6)
 
 
@@ -151,7 +155,7 @@ def publish_one_vector(config: Config, spec: EncoderSpec) -> None:
             dim=spec.dim,
             dataset=config.dataset,
             index=config.index,
-            write_approximate=None,
+            derive=lambda segments, deleted, previous: ({}, ()),
         )
 
 

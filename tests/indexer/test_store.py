@@ -46,7 +46,7 @@ def publish(writer: Writer) -> Version:
         dim=DIM,
         dataset=DatasetConfig(root=Path("/images")),
         index=IndexConfig(),
-        write_approximate=None,
+        derive=lambda segments, deleted, previous: ({}, ()),
     )
 
 
@@ -312,8 +312,8 @@ def test_a_record_of_another_format_is_refused(published: Store) -> None:
     from indexer.store.records import Manifest
 
     path = published.versions / "00000001" / "manifest.json"
-    write_record(path, read_record(path, Manifest).model_copy(update={"format": 2}))
-    with pytest.raises(StoreCorrupt, match="format 2"):
+    write_record(path, read_record(path, Manifest).model_copy(update={"format": 3}))
+    with pytest.raises(StoreCorrupt, match="format 3"):
         published.open_published()
 
 

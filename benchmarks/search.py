@@ -1,0 +1,311 @@
+"""Search side by side: the original's NumPy scan, IndexFlatL2, Lookalike exact and approximate.
+
+All search the same vectors in the same process, in turns. Vectors: some real features, expanded
+to N by mixing each with one of its 50 nearest, multiplying what is active by log-normal noise, and
+keeping as many components active as before. Queries are made the same way and are not stored.
+
+    python -m benchmarks.search --n 118287 [--vectors FILE.npz | FILE.npy | gaussian]
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from indexer.config import DatasetConfig, IndexConfig
+from indexer.derive import derive
+from indexer.indexes import Indexes, choose_recall
+from indexer.store import NewImage, Store, Version, Writer, open_writer
+from indexer.vector_index import flat_file
+
+K = 30
+BLOCK = 4096
+NEAREST = 50
+NOISE = 0.5
+BATCH = 64
+RESULTS = Path("benchmarks/results/search.json")
+DEMO = Path("demo/images")
+
+Vectors = NDArray[np.float32]
+Search = Callable[[Vectors], NDArray[np.int64]]
+
+
+def main() -> None:
+    """Measure everything and print the table."""
+    parser = argparse.ArgumentParser(description="Search side by side.")
+    parser.add_argument("--n", type=int, default=20_000, metavar="N", help="how many vectors")
+    parser.add_argument("--vectors", default="", help="features to expand; the demo's without it")
+    parser.add_argument("--queries", type=int, default=500, metavar="N")
+    parser.add_argument("--scans", type=int, default=3, help="queries the original has to answer")
+    parser.add_argument("--approximate", default="auto", metavar="FACTORY")
+    parser.add_argument("--folder", type=Path, help="where the temporary store goes")
+    parser.add_argument("--open", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.open:
+        print(json.dumps(opened(options.open)))
+        return
+    source = load(options.vectors)
+    with TemporaryDirectory(dir=options.folder, prefix="lookalike-bench-") as folder:
+        report = measure(source, options, Path(folder))
+    RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    RESULTS.write_text(json.dumps(report, indent=1))
+    show(report)
+
+
+def load(source: str) -> Vectors | None:
+    """Return the features to expand; None for Gaussian noise."""
+    if source == "gaussian":
+        return None
+    if not source:
+        from indexer.config import EncoderConfig
+        from indexer.encoders import open_encoder
+        from indexer.images import decode, model_input
+
+        encoder = open_encoder(EncoderConfig(model="efficientnet_lite0"))
+        files = sorted(DEMO.rglob("*.jpg"))
+        images = [model_input(decode(f.read_bytes(), max_pixels=10**8)) for f in files]
+        return encoder.encode(np.stack(images))
+    content = np.load(source, allow_pickle=False)
+    array = content if isinstance(content, np.ndarray) else content["features"]
+    return np.asarray(array, np.float32)
+
+
+def blocks(source: Vectors | None, count: int, seed: int) -> Iterator[Vectors]:
+    """Yield ``count`` vectors in blocks."""
+    random = np.random.default_rng(seed)
+    for start in range(0, count, BLOCK):
+        size = min(BLOCK, count - start)
+        if source is None:
+            block = random.standard_normal((size, 4096), np.float32)
+        else:
+            block = expand(source, size, random)
+        yield block / np.linalg.norm(block, axis=1, keepdims=True)
+
+
+def expand(source: Vectors, count: int, random: np.random.Generator) -> Vectors:
+    """Return ``count`` new vectors like those of ``source``, before they are normalised."""
+    nearest = np.argsort(-(source @ source.T), axis=1)[:, 1 : NEAREST + 1]
+    first = random.integers(0, len(source), count)
+    second = nearest[first, random.integers(0, nearest.shape[1], count)]
+    share = random.random((count, 1), np.float32)
+    mixed = share * source[first] + (1 - share) * source[second]
+    mixed *= np.exp(random.normal(0, NOISE, mixed.shape).astype(np.float32))
+    active = np.maximum((source[first] > 0).sum(axis=1), 1)
+    smallest = np.sort(mixed, axis=1)[np.arange(count), mixed.shape[1] - active]
+    mixed[mixed < smallest[:, np.newaxis]] = 0
+    return mixed
+
+
+def measure(source: Vectors | None, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Fill a store and FAISS with the same vectors, then let them answer the same queries."""
+    dim = 4096 if source is None else source.shape[1]
+    flat = faiss.IndexFlatL2(dim)
+    store = Store(folder / "store")
+    report: dict[str, Any] = {"n": options.n, "dim": dim, "k": K}
+    with open_writer(store) as writer:
+        total = -(-options.n // BLOCK)
+        for block in tqdm(blocks(source, options.n, 0), total=total, desc="Vectors", disable=None):
+            flat.add(block)
+            commit(writer, block)
+        version, seconds = publish(writer, store, dim, options.approximate)
+    report["build_seconds"] = round(seconds, 1)
+    files = {kind: structure_bytes(version, kind) for kind in version.manifest.derived}
+    report["bytes"] = {"vectors": options.n * dim * 4, **files}
+    report["recall_table"] = [point.model_dump() for point in version.manifest.recall]
+    report["opening"] = json.loads(
+        subprocess.check_output(
+            [sys.executable, "-m", "benchmarks.search", "--open", str(store.folder)]
+        )
+    )
+    report["structures"] = {k: d.made_by for k, d in version.manifest.derived.items()}
+    queries = np.concatenate(list(blocks(source, options.queries, 1)))
+    report |= compare(flat, Indexes.of(version), version, queries, options)
+    with open_writer(store) as writer:
+        for block in blocks(source, 1000, 2):
+            commit(writer, block)
+        longer, seconds = publish(writer, store, dim, options.approximate)
+    written = sum(structure_bytes(longer, k) - files[k] for k in files)
+    report["adding 1000"] = {"seconds": round(seconds, 1), "bytes": written}
+    return report
+
+
+def commit(writer: Writer, block: Vectors) -> None:
+    """Commit a segment."""
+    first = writer.catalogue.next_id()
+    images = [
+        NewImage(f"{n}.jpg", 1, 1, "0", "JPEG", 1, 1) for n in range(first, first + len(block))
+    ]
+    writer.commit(images, flat_file(block), [], dim=block.shape[1], fingerprint="benchmark")
+
+
+def publish(writer: Writer, store: Store, dim: int, approximate: str) -> tuple[Version, float]:
+    """Publish a version; return it and the seconds its derived structures took."""
+    spent = []
+
+    def structures(segments: Any, deleted: Any, previous: Any) -> Any:
+        began = time.perf_counter()
+        made = derive(writer, approximate, segments, deleted, dim, previous)
+        spent.append(time.perf_counter() - began)
+        for note in made.notes:
+            print(note)
+        return made.structures, made.recall
+
+    version = writer.publish(
+        fingerprint="benchmark",
+        encoder={"model": "benchmark"},
+        dim=dim,
+        dataset=DatasetConfig(root=store.folder),
+        index=IndexConfig(approximate=approximate),
+        derive=structures,
+    )
+    return version, spent[0]
+
+
+def structure_bytes(version: Version, kind: Any) -> int:
+    """Return the size of a derived structure's files."""
+    derived = version.manifest.derived[kind]
+    return derived.trained.bytes + sum(part.file.bytes for part in derived.parts.values())
+
+
+def opened(folder: Path) -> dict[str, float]:
+    """Return how long opening a version takes, and the anonymous memory of it and a query."""
+    before = anonymous_bytes()
+    began = time.perf_counter()
+    version = Store(folder).open_published()
+    indexes = Indexes.of(version)
+    seconds = time.perf_counter() - began
+    query = indexes.vectors.vectors(np.array([0]))
+    indexes.exact.search(query, K)
+    if indexes.approximate:
+        indexes.approximate.search(query, K)
+    return {"seconds": round(seconds, 3), "anonymous_bytes": anonymous_bytes() - before}
+
+
+def anonymous_bytes() -> int:
+    """Return this process' anonymous resident memory (Linux)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))
+
+
+def compare(
+    flat: faiss.IndexFlatL2,
+    indexes: Indexes,
+    version: Version,
+    queries: Vectors,
+    options: argparse.Namespace,
+) -> dict[str, Any]:
+    """Time everybody on the same queries in turns; compare ids with IndexFlatL2's."""
+    stored = faiss.rev_swig_ptr(flat.get_xb(), flat.ntotal * flat.d).reshape(flat.ntotal, flat.d)
+
+    def original(query: Vectors) -> NDArray[np.int64]:
+        return np.argsort(np.linalg.norm(stored - query, axis=1))[:K][np.newaxis]
+
+    searches: dict[str, Search] = {
+        "IndexFlatL2": lambda q: flat.search(q, K)[1],
+        "Lookalike exact": lambda q: indexes.exact.search(q, K)[1] - 1,  # ids start at 1
+    }
+    if indexes.approximate:
+        approximate = indexes.approximate
+        chosen = choose_recall(version.manifest.recall, IndexConfig().recall)
+        approximate.nprobe = chosen.nprobe if chosen else 1
+        searches["Lookalike approximate"] = lambda q: approximate.search(q, K)[1] - 1
+    times: dict[str, list[float]] = {"the original": []}
+    times |= {name: [] for name in searches}
+    found: dict[str, list[NDArray[np.int64]]] = {name: [] for name in searches}
+    for number in tqdm(range(len(queries)), desc="1 query", disable=None):
+        query = queries[number : number + 1]
+        if number < options.scans:
+            began = time.perf_counter()
+            original(query)
+            times["the original"].append(time.perf_counter() - began)
+        for name, search in searches.items():
+            began = time.perf_counter()
+            found[name].append(search(query)[0])
+            times[name].append(time.perf_counter() - began)
+    batches: dict[str, list[float]] = {name: [] for name in searches}
+    for start in tqdm(range(0, len(queries) - BATCH + 1, BATCH), desc="64 queries", disable=None):
+        for name, search in searches.items():
+            began = time.perf_counter()
+            search(queries[start : start + BATCH])
+            batches[name].append((time.perf_counter() - began) / BATCH)
+    truth = np.array(found["IndexFlatL2"])
+    return {
+        "one query": {name: statistics(own) for name, own in times.items() if own},
+        f"{BATCH} queries, each": {name: statistics(own) for name, own in batches.items() if own},
+        "recall": {
+            name: float(np.mean([len(np.intersect1d(*pair)) / K for pair in zip(own, truth)]))  # noqa: B905
+            for name, own in found.items()
+        },
+        "queries with equal ids": {
+            name: int(sum(map(np.array_equal, own, truth))) for name, own in found.items()
+        },
+        "queries": len(queries),
+        "nprobe": indexes.approximate.nprobe if indexes.approximate else None,
+        "stages": stages(indexes, queries),
+    }
+
+
+def stages(indexes: Indexes, queries: Vectors) -> dict[str, float]:
+    """Return the median share of the vectors each stage of exact search leaves."""
+    shares: dict[str, list[float]] = {}
+    for query in queries[:100]:
+        explained: list[Any] = []
+        indexes.exact.search(query[np.newaxis], K, explain=explained)
+        for stage in explained:
+            shares.setdefault(stage.name, []).append(stage.rows / len(indexes.vectors))
+    return {name: round(float(np.median(own)), 4) for name, own in shares.items()}
+
+
+def statistics(seconds: list[float]) -> dict[str, float]:
+    """Return median, p90 and p99 in milliseconds."""
+    median, p90, p99 = np.percentile(np.array(seconds) * 1000, (50, 90, 99))
+    return {"median_ms": round(median, 3), "p90_ms": round(p90, 3), "p99_ms": round(p99, 3)}
+
+
+def show(report: dict[str, Any]) -> None:
+    """Print the table and the figures beside it."""
+    vectors = report["bytes"]["vectors"]
+    print(f"\n{report['n']:,} x {report['dim']}, {vectors / 1e9:.2f} GB; k = {K}")
+    for group in ("one query", f"{BATCH} queries, each"):
+        if group not in report or "IndexFlatL2" not in report[group]:
+            continue
+        base = report[group]["IndexFlatL2"]["median_ms"]
+        print(f"\n{group:24}{'median':>10}{'p90':>10}{'p99':>10}{'of Flat':>10}")
+        for name, row in report[group].items():
+            ratio = row["median_ms"] / base
+            print(
+                f"{name:24}{row['median_ms']:10.2f}{row['p90_ms']:10.2f}{row['p99_ms']:10.2f}"
+                f"{f'1/{1 / ratio:.1f}' if ratio < 1 else f'{ratio:.1f}':>10}"
+            )
+    for name, recall in report["recall"].items():
+        equal = report["queries with equal ids"][name]
+        print(
+            f"\n{name}: recall@{K} {recall:.4f}, same ids in {equal} of {report['queries']}", end=""
+        )
+    print(f"\nleft by each stage (median): {report['stages']}")
+    opening = report["opening"]
+    print(
+        f"opened in {opening['seconds']:.2f} s, anonymous memory "
+        f"{opening['anonymous_bytes'] / vectors:.1%} of the vectors' bytes"
+    )
+    for kind, size in report["bytes"].items():
+        print(f"{kind}: {size / vectors:.1%} of the vectors, {report['structures'].get(kind, '')}")
+    added = report["adding 1000"]
+    print(
+        f"structures built in {report['build_seconds']} s, recall measured; "
+        f"1,000 more vectors: {added['seconds']} s, {added['bytes'] / vectors:.2%} written"
+    )
+
+
+if __name__ == "__main__":
+    main()

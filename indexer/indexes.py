@@ -1,0 +1,78 @@
+"""The indexes of a version, opened: vectors mapped, shortlist and approximate index beside them."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
+
+from indexer.config import Mode
+from indexer.errors import StoreCorrupt
+from indexer.store import DerivedFiles, DerivedKind, Recall, Version
+from indexer.vector_index import (
+    ApproximateCoder,
+    ApproximateIndex,
+    ExactIndex,
+    MappedVectors,
+    Part,
+    Shortlist,
+    ShortlistCoder,
+    VectorIndex,
+)
+
+
+class Files(Protocol):
+    """Tells where a derived structure lies."""
+
+    def __call__(self, kind: DerivedKind) -> DerivedFiles | None:
+        """Return the files of a structure, or None if there is none of that kind."""
+
+
+class Indexes:
+    """What searches a version: ``exact`` always, ``approximate`` where there is one.
+
+    Raises :class:`StoreCorrupt` if a file is not what it should be.
+    """
+
+    def __init__(self, vectors: MappedVectors, files: Files) -> None:
+        self.vectors = vectors
+        shortlist, approximate = files("shortlist"), files("approximate")
+        self.exact = ExactIndex(
+            vectors,
+            Shortlist(ShortlistCoder.load(shortlist.trained), shortlist.parts, vectors)
+            if shortlist
+            else None,
+        )
+        self.approximate = (
+            ApproximateIndex(
+                ApproximateCoder.load(approximate.trained), approximate.parts, self.exact
+            )
+            if approximate
+            else None
+        )
+
+    @classmethod
+    def of(cls, version: Version) -> "Indexes":
+        """Open the indexes of a version."""
+        manifest = version.manifest
+        parts = [Part(segment.vectors_path, segment.ids) for segment in version.segments]
+        vectors = MappedVectors(parts, manifest.dim, np.array(manifest.deleted, np.int64))
+        if len(vectors) != manifest.counts.indexed:
+            raise StoreCorrupt(
+                f"{version.folder} promises {manifest.counts.indexed} images; its segments hold "
+                f"{len(vectors)}."
+            )
+        return cls(vectors, version.derived)
+
+    @property
+    def by_mode(self) -> Mapping[Mode, VectorIndex]:
+        """The index of each mode there is."""
+        modes: dict[Mode, VectorIndex] = {"exact": self.exact}
+        if self.approximate:
+            modes["approximate"] = self.approximate
+        return modes
+
+
+def choose_recall(measured: tuple[Recall, ...], wanted: float) -> Recall | None:
+    """Return the first measurement that reaches ``wanted``, or else the last one."""
+    reached = (recall for recall in measured if recall.recall >= wanted)
+    return next(reached, measured[-1] if measured else None)

@@ -1,0 +1,142 @@
+"""Codes of vectors: few numbers each, between which distances are lower bounds of the true ones."""
+
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import NamedTuple
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexer.errors import StoreCorrupt
+from indexer.vector_index.base import Distances, Encoded, Vectors
+from indexer.vector_index.mapped import MappedVectors
+from indexer.vector_index.principal import SAMPLE, PrincipalAxes, principal_axes
+
+FIRST_LEVEL = 64
+"""Numbers in a first-level code: 256 bytes a vector, which two cores read at once for all."""
+
+SECOND_LEVEL_SHARE = 9
+"""The second level has a ninth as many numbers as the vectors, in steps of the first level's."""
+
+SECOND_LEVEL_BLOCKS = 8
+"""An eighth of them are lengths of blocks."""
+
+ENCODE_BLOCK = 2048
+
+Codes = list[Distances]
+"""A query's or a part's codes, one array for each level."""
+
+
+class Level(NamedTuple):
+    """What a code consists of: coordinates on principal axes, then lengths of blocks."""
+
+    axes: int
+    blocks: int
+
+    @property
+    def width(self) -> int:
+        """Numbers in a code."""
+        return self.axes + self.blocks
+
+
+def shortlist_levels(dim: int) -> tuple[Level, ...]:
+    """Return the levels for vectors of ``dim`` components."""
+    first = min(FIRST_LEVEL, max(dim // 4, 2))
+    second = dim // SECOND_LEVEL_SHARE // FIRST_LEVEL * FIRST_LEVEL
+    levels: tuple[Level, ...] = (Level(first - 1, 1),)
+    if second > first:
+        blocks = second // SECOND_LEVEL_BLOCKS
+        levels += (Level(second - blocks, blocks),)
+    return levels
+
+
+class ShortlistCoder:
+    """Turns vectors into codes: the trained part of a shortlist."""
+
+    def __init__(self, axes: PrincipalAxes, levels: Sequence[Level]) -> None:
+        self.axes = axes
+        self.levels = tuple(levels)
+
+    @classmethod
+    def train(cls, vectors: MappedVectors) -> "ShortlistCoder":
+        """Train on a random sample of the vectors."""
+        chosen = np.random.default_rng(0).permutation(len(vectors))[:SAMPLE]
+        levels = shortlist_levels(vectors.dim)
+        sample = vectors.vectors(np.sort(chosen))
+        return cls(principal_axes(sample, levels[-1].axes), levels)
+
+    @classmethod
+    def load(cls, path: Path) -> "ShortlistCoder":
+        """Read what :meth:`to_bytes` returned. Raises :class:`StoreCorrupt`."""
+        try:
+            with np.load(BytesIO(path.read_bytes()), allow_pickle=False) as file:
+                axes = PrincipalAxes(file["mean"], file["directions"])
+                levels = tuple(Level(*level) for level in file["levels"].tolist())
+        except (OSError, KeyError, TypeError, ValueError, BadZipFile) as error:
+            raise StoreCorrupt(f"{path} cannot be read: {error}") from error
+        if axes.directions.shape != (levels[-1].axes, len(axes.mean)):
+            raise StoreCorrupt(f"{path} does not hold the axes it promises.")
+        return cls(axes, levels)
+
+    def to_bytes(self) -> memoryview:
+        """Return the coder as the content of a file."""
+        file = BytesIO()
+        np.savez(
+            file,
+            mean=self.axes.mean,
+            directions=self.axes.directions,
+            levels=np.array(self.levels),
+        )
+        return file.getbuffer()
+
+    def encode(self, vectors: Vectors) -> Encoded:
+        """Return the content of a part's file: its codes as one float32 array, level by level.
+
+        The error is the mean share of the squared length (about the mean) outside the axes.
+        """
+        levels, outside = self.codes(vectors)
+        file = BytesIO()
+        np.save(file, np.concatenate([codes.ravel() for codes in levels]), allow_pickle=False)
+        return Encoded(file.getbuffer(), outside)
+
+    def codes(self, vectors: Vectors) -> tuple[Codes, float]:
+        """Return the codes of vectors (n, dim), one float32 (n, width) array per level.
+
+        With them the mean share of the squared length (about the mean) outside the last level's
+        axes.
+        """
+        levels = [np.empty((len(vectors), level.width), np.float32) for level in self.levels]
+        unexplained = 0.0
+        *earlier, last = zip(levels, self.levels, strict=True)
+        for start in range(0, len(vectors), ENCODE_BLOCK):
+            block = slice(start, start + ENCODE_BLOCK)
+            centred = vectors[block].astype(np.float64) - self.axes.mean
+            inside = centred @ self.axes.directions.T
+            outside = centred - inside @ self.axes.directions
+            total = np.einsum("ij,ij->i", outside, outside)
+            codes, (axes, blocks) = last
+            cuts = np.linspace(0, outside.shape[1], blocks, endpoint=False, dtype=int)
+            codes[block, :axes] = inside
+            codes[block, axes:] = np.sqrt(np.add.reduceat(outside**2, cuts, axis=1))
+            for codes, (axes, _) in earlier:  # one length: of what the last level leaves, and ...
+                between = np.einsum("ij,ij->i", inside[:, axes:], inside[:, axes:])
+                codes[block, :axes] = inside[:, :axes]
+                codes[block, axes] = np.sqrt(total + between)  # ... of the axes up to there
+            length = np.einsum("ij,ij->i", centred, centred)
+            unexplained += float((total / np.maximum(length, 1e-12)).sum())
+        return levels, unexplained / max(len(vectors), 1)
+
+
+def map_codes(path: Path, count: int, levels: Sequence[Level]) -> Codes:
+    """Map a part's codes, level by level. Raises :class:`StoreCorrupt` if it has another shape."""
+    try:
+        flat: NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise StoreCorrupt(f"{path} cannot be read: {error}") from error
+    if flat.dtype != np.float32 or flat.shape != (count * sum(level.width for level in levels),):
+        raise StoreCorrupt(f"{path} does not hold the codes of {count} vectors.")
+    cuts = np.cumsum([level.width for level in levels])[:-1] * count
+    pieces = np.split(np.asarray(flat), cuts)
+    return [own.reshape(count, level.width) for own, level in zip(pieces, levels, strict=True)]

@@ -1,0 +1,200 @@
+"""Derived structures: trained once, extended by what is new, trained again when they must be."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import indexer.vector_index.exact
+from indexer.config import DatasetConfig, IndexConfig
+from indexer.derive import derive
+from indexer.errors import StoreCorrupt
+from indexer.indexes import Indexes, choose_recall
+from indexer.store import NewImage, Recall, Store, Version, Writer, open_writer
+from indexer.vector_index import Stage, flat_file
+from indexer.vector_index.base import Vectors
+from tests.vectors import assert_nearest, photo_like, some_vectors
+
+DIM = 256
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+@pytest.fixture
+def writer(store: Store) -> Iterator[Writer]:
+    with open_writer(store) as writer:
+        yield writer
+
+
+@pytest.fixture
+def notes() -> list[str]:
+    return []
+
+
+def commit(writer: Writer, vectors: Vectors) -> None:
+    first = writer.catalogue.next_id()
+    images = [NewImage(f"{n}", 1, 1, "0", "JPEG", 1, 1) for n in range(first, first + len(vectors))]
+    writer.commit(images, flat_file(vectors), [], dim=vectors.shape[1], fingerprint="e")
+
+
+def publish(writer: Writer, notes: list[str], approximate: str | None = "auto") -> Version:
+    def structures(segments, deleted, previous):  # type: ignore[no-untyped-def]
+        made = derive(writer, approximate, segments, deleted, DIM, previous, shortlist_from=1)
+        notes.extend(made.notes)
+        return made.structures, made.recall
+
+    return writer.publish(
+        fingerprint="e",
+        encoder={"model": "test"},
+        dim=DIM,
+        dataset=DatasetConfig(),
+        index=IndexConfig(approximate=approximate),
+        derive=structures,
+    )
+
+
+def files(store: Store) -> dict[str, int]:
+    """Every derived file with the time it was written."""
+    found = [path for path in store.derived.rglob("*") if path.is_file()]
+    return {str(path.relative_to(store.derived)): path.stat().st_mtime_ns for path in found}
+
+
+def test_new_vectors_cost_their_own_encoding_and_are_found(
+    writer: Writer, store: Store, notes: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(indexer.vector_index.exact, "SEEDS", 8)
+    vectors = photo_like(1200)
+    commit(writer, vectors[:600])
+    commit(writer, vectors[600:1100])
+    publish(writer, notes)
+    before = files(store)
+    commit(writer, vectors[1100:])
+    version = publish(writer, notes)
+    new = set(files(store)) - set(before)
+    assert sorted(name.split("/")[1] for name in new) == ["00000003.npy"] * 2
+    assert before.items() <= files(store).items()
+    assert notes == []
+    indexes = Indexes.of(version)
+    assert indexes.approximate
+    indexes.approximate.nprobe = indexes.approximate.lists
+    for index in (indexes.exact, indexes.approximate):
+        query = vectors[1150]
+        distances, found = index.search(query[np.newaxis], 20)
+        assert_nearest(distances[0], found[0] - 1, vectors, np.arange(1200), query)
+    stages: list[Stage] = []
+    indexes.exact.search(vectors[:1], 5, explain=stages)
+    assert any(stage.name.startswith("bound") for stage in stages)
+
+
+def test_deleted_vectors_are_not_proposed_by_any_structure(
+    writer: Writer, notes: list[str]
+) -> None:
+    vectors = photo_like(700)
+    commit(writer, vectors)
+    publish(writer, notes)
+    with writer.catalogue.transaction():
+        writer.catalogue.remove([str(n) for n in range(1, 11)])
+    indexes = Indexes.of(publish(writer, notes))
+    for index in indexes.by_mode.values():
+        _, found = index.search(vectors[:10], 30)
+        assert found.min() > 10
+
+
+@pytest.mark.parametrize(("grown", "again"), [(4000, False), (4001, True)])
+def test_a_collection_that_outgrew_its_training_is_trained_again_and_it_is_said(
+    writer: Writer, store: Store, notes: list[str], grown: int, again: bool
+) -> None:
+    vectors = photo_like(grown)
+    commit(writer, vectors[:1000])
+    old = publish(writer, notes).manifest.derived
+    commit(writer, vectors[1000:])
+    new = publish(writer, notes).manifest.derived
+    for kind in ("shortlist", "approximate"):
+        assert (new[kind].folder != old[kind].folder) == again
+        assert new[kind].trained_count == (grown if again else 1000)
+    assert [note.split(":")[0] for note in notes] == (
+        ["The shortlist index was trained again", "The approximate index was trained again"]
+        if again
+        else []
+    )
+    assert all("4,001 images, not 1,000" in note for note in notes)
+
+
+def test_images_of_another_kind_make_it_train_again(writer: Writer, notes: list[str]) -> None:
+    """The axes of one cluster say nothing of directions at random."""
+    commit(writer, photo_like(2000))
+    old = publish(writer, notes).manifest.derived
+    commit(writer, photo_like(2000, seed=5))
+    assert publish(writer, notes).manifest.derived["shortlist"].folder == old["shortlist"].folder
+    assert notes == []
+    commit(writer, some_vectors(2000, dim=DIM))
+    new = publish(writer, notes).manifest.derived
+    assert new["approximate"].folder != old["approximate"].folder
+    assert any("times worse than when it was trained" in note for note in notes)
+
+
+def test_another_setting_makes_another_structure_and_null_none(
+    writer: Writer, store: Store, notes: list[str]
+) -> None:
+    commit(writer, photo_like(300))
+    assert publish(writer, notes, "IVF4,SQ8").manifest.derived["approximate"].made_by == "IVF4,SQ8"
+    version = publish(writer, notes, "auto")
+    assert version.manifest.derived["approximate"].made_by == "PCA64,IVF7,SQ8"
+    version = publish(writer, notes, None)
+    assert list(version.manifest.derived) == ["shortlist"]
+    assert version.manifest.recall == ()
+
+
+def test_a_small_collection_has_no_shortlist_on_both_sides(writer: Writer, store: Store) -> None:
+    vectors = photo_like(100)
+    commit(writer, vectors)
+    version = publish(writer, [], None)
+    for limit, kinds in ((vectors.nbytes, ["shortlist"]), (vectors.nbytes + 1, [])):
+        made = derive(
+            writer, None, version.segments, np.empty(0, np.int64), DIM, {}, shortlist_from=limit
+        )
+        assert list(made.structures) == kinds
+
+
+def test_structures_no_kept_version_uses_are_removed(
+    writer: Writer, store: Store, notes: list[str]
+) -> None:
+    commit(writer, photo_like(200))
+    for setting in ("IVF2,SQ8", "IVF3,SQ8", "IVF4,SQ8", "IVF5,SQ8"):
+        publish(writer, notes, setting)
+    (store.derived / "00000099").mkdir()  # a crashed build's
+    writer.tidy()
+    kept = {folder.name for folder in store.derived.iterdir()}
+    assert kept == {"00000001", "00000003", "00000004", "00000005"}
+
+
+@pytest.mark.parametrize("damage", ["shorter", "missing", "changed"])
+@pytest.mark.parametrize("name", ["trained", "00000001.npy"])
+def test_damage_is_found(writer: Writer, store: Store, damage: str, name: str) -> None:
+    commit(writer, photo_like(200))
+    version = publish(writer, [])
+    for derived in version.manifest.derived.values():
+        path = store.derived / derived.folder / name
+        content = path.read_bytes()
+        if damage == "changed":
+            path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+            assert [p for p in store.open_published().problems() if str(path) in p]
+        else:
+            path.write_bytes(content[:-1]) if damage == "shorter" else path.unlink()
+            with pytest.raises(StoreCorrupt, match=name):
+                store.open_published()
+        path.write_bytes(content)
+    assert store.open_published().problems() == []
+
+
+def test_the_recall_wanted_chooses_how_many_lists_are_visited() -> None:
+    table = tuple(
+        Recall(nprobe=n, stored=r, changed=r, recall=r) for n, r in ((1, 0.7), (2, 0.9), (4, 0.98))
+    )
+    chosen = [choose_recall(table, wanted) for wanted in (0.5, 0.7, 0.71, 0.9, 0.99)]
+    assert [recall.nprobe for recall in chosen if recall] == [1, 1, 2, 2, 4]
+    assert choose_recall((), 0.9) is None
