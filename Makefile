@@ -5,8 +5,9 @@ VENV   ?= .venv
 CONFIG ?= config.yaml
 PY     := $(VENV)/bin/python
 
-# IMAGES, ENCODER, WEIGHTS, STORE and PORT, where given, become command-line flags.
-INDEX_FLAGS = --config "$(CONFIG)" $(if $(IMAGES),--images "$(IMAGES)") $(if $(ENCODER),--encoder $(ENCODER)) \
+# IMAGES, ANNOTATIONS, ENCODER, WEIGHTS, STORE and PORT, where given, become command-line flags.
+INDEX_FLAGS = --config "$(CONFIG)" $(if $(IMAGES),--images "$(IMAGES)") \
+              $(if $(ANNOTATIONS),--annotations "$(ANNOTATIONS)") $(if $(ENCODER),--encoder $(ENCODER)) \
               $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(if $(STORE),--store "$(STORE)")
 SERVE_FLAGS = --config "$(CONFIG)" $(if $(STORE),--store "$(STORE)") $(if $(PORT),--port $(PORT))
 
@@ -24,7 +25,7 @@ demo: $(VENV)/.installed ## Index the demo photographs and serve them on http://
 	@echo "Starting the server. Ctrl-C stops it."
 	@$(PY) -m server --config demo/config.yaml $(if $(PORT),--port $(PORT))
 
-index: $(VENV)/.installed ## Index a folder of images (IMAGES= ENCODER= WEIGHTS= STORE= CONFIG=)
+index: $(VENV)/.installed ## Index images (IMAGES= ANNOTATIONS= ENCODER= WEIGHTS= STORE= CONFIG=)
 	@$(PY) -m indexer build $(INDEX_FLAGS)
 
 plan: $(VENV)/.installed ## Say how long that will take and what it needs (the same variables)

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from indexer.changes import Changes, compare
 from indexer.config import Config
-from indexer.datasets import Folder, open_dataset
+from indexer.datasets import Dataset, open_dataset
 from indexer.encoders import Encoder, Vectors, open_encoder
 from indexer.extract import Batch, extract
 from indexer.plan import estimate
@@ -101,6 +101,7 @@ def build(config: Config, encoder: Encoder | None = None) -> BuildReport:
             sys.stderr.write(f"{forecast.summary}\n")
         with writer.catalogue.transaction():
             writer.catalogue.remove(changes.removed)
+            writer.catalogue.describe((item.key, item.metadata) for item in changes.listing.items)
         encoded = _encode(changes, dataset, encoder, writer, config)
         counts, reasons = writer.catalogue.counts(), writer.catalogue.skip_reasons()
         version, notes = _published(store, writer, encoder, config), list[str]()
@@ -136,7 +137,7 @@ def build(config: Config, encoder: Encoder | None = None) -> BuildReport:
 
 
 def _encode(
-    changes: Changes, dataset: Folder, encoder: Encoder, writer: Writer, config: Config
+    changes: Changes, dataset: Dataset, encoder: Encoder, writer: Writer, config: Config
 ) -> int:
     """Encode and commit what is new; return how many images went through the encoder."""
     if changes.to_encode:
@@ -183,6 +184,7 @@ class _OpenSegment:
                 format=image.format,
                 width=image.width,
                 height=image.height,
+                metadata=image.item.metadata,
             )
             for image in batch.prepared
         ]
@@ -191,6 +193,7 @@ class _OpenSegment:
                 key=skip.item.key,
                 size=skip.item.size,
                 mtime_ns=skip.item.mtime_ns,
+                metadata=skip.item.metadata,
                 status="skipped",
                 stage=skip.stage,
                 reason=skip.reason,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from indexer.datasets import Folder, Item, Listing
+from indexer.datasets import Dataset, Item, Listing
 from indexer.errors import DatasetError
 from indexer.store import Stamp
 
@@ -24,7 +24,7 @@ class Changes:
         return sum(stamp.reason is None and key not in again for key, stamp in self.known.items())
 
 
-def compare(dataset: Folder, known: Mapping[str, Stamp]) -> Changes:
+def compare(dataset: Dataset, known: Mapping[str, Stamp]) -> Changes:
     """Scan the dataset and compare it with the catalogue by size and modification time.
 
     Files skipped before are tried again. What lies in a folder that cannot be listed now is neither
@@ -35,12 +35,12 @@ def compare(dataset: Folder, known: Mapping[str, Stamp]) -> Changes:
     found = {item.key for item in listing.items} | listing.unreadable.keys()
     if not found:
         raise DatasetError(
-            f"There are no images in {dataset.root}.",
+            f"There are no images in {dataset.source}.",
             "Name a folder that holds image files, at any depth: make index IMAGES=<folder>.",
         )
     if known and found.isdisjoint(known):
         raise DatasetError(
-            f"None of the {len(known)} files of this store is in {dataset.root}.",
+            f"None of the {len(known)} files of this store is in {dataset.source}.",
             "To index another folder, name another store (STORE=<folder>) or delete this one.",
         )
     closed = tuple(key for key in listing.unreadable if key.endswith("/"))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from indexer import __version__
-from indexer.errors import LookalikeError
+from indexer.errors import ConfigError, LookalikeError
 
 if TYPE_CHECKING:
     from indexer.config import Config
@@ -59,7 +59,12 @@ def _parser() -> argparse.ArgumentParser:
     shared.add_argument("--json", action="store_true", help="print JSON for machines")
 
     source = argparse.ArgumentParser(add_help=False)
-    source.add_argument("--images", metavar="FOLDER", help="the folder of images")
+    source.add_argument(
+        "--images", metavar="PATH", help="a folder of images, a list of them (.txt) or a .tar file"
+    )
+    source.add_argument(
+        "--annotations", metavar="FILE", help="COCO's JSON file that describes the folder's images"
+    )
     source.add_argument("--encoder", metavar="MODEL", help="vgg16 or efficientnet_lite0")
     source.add_argument("--weights", metavar="FILE", help="imagenet, or a Keras weights file")
 
@@ -94,6 +99,7 @@ def _flags(options: argparse.Namespace) -> dict[str, Any]:
     places = {
         "store": ("store",),
         "images": ("dataset", "root"),
+        "annotations": ("dataset", "annotations"),
         "encoder": ("encoder", "model"),
         "weights": ("encoder", "weights"),
     }
@@ -103,9 +109,23 @@ def _flags(options: argparse.Namespace) -> dict[str, Any]:
             for part in sections:
                 section = section.setdefault(part, {})
             section[key] = value
+    if kind := _kind(getattr(options, "images", None), getattr(options, "annotations", None)):
+        flags["dataset"]["kind"] = kind
     if getattr(options, "encoder", None) == "efficientnet_lite0" and not options.weights:
         flags["encoder"]["weights"] = "imagenet"  # not those config.yaml has for VGG16
     return flags
+
+
+def _kind(images: str | None, annotations: str | None) -> str | None:
+    """Return the kind of dataset that the flags can only mean, or None: then the configured one."""
+    if annotations is not None:
+        return "coco"
+    if images and images.lower().endswith(".json"):
+        raise ConfigError(
+            f"{images} is no folder of images.",
+            "COCO takes two paths: IMAGES=<folder> ANNOTATIONS=<file>.json.",
+        )
+    return {".txt": "list", ".tar": "tar"}.get(Path(images or "").suffix.lower())
 
 
 def _plan(options: argparse.Namespace, config: "Config") -> int:
@@ -172,6 +192,7 @@ def _search(options: argparse.Namespace, config: "Config") -> int:
 
 
 def _status(options: argparse.Namespace, config: "Config") -> int:
+    from indexer.datasets import open_dataset
     from indexer.status import status
 
     found = status(config)
@@ -184,7 +205,7 @@ def _status(options: argparse.Namespace, config: "Config") -> int:
     print(f"store      {found.store} ({found.bytes_on_disk / 1e6:.1f} MB)")
     print(f"version    {manifest.version}, {manifest.created:%Y-%m-%d %H:%M} UTC")
     print(f"encoder    {encoder['model']} {encoder['layer']}, {manifest.fingerprint}")
-    print(f"images     {manifest.dataset.root}")
+    print(f"images     {open_dataset(manifest.dataset).source}")
     print(f"found      {counts.found} = indexed {counts.indexed} + skipped {counts.skipped}")
     for reason, number in found.reasons.items():
         print(f"  skipped  {number} {reason}")

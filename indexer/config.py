@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -32,7 +33,7 @@ Mode = Literal["exact", "approximate"]
 Precision = Literal["float32", "tf32", "bfloat16"]
 """The arithmetic of the network; anything but float32 is a choice for GPUs."""
 
-FolderPath = Annotated[Path, BeforeValidator(lambda value: Path(value).expanduser().absolute())]
+FolderPath = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
 """A path made absolute against the working directory (config.yaml resolves its own first)."""
 
 
@@ -56,9 +57,26 @@ class Section(BaseModel):
 class DatasetConfig(Section):
     """Where the images are."""
 
-    kind: Literal["folder"] = "folder"
-    root: FolderPath = Field(default=Path("data/images"), validate_default=True)
+    kind: Literal["folder", "list", "coco", "tar"] = "folder"
+    root: FolderPath | Annotated[tuple[FolderPath, ...], Field(min_length=1)] = Field(
+        default=Path("data/images"), validate_default=True
+    )
+    annotations: FolderPath | None = None
     max_pixels: int = Field(default=100_000_000, ge=1)
+
+    @property
+    def roots(self) -> tuple[Path, ...]:
+        """``root`` as a tuple, of one or several."""
+        return self.root if isinstance(self.root, tuple) else (self.root,)
+
+    @model_validator(mode="after")
+    def _fits_the_kind(self) -> "DatasetConfig":
+        if (self.kind == "coco") != (self.annotations is not None):
+            named = "null" if self.annotations is None else "given"
+            raise ValueError(f"dataset.kind is {self.kind}, but dataset.annotations is {named}")
+        if self.kind in ("list", "coco") and len(self.roots) > 1:
+            raise ValueError(f"dataset.kind is {self.kind}, which takes one dataset.root")
+        return self
 
 
 class EncoderConfig(Section):
@@ -116,14 +134,21 @@ class _YamlFile(YamlConfigSettingsSource):
         values = super().__call__()
         self._anchor(values, "store")
         self._anchor(values.get("dataset"), "root")
+        self._anchor(values.get("dataset"), "annotations")
         encoder = values.get("encoder")
         if isinstance(encoder, dict) and is_weights_path(str(encoder.get("weights", "imagenet"))):
             self._anchor(encoder, "weights")
         return values
 
     def _anchor(self, section: object, key: str) -> None:
-        if isinstance(section, dict) and isinstance(section.get(key), str):
-            section[key] = os.path.normpath(self._folder / Path(section[key]).expanduser())
+        value = section.get(key) if isinstance(section, dict) else None
+        if isinstance(section, dict) and isinstance(value, str):
+            section[key] = self._anchored(value)
+        if isinstance(section, dict) and isinstance(value, list):
+            section[key] = [self._anchored(v) if isinstance(v, str) else v for v in value]
+
+    def _anchored(self, path: str) -> str:
+        return os.path.normpath(self._folder / Path(path).expanduser())
 
 
 class Config(BaseSettings):

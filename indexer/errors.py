@@ -102,6 +102,12 @@ class ImageGone(LookalikeError):
     code = "image_gone"
 
 
+class ImageUnreadable(ImageGone):
+    """An image's file is there, and the system does not let it be read."""
+
+    code = "unreadable"
+
+
 class ServerError(LookalikeError):
     """The server cannot start."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from indexer.datasets import Folder, Item
+from indexer.datasets import Dataset, Item
 from indexer.encoders import Encoder, Vectors
 from indexer.errors import ImageGone, ImageTooLarge, InvalidImage, LookalikeError
 from indexer.executors import LocalExecutor
@@ -45,7 +45,7 @@ class Batch:
     skipped: list[Skipped] = field(default_factory=list)
 
 
-def prepare(dataset: Folder, item: Item, max_pixels: int) -> Prepared | Skipped:
+def prepare(dataset: Dataset, item: Item, max_pixels: int) -> Prepared | Skipped:
     """Read, decode and resize one file; any failure is an outcome, not an exception."""
     stage = "read"
     try:
@@ -67,7 +67,7 @@ def prepare(dataset: Folder, item: Item, max_pixels: int) -> Prepared | Skipped:
 
 
 def extract(
-    dataset: Folder, items: Iterable[Item], encoder: Encoder, *, max_pixels: int
+    dataset: Dataset, items: Iterable[Item], encoder: Encoder, *, max_pixels: int
 ) -> Iterator[Batch]:
     """Yield the outcome of every item, in order, in batches of the encoder's size."""
     outcomes = LocalExecutor().batches(

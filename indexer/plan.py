@@ -12,7 +12,7 @@ import numpy as np
 
 from indexer.changes import Changes, compare
 from indexer.config import Config
-from indexer.datasets import Folder, Item, open_dataset
+from indexer.datasets import Dataset, Item, open_dataset
 from indexer.encoders import Encoder, open_encoder
 from indexer.errors import DiskTooSmall
 from indexer.executors import LocalExecutor
@@ -85,7 +85,7 @@ def plan(config: Config) -> Plan:
 
 
 def estimate(
-    config: Config, encoder: Encoder, dataset: Folder, changes: Changes, *, measure: bool
+    config: Config, encoder: Encoder, dataset: Dataset, changes: Changes, *, measure: bool
 ) -> Plan:
     """Estimate a build. With ``measure`` a few files are decoded and encoded, and thrown away."""
     items = changes.to_encode
@@ -135,7 +135,7 @@ def estimate(
 
 
 def _measure(
-    config: Config, encoder: Encoder, dataset: Folder, items: Sequence[Item]
+    config: Config, encoder: Encoder, dataset: Dataset, items: Sequence[Item]
 ) -> tuple[float | None, float | None]:
     """Return images decoded and encoded per second, on files spread over the dataset."""
     places = np.linspace(0, len(items) - 1, min(SAMPLE_FILES, len(items)), dtype=int)

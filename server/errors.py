@@ -20,6 +20,7 @@ STATUSES = {
     "invalid_request": HTTPStatus.UNPROCESSABLE_ENTITY,
     "unknown_image": HTTPStatus.NOT_FOUND,
     "image_gone": HTTPStatus.NOT_FOUND,
+    "unreadable": HTTPStatus.NOT_FOUND,
     "no_approximate_index": HTTPStatus.CONFLICT,
     "no_published_index": HTTPStatus.SERVICE_UNAVAILABLE,
     "store_corrupt": HTTPStatus.SERVICE_UNAVAILABLE,

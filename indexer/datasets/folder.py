@@ -1,146 +1,76 @@
-"""A folder of images, searched recursively."""
+"""A folder of images, or several, searched recursively."""
 
-import os
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 
-from indexer.errors import DatasetError, ImageGone, ImageTooLarge
-from indexer.images import SUFFIXES
-
-UNREADABLE_FORMATS = frozenset((".heic", ".heif", ".jxl", ".jp2", ".svg"))
-"""Endings of image formats that are not read: accounted for as skipped, not silently ignored."""
-
-MAX_FILE_BYTES = 500_000_000
-"""Larger files are not read: no photograph, and several are in memory at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One image file: ``key`` is its path relative to the root, with ``/`` between folders."""
-
-    key: str
-    size: int
-    mtime_ns: int
-
-
-@dataclass(slots=True)
-class Listing:
-    """What a scan found: image files in order of their keys, and what was passed over."""
-
-    items: list[Item] = field(default_factory=list)
-    ignored: Counter[str] = field(default_factory=Counter)
-    """How many files were passed over, by ending: not images by their name, or hidden."""
-    unreadable: dict[str, str] = field(default_factory=dict)
-    """Files and folders (with / at the end) that could not be looked at: reason by key."""
+from indexer.datasets.base import Listing
+from indexer.datasets.files import add_file, ignored_as, is_below, read_file, require_folder, walk
+from indexer.errors import DatasetError, ImageGone
 
 
 class Folder:
-    """The image files below ``root``.
+    """The image files below one folder or several.
 
-    A file counts as an image by its ending (or by having none); what is really in it decides the
-    decoder. Hidden files are passed over. Links are followed, each folder once.
+    A key is the path below the folder. Those of every folder but the first begin with the folder's
+    name, so that adding another one changes no key.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, first: Path, *others: Path) -> None:
+        self._first = first
+        self._others = {f"{other.name}/": other for other in others}
+        self._roots = (first, *others)
+
+    @property
+    def source(self) -> str:
+        """The folders' paths."""
+        return ", ".join(str(root) for root in self._roots)
 
     def scan(self) -> Listing:
-        """List the image files. Raises :class:`DatasetError` if there is no such folder."""
-        if not self.root.is_dir():
-            raise DatasetError(
-                f"The image folder {self.root} does not exist.",
-                "Name a folder with images: make index IMAGES=<folder>, or dataset.root in "
-                "config.yaml.",
-            )
-        try:
-            os.scandir(self.root).close()
-        except OSError as error:
-            raise DatasetError(
-                f"The image folder {self.root} cannot be listed: {error.strerror}.",
-                "Check its permissions.",
-            ) from None
+        """List the image files; links are followed, each folder once."""
+        for root in self._roots:
+            require_folder(root)
+        self._refuse_ambiguity()
         listing = Listing()
-        for entry, key in self._walk(listing):
-            suffix = Path(entry.name).suffix.lower()
-            if entry.name.startswith("."):
-                listing.ignored["hidden"] += 1
-            elif suffix in SUFFIXES or suffix in UNREADABLE_FORMATS or not suffix:
-                self._add(entry, key, listing)
+        prefixed = ((root, prefix) for prefix, root in self._others.items())
+        for entry, key in walk([(self._first, ""), *prefixed], listing):
+            if heading := ignored_as(entry.name):
+                listing.ignored[heading] += 1
             else:
-                listing.ignored[suffix] += 1
-        listing.items.sort(key=lambda item: item.key)
-        for item in listing.items:  # a valid name may look like an escaped one
-            listing.unreadable.pop(item.key, None)
-        return listing
+                add_file(listing, entry, key)
+        return listing.in_order()
 
     def read(self, key: str) -> bytes:
-        """Return the bytes of the file ``key``. Raises ImageGone or ImageTooLarge."""
-        path = self.root / key
-        if Path(key).is_absolute() or ".." in Path(key).parts:
+        """Return the bytes of an image file."""
+        if not is_below(key):
             raise ImageGone(f"{key} is outside the image folder.")
-        try:
-            if path.stat().st_size > MAX_FILE_BYTES:
-                raise ImageTooLarge(
-                    f"The file {key} is larger than {MAX_FILE_BYTES // 10**6:,} MB.",
-                    "Make it smaller.",
-                )
-            return path.read_bytes()
-        except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
-            reason = getattr(error, "strerror", None) or str(error)
-            raise ImageGone(
-                f"The image file {key} cannot be read: {reason}.",
-                "Put it back, or run make index again.",
-            ) from None
+        for prefix, root in self._others.items():
+            if key.startswith(prefix):
+                return read_file(root / key.removeprefix(prefix), key)
+        return read_file(self._first / key, key)
 
-    def _walk(self, listing: Listing) -> Iterator[tuple["os.DirEntry[str]", str]]:
-        """Yield every file with its key; ``visited`` breaks cycles of linked folders."""
-        visited: set[tuple[int, int]] = set()
-        folders, linked = [(self.root, "")], list[tuple[Path, str]]()
-        while folders or linked:  # a folder's own path wins over links to it
-            folder, prefix = (folders or linked).pop()
-            try:
-                stat = folder.stat()
-                if (stat.st_dev, stat.st_ino) in visited:
-                    continue
-                visited.add((stat.st_dev, stat.st_ino))
-                entries = list(os.scandir(folder))
-            except OSError as error:
-                listing.unreadable[_text(prefix)] = error.strerror or "unreadable folder"
-                continue
-            for entry in sorted(entries, key=lambda entry: entry.name, reverse=True):
-                key = prefix + entry.name
-                if not _is_folder(entry):
-                    yield entry, key
-                elif not entry.name.startswith("."):
-                    (linked if entry.is_symlink() else folders).append(
-                        (Path(entry.path), key + "/")
+    def _refuse_ambiguity(self) -> None:
+        """Raise :class:`DatasetError` where two files might get one key, or one file two."""
+        for one, other in combinations(self._roots, 2):
+            for outer, inner in ((one, other), (other, one)):
+                if inner.resolve().is_relative_to(outer.resolve()):
+                    raise DatasetError(
+                        f"The image folder {inner} lies in the image folder {outer}.",
+                        "Folders are searched recursively: name the outer one only.",
                     )
-
-    @staticmethod
-    def _add(entry: "os.DirEntry[str]", key: str, listing: Listing) -> None:
-        if _text(key) != key:
-            listing.unreadable[_text(key)] = "the file name is not valid UTF-8"
-            return
-        try:
-            stat = entry.stat()
-        except OSError as error:
-            listing.unreadable[key] = error.strerror or "unreadable file"
-            return
-        if entry.is_file():
-            listing.items.append(Item(key, stat.st_size, stat.st_mtime_ns))
-        else:
-            listing.ignored["special"] += 1
-
-
-def _is_folder(entry: "os.DirEntry[str]") -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link that points at itself; stat() names the reason when it is added
-        return False
-
-
-def _text(key: str) -> str:
-    """Return ``key`` as valid Unicode, with hexadecimal escapes for bytes that are not UTF-8."""
-    return os.fsencode(key).decode("utf-8", "backslashreplace")
+        if len(self._others) < len(self._roots) - 1:
+            raise DatasetError(
+                f"Two of the image folders {self.source} have the same name.",
+                "Their names tell their images apart: rename one of them.",
+            )
+        for prefix, root in self._others.items():
+            if (self._first / prefix).exists():
+                raise DatasetError(
+                    f"The image folders {self._first / prefix} and {root} have the same name, "
+                    "and keys that begin with it would mean both.",
+                    "Rename one of them.",
+                )
+            if not any(root.iterdir()):
+                raise DatasetError(
+                    f"The image folder {root} is empty.",
+                    "If its disk is not mounted, mount it; else take it out of dataset.root.",
+                )

@@ -183,6 +183,19 @@ class Catalogue:
             ),
         )
 
+    def describe(self, metadata: Iterable[tuple[str, Mapping[str, Any]]]) -> int:
+        """Set the metadata of these keys' rows, and return how many had other metadata.
+
+        If any had, an id is left out, so that :meth:`state` differs.
+        """
+        changed = self._db.executemany(
+            "UPDATE images SET metadata = ?1 WHERE key = ?2 AND metadata <> ?1",
+            ((json.dumps(values), key) for key, values in metadata),
+        ).rowcount
+        if changed:
+            self._db.execute("UPDATE sqlite_sequence SET seq = seq + 1 WHERE name = 'images'")
+        return changed
+
     def remove(self, keys: Iterable[str]) -> None:
         """Drop the rows of these keys; unknown keys are passed over."""
         self._db.executemany("DELETE FROM images WHERE key = ?", ((key,) for key in keys))

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from indexer import __version__
-from indexer.cli import main
-from indexer.config import Config
+from indexer.cli import _flags, _parser, main
+from indexer.config import Config, load_config
 from tests.conftest import ROOT
 from tests.indexer.test_store import damage
 
@@ -90,6 +90,33 @@ def test_build_search_status_verify(images: Path, tmp_path: Path) -> None:
     assert "last run   found 6" in done.stdout
     done = run("verify", *flags)
     assert "is sound: 6 images" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("flags", "kind"),
+    [
+        (["--images=p"], "folder"),
+        (["--images=p.txt"], "list"),
+        (["--images=p.TAR"], "tar"),
+        (["--images=p", "--annotations=a.json"], "coco"),
+    ],
+)
+def test_flags_that_name_the_images_say_what_kind_they_are(flags: list[str], kind: str) -> None:
+    assert load_config(None, _flags(_parser().parse_args(["build", *flags]))).dataset.kind == kind
+
+
+def test_a_configured_kind_holds_for_a_folder_named_in_a_flag(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("dataset: {kind: tar, root: shards}\n")
+    flags = _flags(_parser().parse_args(["build", "--images=/other"]))
+    dataset = load_config(tmp_path / "config.yaml", flags).dataset
+    assert (dataset.kind, dataset.roots) == ("tar", (Path("/other"),))
+
+
+def test_an_annotation_file_named_as_images_is_explained(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["build", "--images=coco.json"]) == 1
+    assert "ANNOTATIONS=" in capsys.readouterr().err
 
 
 def test_json_for_machines(

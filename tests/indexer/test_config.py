@@ -34,6 +34,21 @@ def test_paths_in_the_file_are_relative_to_the_file(tmp_path: Path) -> None:
     assert config.encoder.weights == str(tmp_path / "w.h5")
 
 
+def test_several_roots_are_resolved_one_by_one(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("dataset: {root: [photos, /mnt/scans]}\n")
+    assert load_config(file).dataset.roots == (tmp_path / "photos", Path("/mnt/scans"))
+    file.write_text("dataset: {kind: coco, root: photos, annotations: a.json}\n")
+    assert load_config(file).dataset.annotations == tmp_path / "a.json"
+
+
+def test_several_roots_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOOKALIKE_DATASET__ROOT", '["/one", "/two"]')
+    assert load_config().dataset.roots == (Path("/one"), Path("/two"))
+    monkeypatch.setenv("LOOKALIKE_DATASET__ROOT", "/one")
+    assert load_config().dataset.roots == (Path("/one"),)
+
+
 def test_paths_in_flags_are_relative_to_the_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -62,6 +77,11 @@ def test_weights_that_are_no_path_stay_as_they_are(tmp_path: Path, weights: str)
         ("search: {k: 50, max_k: 10}", "more than max_k"),
         ("search: {mode: approximate}", "index.approximate is null"),
         ("dataset: 5", "dataset"),
+        ("dataset: {kind: ftp}", "dataset.kind"),
+        ("dataset: {root: []}", "dataset.root"),
+        ("dataset: {kind: coco}", "dataset.annotations is null"),
+        ("dataset: {kind: tar, annotations: a.json}", "dataset.annotations is given"),
+        ("dataset: {kind: list, root: [a.txt, b.txt]}", "takes one dataset.root"),
         ("a: [", "cannot be read"),
         ("- a\n- b", "cannot be read"),
     ],

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from indexer.datasets import Folder
-from indexer.datasets.folder import MAX_FILE_BYTES
-from indexer.errors import DatasetError, ImageGone, ImageTooLarge
+from indexer.datasets.files import MAX_FILE_BYTES
+from indexer.errors import DatasetError, ImageGone, ImageTooLarge, ImageUnreadable
 
 
 def keys(folder: Path) -> list[str]:
@@ -97,7 +97,9 @@ def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
 def test_a_pipe_is_never_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
     listing = Folder(tmp_path).scan()
-    assert (listing.items, listing.ignored) == ([], {"special": 1})
+    assert (listing.items, listing.unreadable) == ([], {"pipe.jpg": "it is not a regular file"})
+    with pytest.raises(ImageUnreadable, match="not a regular file"):
+        Folder(tmp_path).read("pipe.jpg")
 
 
 def test_a_missing_folder_is_an_error_that_says_how_to_name_one(tmp_path: Path) -> None:
@@ -117,3 +119,53 @@ def test_read_stays_inside_the_folder(tmp_path: Path, key: str) -> None:
     (tmp_path / "images").mkdir()
     with pytest.raises(ImageGone):
         Folder(tmp_path / "images").read(key)
+
+
+def two_folders(tmp_path: Path) -> tuple[Path, Path]:
+    put(tmp_path / "one" / "a.jpg", b"1")
+    put(tmp_path / "two" / "a.jpg", b"2")
+    return tmp_path / "one", tmp_path / "two"
+
+
+def test_another_folder_changes_no_key(tmp_path: Path) -> None:
+    one, two = two_folders(tmp_path)
+    put(tmp_path / "three" / "b" / "a.jpg", b"3")
+    dataset = Folder(one, two, tmp_path / "three")
+    found = [item.key for item in dataset.scan().items]
+    assert found == ["a.jpg", "three/b/a.jpg", "two/a.jpg"]
+    assert [dataset.read(key) for key in found] == [b"1", b"3", b"2"]
+    assert {*keys(one)} < {item.key for item in Folder(one, two).scan().items} < {*found}
+
+
+def test_a_link_from_one_folder_into_another_adds_nothing(tmp_path: Path) -> None:
+    one, two = two_folders(tmp_path)
+    (one / "link").symlink_to(two)
+    assert [item.key for item in Folder(one, two).scan().items] == ["a.jpg", "two/a.jpg"]
+
+
+def test_folders_whose_keys_would_be_ambiguous_are_refused(tmp_path: Path) -> None:
+    one, two = two_folders(tmp_path)
+    put(tmp_path / "elsewhere" / "two" / "a.jpg")
+    put(one / "inner" / "a.jpg")
+    (tmp_path / "link").symlink_to(one)
+    for roots, reason in (
+        ((one, two, tmp_path / "elsewhere" / "two"), "the same name"),
+        ((one, one / "inner"), "lies in"),
+        ((one / "inner", one), "lies in"),
+        ((one, tmp_path / "link"), "lies in"),
+        ((tmp_path / "elsewhere", two), "would mean both"),
+    ):
+        with pytest.raises(DatasetError, match=reason):
+            Folder(*roots).scan()
+
+
+def test_one_of_several_folders_that_is_missing_or_empty_is_an_error(tmp_path: Path) -> None:
+    """Most likely its disk is not mounted; its images must not leave the index."""
+    one, two = two_folders(tmp_path)
+    (two / "a.jpg").unlink()
+    with pytest.raises(DatasetError, match="is empty") as caught:
+        Folder(one, two).scan()
+    assert "mounted" in caught.value.hint
+    two.rmdir()
+    with pytest.raises(DatasetError, match="does not exist"):
+        Folder(one, two).scan()

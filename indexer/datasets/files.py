@@ -1,0 +1,145 @@
+"""Image files on disk: which names count, how folders are walked, how a file is read."""
+
+import os
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from indexer.datasets.base import Item, Listing
+from indexer.errors import DatasetError, ImageGone, ImageTooLarge, ImageUnreadable
+from indexer.images import SUFFIXES
+
+UNREADABLE_FORMATS = frozenset((".heic", ".heif", ".jxl", ".jp2", ".svg"))
+"""Endings of image formats that are not read: accounted for as skipped, not silently ignored."""
+
+MAX_FILE_BYTES = 500_000_000
+"""Larger files are not read: no photograph, and several are in memory at once."""
+
+GONE_HINT = "Put it back, or run make index again."
+
+
+def ignored_as(name: str) -> str | None:
+    """Return under which heading a file is passed over, or None if its name is an image's.
+
+    A file counts as an image by its ending, or by having none; what is in it decides the decoder.
+    """
+    if name.startswith("."):
+        return "hidden"
+    suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122 -- called for every file of a source
+    return suffix if suffix and suffix not in SUFFIXES | UNREADABLE_FORMATS else None
+
+
+def require_folder(root: Path) -> None:
+    """Raise :class:`DatasetError` unless there is such a folder and it can be listed."""
+    if not root.is_dir():
+        raise DatasetError(
+            f"The image folder {root} does not exist.",
+            "Name a folder with images: make index IMAGES=<folder>, or dataset.root in "
+            "config.yaml.",
+        )
+    try:
+        os.scandir(root).close()
+    except OSError as error:
+        raise DatasetError(
+            f"The image folder {root} cannot be listed: {error.strerror}.",
+            "Check its permissions.",
+        ) from None
+
+
+def walk(
+    roots: Sequence[tuple[Path, str]], listing: Listing
+) -> Iterator[tuple["os.DirEntry[str]", str]]:
+    """Yield every file below the roots with its key, which begins with the prefix of its root.
+
+    Hidden folders are passed over. Links are followed, each folder once: ``visited`` breaks cycles.
+    Folders that cannot be listed go to ``listing.unreadable``.
+    """
+    visited: set[tuple[int, int]] = set()
+    folders, linked = list(roots), list[tuple[Path, str]]()
+    while folders or linked:  # a folder's own path wins over links to it
+        folder, prefix = (folders or linked).pop()
+        try:
+            found = folder.stat()
+            if (found.st_dev, found.st_ino) in visited:
+                continue
+            visited.add((found.st_dev, found.st_ino))
+            entries = list(os.scandir(folder))
+        except OSError as error:
+            listing.unreadable[_text(prefix)] = error.strerror or "unreadable folder"
+            continue
+        for entry in sorted(entries, key=lambda entry: entry.name, reverse=True):
+            key = prefix + entry.name
+            if not _is_folder(entry):
+                yield entry, key
+            elif not entry.name.startswith("."):
+                (linked if entry.is_symlink() else folders).append((Path(entry.path), key + "/"))
+
+
+def add_file(
+    listing: Listing,
+    path: "str | os.PathLike[str]",
+    key: str,
+    metadata: Mapping[str, Any] | None = None,
+) -> None:
+    """Look at a file and add it to the listing: an item, or unreadable for a reason."""
+    if not is_text(key):
+        listing.unreadable[_text(key)] = "the file name is not valid UTF-8"
+        return
+    try:
+        found = os.stat(path)  # noqa: PTH116 -- an entry of a folder is no Path, and there are many
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
+        listing.unreadable[key] = _reason(error)
+        return
+    if stat.S_ISREG(found.st_mode):
+        listing.items.append(Item(key, found.st_size, found.st_mtime_ns, metadata or {}))
+    else:
+        listing.unreadable[key] = "it is not a regular file"
+
+
+def read_file(path: Path, key: str) -> bytes:
+    """Return the bytes of the file of an image, as :meth:`Dataset.read` does."""
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):  # opening a pipe would wait for a writer
+            raise ImageUnreadable(f"{key} is not a regular file.", GONE_HINT)
+        check_size(found.st_size, key)
+        return path.read_bytes()
+    except (OSError, ValueError) as error:
+        kind = ImageGone if isinstance(error, FileNotFoundError) else ImageUnreadable
+        message = f"The image file {key} cannot be read: {_reason(error)}."
+        raise kind(message, GONE_HINT) from None
+
+
+def check_size(size: int, key: str) -> None:
+    """Raise :class:`ImageTooLarge` beyond :data:`MAX_FILE_BYTES`."""
+    if size > MAX_FILE_BYTES:
+        raise ImageTooLarge(
+            f"The file {key} is larger than {MAX_FILE_BYTES // 10**6:,} MB.", "Make it smaller."
+        )
+
+
+def is_text(key: str) -> bool:
+    """Tell whether a name is valid Unicode, and not the stand-in for bytes that are not UTF-8."""
+    return key.isascii() or _text(key) == key
+
+
+def is_below(key: str) -> bool:
+    """Tell whether a relative path stays below the folder it is relative to."""
+    return not Path(key).is_absolute() and ".." not in Path(key).parts
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that points at itself; stat() names the reason when it is added
+        return False
+
+
+def _reason(error: OSError | ValueError) -> str:
+    return getattr(error, "strerror", None) or str(error)
+
+
+def _text(key: str) -> str:
+    """Return ``key`` as valid Unicode, with hexadecimal escapes for bytes that are not UTF-8."""
+    return os.fsencode(key).decode("utf-8", "backslashreplace")
