@@ -24,7 +24,7 @@ from indexer.datasets import Folder
 from indexer.encoders import Encoder, open_encoder
 from indexer.encoders.keras.networks import build_network
 from indexer.encoders.weights import random_weights
-from indexer.extract import Prepared, prepare
+from indexer.extract import Prepared, Task, prepare
 from indexer.images import decode, model_input
 from indexer.machine import available_cores
 
@@ -121,7 +121,7 @@ def in_batches(encoder: Encoder, pixels: np.ndarray) -> None:
 def ready_arrays(images: Path) -> np.ndarray:
     """Return all images of a folder as model inputs."""
     dataset = Folder(images)
-    outcomes = [prepare(dataset, item, 10**9) for item in dataset.scan().items]
+    outcomes = [prepare(dataset, Task(item), 10**9) for item in dataset.scan().items]
     return np.stack([o.pixels for o in outcomes if isinstance(o, Prepared)])
 
 

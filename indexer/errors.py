@@ -48,6 +48,12 @@ class ImageTooLarge(InvalidImage):
     code = "image_too_large"
 
 
+class ExtractionStalled(LookalikeError):
+    """So many files take so long that going on would only skip the rest as well."""
+
+    code = "extraction_stalled"
+
+
 class EncoderMismatch(LookalikeError):
     """Vectors of two different encoders would be mixed."""
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,15 +45,27 @@ class Batch:
     skipped: list[Skipped] = field(default_factory=list)
 
 
-def prepare(dataset: Dataset, item: Item, max_pixels: int) -> Prepared | Skipped:
-    """Read, decode and resize one file; any failure is an outcome, not an exception."""
-    stage = "read"
+@dataclass(slots=True, eq=False)
+class Task:
+    """One file on its way to its pixels, and the stage it has reached: ``read`` or ``decode``."""
+
+    item: Item
+    stage: str = "read"
+
+
+def prepare(dataset: Dataset, task: Task, max_pixels: int) -> Prepared | Skipped:
+    """Read, decode and resize one file; any failure is an outcome, not an exception.
+
+    The outcome's item has the time of the scan, from before the file was read, and the size of
+    what was read: a file that changed in between differs from it, and the next build notices.
+    """
     try:
-        data = dataset.read(item.key)
-        stage = "decode"
+        data = dataset.read(task.item.key)
+        task.item = replace(task.item, size=len(data))
+        task.stage = "decode"
         image = decode(data, max_pixels=max_pixels)
         return Prepared(
-            item,
+            task.item,
             hashlib.sha256(data).hexdigest(),
             str(image.format),
             image.width,
@@ -61,17 +73,50 @@ def prepare(dataset: Dataset, item: Item, max_pixels: int) -> Prepared | Skipped
             model_input(image),
         )
     except (ImageGone, InvalidImage) as error:
-        return _skip(item, stage, error)
+        return _skip(task, error)
     except MemoryError:
-        return _skip(item, stage, ImageTooLarge("There is not enough memory to decode it."))
+        return _skip(task, ImageTooLarge("There is not enough memory to decode it."))
+
+
+def prepared_batches(
+    dataset: Dataset,
+    items: Iterable[Item],
+    batch_size: int,
+    *,
+    max_pixels: int,
+    executor: LocalExecutor | None = None,
+) -> Iterator[list[Prepared | Skipped]]:
+    """Yield the outcome of :func:`prepare` for every item, in order, a batch at a time, ahead.
+
+    A file that takes longer than the executor allows is skipped. Raises
+    :class:`~indexer.errors.ExtractionStalled` if too many do.
+    """
+    executor = executor or LocalExecutor()
+
+    def overdue(task: Task) -> Skipped:
+        doing = "reading" if task.stage == "read" else "decoding"
+        message = f"After {executor.seconds:.0f} s {doing} it had not come to an end."
+        return Skipped(task.item, task.stage, "timeout", message)
+
+    return executor.batches(
+        lambda task: prepare(dataset, task, max_pixels),
+        map(Task, items),
+        batch_size,
+        overdue=overdue,
+    )
 
 
 def extract(
-    dataset: Dataset, items: Iterable[Item], encoder: Encoder, *, max_pixels: int
+    dataset: Dataset,
+    items: Iterable[Item],
+    encoder: Encoder,
+    *,
+    max_pixels: int,
+    executor: LocalExecutor | None = None,
 ) -> Iterator[Batch]:
     """Yield the outcome of every item, in order, in batches of the encoder's size."""
-    outcomes = LocalExecutor().batches(
-        lambda item: prepare(dataset, item, max_pixels), items, encoder.batch_size
+    outcomes = prepared_batches(
+        dataset, items, encoder.batch_size, max_pixels=max_pixels, executor=executor
     )
     for batch in outcomes:
         prepared = [outcome for outcome in batch if isinstance(outcome, Prepared)]
@@ -97,5 +142,5 @@ def _without_bad_vectors(batch: Batch) -> Batch:
     return Batch(kept, batch.vectors[good], batch.skipped + bad)
 
 
-def _skip(item: Item, stage: str, error: LookalikeError) -> Skipped:
-    return Skipped(item, stage, error.code, error.message)
+def _skip(task: Task, error: LookalikeError) -> Skipped:
+    return Skipped(task.item, task.stage, error.code, error.message)

@@ -15,8 +15,7 @@ from indexer.config import Config
 from indexer.datasets import Dataset, Item, open_dataset
 from indexer.encoders import Encoder, open_encoder
 from indexer.errors import DiskTooSmall
-from indexer.executors import LocalExecutor
-from indexer.extract import Prepared, prepare
+from indexer.extract import Prepared, prepared_batches
 from indexer.store import Catalogue, Store
 
 SAMPLE_FILES = 64
@@ -143,9 +142,7 @@ def _measure(
     encoder.load()
     began, decoded = time.perf_counter(), list[Prepared]()
     count = 0
-    for batch in LocalExecutor().batches(
-        lambda item: prepare(dataset, item, config.dataset.max_pixels), sample, 8
-    ):
+    for batch in prepared_batches(dataset, sample, 8, max_pixels=config.dataset.max_pixels):
         count += len(batch)
         decoded += [outcome for outcome in batch if isinstance(outcome, Prepared)]
         if time.perf_counter() - began > SAMPLE_SECONDS:

@@ -1,12 +1,32 @@
-"""The local executor: order, batches, and memory that does not grow with the number of tasks."""
+"""The local executor: order, batches, memory that stays flat, and tasks that never end."""
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 
 import pytest
 
-from indexer.executors.local import BATCHES_AHEAD, LocalExecutor
+from indexer.errors import ExtractionStalled
+from indexer.executors.local import BATCHES_AHEAD, MAX_ABANDONED, LocalExecutor
+
+OVERDUE = -1
+
+
+def batches(
+    prepare: Callable[[int], int],
+    tasks: Iterable[int],
+    batch_size: int,
+    *,
+    workers: int = 2,
+    seconds: float = 60,
+) -> Generator[list[int]]:
+    yield from LocalExecutor(workers, seconds).batches(
+        prepare, tasks, batch_size, overdue=lambda _: OVERDUE
+    )
+
+
+def threads() -> int:
+    return sum(thread.name.startswith("prepare") for thread in threading.enumerate())
 
 
 def slow_square(number: int) -> int:
@@ -15,12 +35,12 @@ def slow_square(number: int) -> int:
 
 
 def test_results_come_in_order_in_batches() -> None:
-    batches = list(LocalExecutor(4).batches(slow_square, range(10), 4))
-    assert batches == [[0, 1, 4, 9], [16, 25, 36, 49], [64, 81]]
+    squares = list(batches(slow_square, range(10), 4, workers=4))
+    assert squares == [[0, 1, 4, 9], [16, 25, 36, 49], [64, 81]]
 
 
 def test_no_tasks_make_no_batches() -> None:
-    assert list(LocalExecutor(2).batches(slow_square, [], 4)) == []
+    assert list(batches(slow_square, [], 4)) == []
 
 
 def test_only_a_few_batches_are_taken_ahead() -> None:
@@ -32,11 +52,11 @@ def test_only_a_few_batches_are_taken_ahead() -> None:
             taken += 1
             yield number
 
-    batches = LocalExecutor(2).batches(slow_square, tasks(), 4)
+    squares = batches(slow_square, tasks(), 4)
     for done in range(1, 20):
-        next(batches)
+        next(squares)
         assert taken <= (BATCHES_AHEAD + done) * 4
-    batches.close()  # type: ignore[attr-defined]
+    squares.close()
 
 
 def test_preparation_goes_on_while_the_consumer_works() -> None:
@@ -46,11 +66,11 @@ def test_preparation_goes_on_while_the_consumer_works() -> None:
         prepared.release()
         return number
 
-    batches = LocalExecutor(1).batches(prepare, range(100), 2)
-    next(batches)
+    numbers = batches(prepare, range(100), 2, workers=1)
+    next(numbers)
     for _ in range(2 * (BATCHES_AHEAD + 1)):  # all of these finish without another next()
         assert prepared.acquire(timeout=10)
-    batches.close()  # type: ignore[attr-defined]
+    numbers.close()
 
 
 def test_an_error_reaches_the_consumer_and_stops_the_threads() -> None:
@@ -58,5 +78,86 @@ def test_an_error_reaches_the_consumer_and_stops_the_threads() -> None:
         raise ValueError(number)
 
     with pytest.raises(ValueError, match="0"):
-        list(LocalExecutor(2).batches(fail, range(5), 2))
-    assert not [t for t in threading.enumerate() if t.name.startswith("prepare")]
+        list(batches(fail, range(5), 2))
+    assert threads() == 0
+
+
+@pytest.fixture
+def released() -> Iterator[threading.Event]:
+    """What hanging tasks wait for; set at last, so that no test leaves threads to the next."""
+    event = threading.Event()
+    yield event
+    event.set()
+    for thread in threading.enumerate():
+        if thread.name.startswith("prepare"):
+            thread.join()
+
+
+def test_a_task_that_hangs_is_overdue_and_all_others_are_done(released: threading.Event) -> None:
+    def hang_on_odd(number: int) -> int:
+        if number % 2:
+            released.wait()
+        return number
+
+    found = list(batches(hang_on_odd, range(9), 3, seconds=0.05))
+    assert found == [[0, OVERDUE, 2], [OVERDUE, 4, OVERDUE], [6, OVERDUE, 8]]
+    assert threads() == 4, "the four that hang, and none of their successors"
+
+
+def test_the_result_of_an_overdue_task_is_dropped(released: threading.Event) -> None:
+    def first_is_late(number: int) -> int:
+        if number == 0:
+            released.wait()
+        return number
+
+    def numbers() -> Iterator[int]:
+        yield from range(8)
+        released.set()  # asked for when the first batch has been yielded
+        yield from range(8, 20)
+
+    found = batches(first_is_late, numbers(), 2, workers=1, seconds=0.05)
+    assert list(found) == [[OVERDUE, 1], *([n, n + 1] for n in range(2, 20, 2))]
+    assert threads() == 0
+
+
+def test_a_task_that_waits_its_turn_is_not_overdue(released: threading.Event) -> None:
+    """Its time begins when a thread takes it up, not when it is queued."""
+
+    def hang_at_first(number: int) -> int:
+        if number < 3:
+            released.wait()
+        return number
+
+    found = list(batches(hang_at_first, range(8), 8, workers=1, seconds=0.05))
+    assert found == [[OVERDUE, OVERDUE, OVERDUE, 3, 4, 5, 6, 7]]
+
+
+@pytest.mark.parametrize("hanging", [MAX_ABANDONED, MAX_ABANDONED + 1])
+def test_too_many_hanging_tasks_stop_the_run(released: threading.Event, hanging: int) -> None:
+    def hang(number: int) -> int:
+        if number < hanging:
+            released.wait()
+        return number
+
+    found = batches(hang, range(MAX_ABANDONED + 4), 4, seconds=0.02)
+    if hanging == MAX_ABANDONED:
+        assert [n for batch in found for n in batch if n != OVERDUE] == [16, 17, 18, 19]
+    else:
+        with pytest.raises(ExtractionStalled, match="17 files at once"):
+            list(found)
+
+
+def test_leaving_early_waits_for_no_task(released: threading.Event) -> None:
+    hanging = threading.Semaphore(0)
+
+    def hang_later(number: int) -> int:
+        if number:
+            hanging.release()
+            released.wait()
+        return number
+
+    found = batches(hang_later, range(100), 1)
+    assert next(found) == [0]
+    assert all(hanging.acquire(timeout=10) for _ in range(2))
+    found.close()  # would never return if it waited for the tasks
+    assert threads() == 2

@@ -370,7 +370,8 @@ def test_every_domain_error_has_a_status_or_is_the_operators_business() -> None:
         if isinstance(error, type) and issubclass(error, errors.LookalikeError)
     }
     never_in_a_request = {
-        "error", "config_error", "dataset_error", "disk_too_small", "server_error", "store_busy",
+        "error", "config_error", "dataset_error", "disk_too_small", "extraction_stalled",
+        "server_error", "store_busy",
     }  # fmt: skip
     of_the_server = {"invalid_request", "not_ready"}
     assert codes - never_in_a_request == STATUSES.keys() - of_the_server
