@@ -4,9 +4,11 @@ Exit status 0 for success, 1 for a failure explained on stderr, 2 for wrong usag
 """
 
 import argparse
+import csv
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import astuple, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,6 +87,9 @@ def _parser() -> argparse.ArgumentParser:
     verb = verbs.add_parser("status", parents=[shared], help="what the index holds")
     verb.add_argument(
         "--skipped", action="store_true", help="list every skipped file with its reason"
+    )
+    verb.add_argument(
+        "--csv", action="store_true", help="print the skipped files as CSV, and nothing else"
     )
     verb.set_defaults(run=_status)
 
@@ -193,10 +198,15 @@ def _search(options: argparse.Namespace, config: "Config") -> int:
 
 def _status(options: argparse.Namespace, config: "Config") -> int:
     from indexer.datasets import open_dataset
-    from indexer.status import status
+    from indexer.status import SkippedFile, status
 
     found = status(config)
     _warn_of_random_weights(str(found.manifest.encoder["weights"]))
+    if options.csv:
+        rows = csv.writer(sys.stdout, lineterminator="\n")
+        rows.writerow(field.name for field in fields(SkippedFile))
+        rows.writerows(astuple(file) for file in found.skipped)
+        return 0
     if options.json:
         print(json.dumps(found.to_json()))
         return 0
