@@ -182,6 +182,7 @@ def _search(options: argparse.Namespace, config: "Config") -> int:
                 "key": hit.image.key,
                 "distance": hit.distance,
                 "cosine": hit.cosine,
+                "metadata": hit.image.metadata,
             }
             for hit in answer.hits
         ]

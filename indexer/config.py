@@ -223,7 +223,8 @@ def _refuse_unknown_variables() -> None:
 def _explain(error: ValidationError) -> str:
     lines = []
     for problem in error.errors():
-        key = ".".join(str(part) for part in problem["loc"])
+        # A part in brackets is not a key but the one of several types that was tried.
+        key = ".".join(part for part in map(str, problem["loc"]) if "[" not in part)
         if problem["type"] == "extra_forbidden":
             lines.append(f"{key} is not a setting")
         elif problem["type"] == "value_error":

@@ -34,14 +34,18 @@ DAMAGED = (tarfile.TarError, ValueError, OverflowError, IndexError, MemoryError)
 Place = tuple[int, int]
 """Where a member's bytes are: offset and size."""
 
+Places = dict[str, Place]
+Stamp = tuple[int, int]
+"""An archive's size and modification time."""
+
 
 @dataclass(slots=True)
 class _Shard:
-    """The directory of one archive, which tar files lack, as of one moment (size, mtime_ns)."""
+    """The directory of one archive, which tar files lack, as of one moment."""
 
-    stamp: tuple[int, int]
-    images: dict[str, Place] = field(default_factory=dict)
-    sidecars: dict[str, Place] = field(default_factory=dict)
+    stamp: Stamp
+    images: Places = field(default_factory=dict)
+    sidecars: Places = field(default_factory=dict)
     ignored: Counter[str] = field(default_factory=Counter)
     damage: str | None = None
 
@@ -58,7 +62,7 @@ class TarShards:
     def __init__(self, *roots: Path) -> None:
         self._roots = roots
         self._paths: dict[str, Path] | None = None
-        self._shards: dict[str, _Shard] = {}
+        self._places: dict[str, tuple[Stamp, Places]] = {}
         self._indexing = threading.Lock()
 
     @property
@@ -82,8 +86,9 @@ class TarShards:
         for name, path in self._paths.items():
             try:
                 with path.open("rb") as file:
-                    shard = self._directory(name, file)
+                    shard = _read_directory(file)
                     listing.items += _items(name, shard, file, listing)
+                    self._places[name] = shard.stamp, shard.images
             except OSError as error:
                 listing.unreadable[f"{name}/"] = error.strerror or str(error)
                 continue
@@ -97,7 +102,7 @@ class TarShards:
         name, member = self._locate(key)
         try:
             with self._known()[name].open("rb") as file:
-                place = self._directory(name, file).images.get(member)
+                place = self._places_in(name, file).get(member)
                 if place is None:
                     raise ImageGone(f"The archive {name} holds no {member}.", GONE_HINT)
                 check_size(place[1], key)
@@ -154,20 +159,24 @@ class TarShards:
                 return key[: end.end() - 1], key[end.end() :]
         raise ImageGone(f"{key} is in none of the archives.", GONE_HINT)
 
-    def _directory(self, name: str, file: BinaryIO) -> _Shard:
-        """Return an archive's directory, read anew if the file is not the one known."""
-        found = os.fstat(file.fileno())
-        stamp = (found.st_size, found.st_mtime_ns)
+    def _places_in(self, name: str, file: BinaryIO) -> Places:
+        """Return where an archive's images are, looked up anew if the file is not the one known."""
         with self._indexing:
-            shard = self._shards.get(name)
-            if shard is None or shard.stamp != stamp:
-                shard = self._shards[name] = _read_directory(file, stamp)
-            return shard
+            stamp, places = self._places.get(name, (None, {}))
+            if stamp != _stamp(file):
+                shard = _read_directory(file)
+                stamp, places = self._places[name] = shard.stamp, shard.images
+            return places
 
 
-def _read_directory(file: BinaryIO, stamp: tuple[int, int]) -> _Shard:
+def _stamp(file: BinaryIO) -> Stamp:
+    found = os.fstat(file.fileno())
+    return found.st_size, found.st_mtime_ns
+
+
+def _read_directory(file: BinaryIO) -> _Shard:
     """Read all headers of an archive; damage ends the directory and is recorded in it."""
-    shard = _Shard(stamp)
+    shard = _Shard(_stamp(file))
     try:
         with tarfile.open(fileobj=file, mode="r:") as archive:
             while (member := archive.next()) is not None:
