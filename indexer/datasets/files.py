@@ -16,6 +16,7 @@ UNREADABLE_FORMATS = frozenset((".heic", ".heif", ".jxl", ".jp2", ".svg"))
 MAX_FILE_BYTES = 500_000_000
 """Larger files are not read: no photograph, and several are in memory at once."""
 
+NOT_UTF8 = "the name is not valid UTF-8"
 GONE_HINT = "Put it back, or run make index again."
 
 
@@ -66,7 +67,7 @@ def walk(
             visited.add((found.st_dev, found.st_ino))
             entries = list(os.scandir(folder))
         except OSError as error:
-            listing.unreadable[_text(prefix)] = error.strerror or "unreadable folder"
+            listing.unreadable[escaped(prefix)] = error.strerror or "unreadable folder"
             continue
         for entry in sorted(entries, key=lambda entry: entry.name, reverse=True):
             key = prefix + entry.name
@@ -84,12 +85,12 @@ def add_file(
 ) -> None:
     """Look at a file and add it to the listing: an item, or unreadable for a reason."""
     if not is_text(key):
-        listing.unreadable[_text(key)] = "the file name is not valid UTF-8"
+        listing.unreadable[escaped(key)] = NOT_UTF8
         return
     try:
         found = os.stat(path)  # noqa: PTH116 -- an entry of a folder is no Path, and there are many
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
-        listing.unreadable[key] = _reason(error)
+        listing.unreadable[key] = reason_of(error)
         return
     if stat.S_ISREG(found.st_mode):
         listing.items.append(Item(key, found.st_size, found.st_mtime_ns, metadata or {}))
@@ -107,7 +108,7 @@ def read_file(path: Path, key: str) -> bytes:
         return path.read_bytes()
     except (OSError, ValueError) as error:
         kind = ImageGone if isinstance(error, FileNotFoundError) else ImageUnreadable
-        message = f"The image file {key} cannot be read: {_reason(error)}."
+        message = f"The image file {key} cannot be read: {reason_of(error)}."
         raise kind(message, GONE_HINT) from None
 
 
@@ -119,9 +120,19 @@ def check_size(size: int, key: str) -> None:
         )
 
 
+def escaped(key: str) -> str:
+    """Return a key as valid Unicode, with hexadecimal escapes for bytes that are not UTF-8."""
+    return os.fsencode(key).decode("utf-8", "backslashreplace")
+
+
 def is_text(key: str) -> bool:
     """Tell whether a name is valid Unicode, and not the stand-in for bytes that are not UTF-8."""
-    return key.isascii() or _text(key) == key
+    return key.isascii() or escaped(key) == key
+
+
+def reason_of(error: OSError | ValueError) -> str:
+    """Return what the system says is wrong, in words."""
+    return getattr(error, "strerror", None) or str(error)
 
 
 def is_below(key: str) -> bool:
@@ -134,12 +145,3 @@ def _is_folder(entry: "os.DirEntry[str]") -> bool:
         return entry.is_dir()
     except OSError:  # a link that points at itself; stat() names the reason when it is added
         return False
-
-
-def _reason(error: OSError | ValueError) -> str:
-    return getattr(error, "strerror", None) or str(error)
-
-
-def _text(key: str) -> str:
-    """Return ``key`` as valid Unicode, with hexadecimal escapes for bytes that are not UTF-8."""
-    return os.fsencode(key).decode("utf-8", "backslashreplace")

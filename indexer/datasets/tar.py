@@ -14,9 +14,12 @@ from typing import Any, BinaryIO
 from indexer.datasets.base import Item, Listing
 from indexer.datasets.files import (
     GONE_HINT,
+    NOT_UTF8,
     check_size,
+    escaped,
     ignored_as,
     is_text,
+    reason_of,
     require_folder,
     walk,
 )
@@ -90,7 +93,7 @@ class TarShards:
                     listing.items += _items(name, shard, file, listing)
                     self._places[name] = shard.stamp, shard.images
             except OSError as error:
-                listing.unreadable[f"{name}/"] = error.strerror or str(error)
+                listing.unreadable[f"{name}/"] = reason_of(error)
                 continue
             listing.ignored.update(shard.ignored)
             if shard.damage:
@@ -110,7 +113,7 @@ class TarShards:
         except FileNotFoundError:
             raise ImageGone(f"The archive {name} does not exist.", GONE_HINT) from None
         except OSError as error:
-            message = f"The archive {name} cannot be read: {error.strerror}."
+            message = f"The archive {name} cannot be read: {reason_of(error)}."
             raise ImageUnreadable(message, GONE_HINT) from None
         if len(data) < place[1]:
             raise ImageUnreadable(f"The archive {name} ends within {member}.", GONE_HINT)
@@ -133,9 +136,7 @@ class TarShards:
                     if is_text(key):
                         found.append((key, Path(entry.path)))
                     else:
-                        listing.unreadable[f"{ascii(key)[1:-1]}/"] = (
-                            "the file name is not valid UTF-8"
-                        )
+                        listing.unreadable[f"{escaped(key)}/"] = NOT_UTF8
                 else:
                     listing.ignored[ignored_as(entry.name) or "no archive"] += 1
         paths = dict(sorted(found))
@@ -149,7 +150,10 @@ class TarShards:
 
     def _known(self) -> dict[str, Path]:
         if self._paths is None:
-            self._paths = self._find(Listing())
+            try:
+                self._paths = self._find(Listing())
+            except DatasetError:
+                raise ImageGone("The archives cannot be found.", GONE_HINT) from None
         return self._paths
 
     def _locate(self, key: str) -> tuple[str, str]:
@@ -215,7 +219,7 @@ def _items(name: str, shard: _Shard, file: BinaryIO, listing: Listing) -> Iterat
     for member, (_, size) in shard.images.items():
         key = f"{name}/{member}"
         if not is_text(key):
-            listing.unreadable[f"{name}/{ascii(member)[1:-1]}"] = "the name is not valid UTF-8"
+            listing.unreadable[escaped(key)] = NOT_UTF8
             continue
         metadata: dict[str, Any] = {}
         stem = os.path.splitext(member)[0]  # noqa: PTH122 -- for every member; Path is slow
@@ -224,7 +228,7 @@ def _items(name: str, shard: _Shard, file: BinaryIO, listing: Listing) -> Iterat
                 described.add(stem + ending)
                 try:
                     metadata |= _described(ending, place, file)
-                except (ValueError, RecursionError) as error:
+                except ValueError as error:
                     listing.ignored[f"{ending} ({error})"] += 1
         yield Item(key, size, shard.stamp[1], metadata)
     for sidecar in shard.sidecars.keys() - described:

@@ -47,7 +47,8 @@ class LocalExecutor:
 
     A thread cannot be stopped. One whose task takes longer than ``seconds`` is abandoned: another
     takes its place, and its result, should it ever come, is dropped. All threads are daemons, so a
-    hanging one does not keep the process from ending.
+    hanging one does not keep the process from ending. (Nothing here helps against code that hangs
+    with the interpreter lock held; Pillow's decoders and the system's calls do not hold it.)
     """
 
     def __init__(self, workers: int | None = None, seconds: float = TASK_SECONDS) -> None:

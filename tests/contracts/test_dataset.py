@@ -187,6 +187,8 @@ def test_making_a_dataset_touches_nothing_and_a_missing_one_says_so(
         dataset.scan()
     assert str(source.base) in caught.value.message
     assert caught.value.hint
+    with pytest.raises(ImageGone):
+        open_dataset(config).read("0000.tar/0/0.jpg" if source.kind == "tar" else "0/0.jpg")
 
 
 def test_the_settings_survive_the_manifest(source: Source, files: Files) -> None:

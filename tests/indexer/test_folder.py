@@ -69,7 +69,7 @@ def test_a_dangling_link_and_a_self_link_are_accounted_for(tmp_path: Path) -> No
 def test_a_name_that_is_not_utf8_is_accounted_for(tmp_path: Path) -> None:
     (tmp_path / os.fsdecode(b"caf\xe9.jpg")).write_bytes(b"x")
     listing = Folder(tmp_path).scan()
-    assert listing.unreadable == {"caf\\xe9.jpg": "the file name is not valid UTF-8"}
+    assert listing.unreadable == {"caf\\xe9.jpg": "the name is not valid UTF-8"}
 
 
 def test_a_valid_name_wins_over_an_escaped_one_that_looks_the_same(tmp_path: Path) -> None:

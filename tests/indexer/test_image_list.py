@@ -52,6 +52,6 @@ def test_what_cannot_be_looked_at_is_accounted_for(tmp_path: Path) -> None:
         "gone.jpg": "No such file or directory",
         "sub": "it is not a regular file",
         "pipe": "it is not a regular file",
-        "caf\\xe9.jpg": "the file name is not valid UTF-8",
+        "caf\\xe9.jpg": "the name is not valid UTF-8",
         "a\0b.jpg": "embedded null byte",
     }
