@@ -249,10 +249,28 @@ def compare(
         "queries with equal ids": {
             name: int(sum(map(np.array_equal, own, truth))) for name, own in found.items()
         },
+        "order confirmed in float64": confirmed(stored, queries, found["Lookalike exact"], truth),
         "queries": len(queries),
         "nprobe": indexes.approximate.nprobe if indexes.approximate else None,
         "stages": stages(indexes, queries),
     }
+
+
+def confirmed(
+    stored: Vectors, queries: Vectors, ours: list[NDArray[np.int64]], theirs: NDArray[np.int64]
+) -> str:
+    """Settle in float64 who is right where exact search and IndexFlatL2 differ."""
+    differing = [n for n in range(len(queries)) if not np.array_equal(ours[n], theirs[n])]
+    ours_right, gap = 0, 0.0
+    for number in differing:
+        query = queries[number].astype(np.float64)
+        mine, flat = (
+            np.linalg.norm(stored[ids].astype(np.float64) - query, axis=1)
+            for ids in (ours[number], theirs[number])
+        )
+        ours_right += bool((np.sort(mine) <= np.sort(flat) + 1e-9).all())
+        gap = max(gap, float(np.abs(mine - flat).max()))
+    return f"{ours_right} of {len(differing)} that differ, by at most {gap:.1e} in distance"
 
 
 def stages(indexes: Indexes, queries: Vectors) -> dict[str, float]:
@@ -292,7 +310,8 @@ def show(report: dict[str, Any]) -> None:
         print(
             f"\n{name}: recall@{K} {recall:.4f}, same ids in {equal} of {report['queries']}", end=""
         )
-    print(f"\nleft by each stage (median): {report['stages']}")
+    print(f"\nours confirmed in float64: {report['order confirmed in float64']}")
+    print(f"left by each stage (median): {report['stages']}")
     opening = report["opening"]
     print(
         f"opened in {opening['seconds']:.2f} s, anonymous memory "

@@ -227,7 +227,7 @@ class RecallPoint(BaseModel):
     nprobe: Annotated[int, Field(description="Inverted lists visited per query.")]
     stored: Annotated[float, Field(description="Searching with images of the index.")]
     changed: Annotated[float, Field(description="Searching with vectors that are not in it.")]
-    recall: Annotated[float, Field(description="The mean of both.")]
+    recall: Annotated[float, Field(description="The lower of the two.")]
 
 
 class Index(BaseModel):

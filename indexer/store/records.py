@@ -72,7 +72,7 @@ class Recall(Record):
     changed: float
     """Of vectors that are not stored."""
     recall: float
-    """Of both."""
+    """The lower of the two."""
 
 
 class Manifest(Record):
