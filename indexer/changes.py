@@ -10,17 +10,35 @@ from indexer.store import Stamp
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """The files to encode, the keys that are gone, and what is known of all others."""
+    """The files to read, the keys that are gone, and what is known of all others."""
 
     listing: Listing
     known: Mapping[str, Stamp]
-    to_encode: list[Item]
+    to_read: list[Item]
+    """New files, those whose size or time differs, and those that were skipped before."""
     removed: list[str]
+
+    @property
+    def new(self) -> list[str]:
+        """The keys that are not in the catalogue."""
+        return [item.key for item in self.to_read if item.key not in self.known]
+
+    @property
+    def changed(self) -> list[str]:
+        """The keys of indexed files whose size or time differs."""
+        known = ((item.key, self.known.get(item.key)) for item in self.to_read)
+        return [key for key, stamp in known if stamp and stamp.reason is None]
+
+    @property
+    def retried(self) -> list[str]:
+        """The keys that were skipped before."""
+        known = ((item.key, self.known.get(item.key)) for item in self.to_read)
+        return [key for key, stamp in known if stamp and stamp.reason is not None]
 
     @property
     def unchanged(self) -> int:
         """How many indexed files need no work."""
-        again = {item.key for item in self.to_encode} | set(self.removed)
+        again = {item.key for item in self.to_read} | set(self.removed)
         return sum(stamp.reason is None and key not in again for key, stamp in self.known.items())
 
 

@@ -115,6 +115,8 @@ def _update(
     """Return the structure, and why it was trained again, if it was."""
     if previous is None or previous.setting != recipe.setting:
         return _trained(writer, recipe, segments, vectors), ""
+    if not writer.has_derived(previous):
+        return _trained(writer, recipe, segments, vectors), _again(recipe, "it was damaged")
     if not 1 / MOST_GROWTH <= len(vectors) / previous.trained_count <= MOST_GROWTH:
         note = f"the collection has {len(vectors):,} images, not {previous.trained_count:,}"
         return _trained(writer, recipe, segments, vectors), _again(recipe, note)

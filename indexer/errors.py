@@ -84,6 +84,12 @@ class NoPublishedIndex(LookalikeError):
     code = "no_published_index"
 
 
+class UnknownVersion(LookalikeError):
+    """The store has no version of this id."""
+
+    code = "unknown_version"
+
+
 class NoApproximateIndex(LookalikeError):
     """Approximate search was asked of a version that has only exact search."""
 

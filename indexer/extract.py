@@ -1,7 +1,7 @@
 """Extraction: dataset items to vectors, decoding ahead of the encoder; bad files become reasons."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -36,6 +36,17 @@ class Skipped:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class Recognised:
+    """A file whose content is indexed already: it was not decoded."""
+
+    item: Item
+    sha256: str
+
+
+Outcome = Prepared | Recognised | Skipped
+
+
 @dataclass(slots=True)
 class Batch:
     """A few files' outcomes: ``vectors[i]`` is that of ``prepared[i]``."""
@@ -43,6 +54,7 @@ class Batch:
     prepared: list[Prepared]
     vectors: Vectors
     skipped: list[Skipped] = field(default_factory=list)
+    recognised: list[Recognised] = field(default_factory=list)
 
 
 @dataclass(slots=True, eq=False)
@@ -53,8 +65,12 @@ class Task:
     stage: str = "read"
 
 
-def prepare(dataset: Dataset, task: Task, max_pixels: int) -> Prepared | Skipped:
+def prepare(
+    dataset: Dataset, task: Task, max_pixels: int, known: Container[str] = frozenset()
+) -> Outcome:
     """Read, decode and resize one file; any failure is an outcome, not an exception.
+
+    A file whose content's SHA-256 is ``known`` is only read.
 
     The outcome's item has the time of the scan, from before the file was read, and the size of
     what was read: a file that changed in between differs from it, and the next build notices.
@@ -62,11 +78,14 @@ def prepare(dataset: Dataset, task: Task, max_pixels: int) -> Prepared | Skipped
     try:
         data = dataset.read(task.item.key)
         task.item = replace(task.item, size=len(data))
+        sha256 = hashlib.sha256(data).hexdigest()
+        if sha256 in known:
+            return Recognised(task.item, sha256)
         task.stage = "decode"
         image = decode(data, max_pixels=max_pixels)
         return Prepared(
             task.item,
-            hashlib.sha256(data).hexdigest(),
+            sha256,
             str(image.format),
             image.width,
             image.height,
@@ -84,8 +103,9 @@ def prepared_batches(
     batch_size: int,
     *,
     max_pixels: int,
+    known: Container[str] = frozenset(),
     executor: LocalExecutor | None = None,
-) -> Iterator[list[Prepared | Skipped]]:
+) -> Iterator[list[Outcome]]:
     """Yield the outcome of :func:`prepare` for every item, in order, a batch at a time, ahead.
 
     A file that takes longer than the executor allows is skipped. Raises
@@ -99,7 +119,7 @@ def prepared_batches(
         return Skipped(task.item, task.stage, "timeout", message)
 
     return executor.batches(
-        lambda task: prepare(dataset, task, max_pixels),
+        lambda task: prepare(dataset, task, max_pixels, known),
         map(Task, items),
         batch_size,
         overdue=overdue,
@@ -112,20 +132,29 @@ def extract(
     encoder: Encoder,
     *,
     max_pixels: int,
+    known: Container[str] = frozenset(),
     executor: LocalExecutor | None = None,
 ) -> Iterator[Batch]:
-    """Yield the outcome of every item, in order, in batches of the encoder's size."""
+    """Yield the outcome of every item, in order, in batches of the encoder's size.
+
+    Files whose content's SHA-256 is ``known`` are recognised and not encoded.
+    """
     outcomes = prepared_batches(
-        dataset, items, encoder.batch_size, max_pixels=max_pixels, executor=executor
+        dataset,
+        items,
+        encoder.batch_size,
+        max_pixels=max_pixels,
+        known=known,
+        executor=executor,
     )
     for batch in outcomes:
         prepared = [outcome for outcome in batch if isinstance(outcome, Prepared)]
         skipped = [outcome for outcome in batch if isinstance(outcome, Skipped)]
-        if not prepared:
-            yield Batch([], np.empty((0, encoder.spec.dim), np.float32), skipped)
-            continue
-        vectors = encoder.encode(np.stack([image.pixels for image in prepared]))
-        yield _without_bad_vectors(Batch(prepared, vectors, skipped))
+        recognised = [outcome for outcome in batch if isinstance(outcome, Recognised)]
+        vectors = np.empty((0, encoder.spec.dim), np.float32)
+        if prepared:
+            vectors = encoder.encode(np.stack([image.pixels for image in prepared]))
+        yield _without_bad_vectors(Batch(prepared, vectors, skipped, recognised))
 
 
 def _without_bad_vectors(batch: Batch) -> Batch:
@@ -139,7 +168,7 @@ def _without_bad_vectors(batch: Batch) -> Batch:
         Skipped(batch.prepared[i].item, "encode", "not_finite", message)
         for i in np.flatnonzero(~good)
     ]
-    return Batch(kept, batch.vectors[good], batch.skipped + bad)
+    return Batch(kept, batch.vectors[good], batch.skipped + bad, batch.recognised)
 
 
 def _skip(task: Task, error: LookalikeError) -> Skipped:

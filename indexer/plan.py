@@ -78,16 +78,30 @@ def plan(config: Config) -> Plan:
     """
     encoder = open_encoder(config.encoder)
     dataset = open_dataset(config.dataset)
+    return estimate(config, encoder, dataset, _changes(config, dataset), measure=True)
+
+
+def preview(config: Config) -> dict[str, list[str]]:
+    """Return the keys a build would find new, changed, to be tried again, and gone."""
+    changes = _changes(config, open_dataset(config.dataset))
+    return {
+        "new": changes.new,
+        "changed": changes.changed,
+        "retried": changes.retried,
+        "removed": changes.removed,
+    }
+
+
+def _changes(config: Config, dataset: Dataset) -> Changes:
     catalogue = Store(config.store).catalogue
-    known = Catalogue.live(catalogue).stamps() if catalogue.exists() else {}
-    return estimate(config, encoder, dataset, compare(dataset, known), measure=True)
+    return compare(dataset, Catalogue.live(catalogue).stamps() if catalogue.exists() else {})
 
 
 def estimate(
     config: Config, encoder: Encoder, dataset: Dataset, changes: Changes, *, measure: bool
 ) -> Plan:
     """Estimate a build. With ``measure`` a few files are decoded and encoded, and thrown away."""
-    items = changes.to_encode
+    items = changes.to_read
     decode_rate = encode_rate = seconds = memory = None
     if measure and items:
         decode_rate, encode_rate = _measure(config, encoder, dataset, items)

@@ -47,6 +47,9 @@ Vector = NDArray[np.float32]
 
 logger = logging.getLogger(__name__)
 
+SELF_DISTANCE = 0.01
+"""The largest distance of a stored image to itself that approximate search may come up with."""
+
 
 @dataclass(frozen=True, slots=True)
 class Hit:
@@ -165,6 +168,11 @@ class Searcher:
         """
         return cls(Store(config.store).open_published(), config)
 
+    @staticmethod
+    def published(config: Config) -> str | None:
+        """Return the id of the version that :meth:`open` would open, None if there is none."""
+        return Store(config.store).current()
+
     @property
     def info(self) -> IndexInfo:
         """What the index consists of."""
@@ -184,6 +192,24 @@ class Searcher:
     def encoder_is_loaded(self) -> bool:
         """True once queries by image are answered without delay."""
         return self._encoder is not None
+
+    def take_over(self, other: "Searcher") -> None:
+        """Use the encoder another searcher has loaded, if both indexes were made with it."""
+        if other.encoder_spec.fingerprint == self.encoder_spec.fingerprint:
+            self._encoder = other._encoder  # noqa: SLF001 -- its own class's
+
+    def check(self) -> None:
+        """Let some stored images find themselves. Raises StoreCorrupt if one does not."""
+        rows = np.unique(np.linspace(0, max(len(self._vectors) - 1, 0), 3, dtype=np.int64))
+        for row in rows[: len(self._vectors)]:
+            vector = self._vectors.vectors(np.array([row]))
+            for mode, index in self._indexes.items():
+                distances, _ = index.search(vector, 1)
+                if not distances[0, 0] <= SELF_DISTANCE:
+                    raise StoreCorrupt(
+                        f"{self._version.folder}: image {self._vectors.ids[row]} does not find "
+                        f"itself by {mode} search."
+                    )
 
     def load_encoder(self) -> None:
         """Load the encoder's model now, so that the first query by image does not wait for it.
@@ -269,7 +295,7 @@ class Searcher:
         if hashlib.sha256(data).hexdigest() != row.sha256:
             raise ImageGone(
                 f"The image file {row.key} has changed since it was indexed.",
-                "Run make index again, then restart the server.",
+                "Run make index again.",
             )
         return ImageFile(data, media_type(str(row.format)), str(row.sha256))
 

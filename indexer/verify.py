@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from indexer.config import Config
 from indexer.errors import StoreCorrupt
-from indexer.store import Store
+from indexer.store import Damage, Store, note_damage
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,11 +19,22 @@ class Verdict:
 def verify(config: Config) -> Verdict:
     """Check all checksums and counts of the published version.
 
-    Damage is reported, not raised. Raises :class:`~indexer.errors.NoPublishedIndex`.
+    Damage is reported, not raised, and noted in the store: the next build makes damaged segments
+    again from their images. Raises :class:`~indexer.errors.NoPublishedIndex`.
     """
     store = Store(config.store)
     try:
         version = store.open_published()
-        return Verdict(version.id, version.manifest.counts.indexed, version.problems())
+        problems = version.problems()
     except StoreCorrupt as error:
         return Verdict(None, 0, [error.message])
+    damaged = version.damaged_files() if problems else []
+    folders = [path.parent for path in damaged]
+    note_damage(
+        store,
+        Damage(
+            segments=tuple(sorted({f.name for f in folders if f.parent == store.segments})),
+            derived=tuple(sorted({f.name for f in folders if f.parent == store.derived})),
+        ),
+    )
+    return Verdict(version.id, version.manifest.counts.indexed, problems)

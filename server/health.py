@@ -27,4 +27,7 @@ def readyz() -> Response:
     reason = index_holder().not_ready()
     if reason:
         raise reason
-    return jsonify({"status": "ready", "version": index_holder().searcher().info.version})
+    holder = index_holder()
+    refused = holder.refused._asdict() if holder.refused else None
+    version = holder.searcher().info.version
+    return jsonify({"status": "ready", "version": version, "refused": refused})

@@ -1,7 +1,10 @@
-"""The one index a server answers from, opened when it is first there."""
+"""The one index a server answers from: opened when it is first there, exchanged when it changes."""
 
 import logging
 import threading
+import time
+import weakref
+from typing import NamedTuple
 
 from flask import current_app
 
@@ -10,6 +13,9 @@ from indexer.errors import LookalikeError
 from indexer.search import Searcher
 
 logger = logging.getLogger(__name__)
+
+POLL_SECONDS = 1.0
+"""How often to look whether another version was published: reading a nine-byte file."""
 
 
 class EncoderLoading(LookalikeError):
@@ -21,14 +27,27 @@ class EncoderLoading(LookalikeError):
         super().__init__("The encoder is still loading.", "Try again in a few seconds.")
 
 
+class Refused(NamedTuple):
+    """A published version that failed its checks, and why."""
+
+    version: str
+    reason: str
+
+
 class IndexHolder:
-    """Holds the :class:`Searcher` and knows whether it is ready. Safe between threads."""
+    """Holds the :class:`Searcher` and knows whether it is ready. Safe between threads.
+
+    A request takes the searcher once and keeps it to its end; a reload exchanges one reference, so
+    that the request finishes on the version it began with.
+    """
 
     def __init__(self, config: Config) -> None:
         self.config = config
         self._lock = threading.Lock()
         self._searcher: Searcher | None = None
         self._encoder_problem: LookalikeError | None = None
+        self.refused: Refused | None = None
+        """The published version, if it failed its checks and an older one goes on answering."""
 
     @property
     def is_open(self) -> bool:
@@ -40,11 +59,8 @@ class IndexHolder:
 
         Raises :class:`~indexer.errors.NoPublishedIndex` or another error of opening.
         """
-        with self._lock:
-            if self._searcher is None:
-                self._searcher = Searcher.open(self.config)
-                threading.Thread(target=self._load_encoder, daemon=True, name="encoder").start()
-            return self._searcher
+        searcher = self._searcher
+        return searcher or self._open_first()
 
     def not_ready(self) -> LookalikeError | None:
         """Return why queries by image cannot be answered yet, or None if they can."""
@@ -54,17 +70,77 @@ class IndexHolder:
             return error
         return None if loaded else self._encoder_problem or EncoderLoading()
 
-    def _load_encoder(self) -> None:
-        """Load the encoder beside the first requests, most of which do not need it."""
-        assert self._searcher is not None
+    def refresh(self) -> None:
+        """Exchange the index if another version is published and passes its checks.
+
+        It is opened, checked and given its encoder beside the old one, which answers meanwhile.
+        """
+        old = self._searcher
         try:
-            self._searcher.load_encoder()
+            version = Searcher.published(self.config)
+        except LookalikeError as error:
+            self._refuse("unknown", error)
+            return
+        if old is None or version is None or version == old.info.version:
+            self.refused = None if old and version == old.info.version else self.refused
+            return
+        if self.refused and self.refused.version == version:
+            return
+        try:
+            new = Searcher.open(self.config)
+            new.check()
+            new.take_over(old)
+            if old.encoder_is_loaded:
+                new.load_encoder()
+        except LookalikeError as error:
+            self._refuse(version, error)
+            return
+        self._searcher, self.refused = new, None
+        logger.warning("Now answering from version %s instead of %s.", version, old.info.version)
+        if not new.encoder_is_loaded:
+            self._load_encoder(new)
+
+    def _refuse(self, version: str, error: LookalikeError) -> None:
+        """Note and log, once, why a published version is not used."""
+        refused = Refused(version, error.message)
+        if refused != self.refused:
+            logger.error("Version %s is not used: %s %s", version, error.message, error.hint)
+        self.refused = refused
+
+    def _open_first(self) -> Searcher:
+        with self._lock:
+            if self._searcher is None:
+                self._searcher = searcher = Searcher.open(self.config)
+                threading.Thread(
+                    target=self._load_encoder, args=(searcher,), daemon=True, name="encoder"
+                ).start()
+                threading.Thread(
+                    target=_watch, args=(weakref.ref(self),), daemon=True, name="reload"
+                ).start()
+            return self._searcher
+
+    def _load_encoder(self, searcher: Searcher) -> None:
+        """Load the encoder beside the first requests, most of which do not need it."""
+        self._encoder_problem = None
+        try:
+            searcher.load_encoder()
         except LookalikeError as error:
             logger.error("%s %s", error.message, error.hint)
             self._encoder_problem = error
         except Exception:
             logger.exception("The encoder cannot be loaded")
             self._encoder_problem = LookalikeError("The encoder cannot be loaded.")
+
+
+def _watch(reference: "weakref.ref[IndexHolder]") -> None:
+    """Refresh a holder for as long as there is one."""
+    while (holder := reference()) is not None:
+        try:
+            holder.refresh()
+        except Exception:
+            logger.exception("Looking for a new version failed")
+        del holder
+        time.sleep(POLL_SECONDS)
 
 
 def index_holder() -> IndexHolder:

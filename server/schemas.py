@@ -265,11 +265,21 @@ class Health(BaseModel):
     status: Literal["ok"]
 
 
+class Refused(BaseModel):
+    """A published version that failed its checks."""
+
+    version: str
+    reason: str
+
+
 class Ready(BaseModel):
     """Every kind of query can be answered, from this version."""
 
     status: Literal["ready"]
     version: str
+    refused: Annotated[
+        Refused | None, Field(description="A newer version that failed its checks and is not used.")
+    ]
 
 
 class ErrorDetail(BaseModel):

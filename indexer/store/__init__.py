@@ -2,16 +2,25 @@
 
 from indexer.store.catalogue import Catalogue, ImageRow, NewImage, RunRow, Stamp
 from indexer.store.files import REBUILD_HINT
-from indexer.store.records import Counts, Derived, DerivedKind, DerivedPart, Manifest, Recall
+from indexer.store.records import (
+    Counts,
+    Damage,
+    Derived,
+    DerivedKind,
+    DerivedPart,
+    Manifest,
+    Recall,
+)
 from indexer.store.segments import Segment
-from indexer.store.store import Store
+from indexer.store.store import Store, note_damage
 from indexer.store.versions import DerivedFiles, Version, part_name, trained_path
-from indexer.store.writer import Writer, open_writer
+from indexer.store.writer import SegmentSize, Writer, open_writer
 
 __all__ = [
     "REBUILD_HINT",
     "Catalogue",
     "Counts",
+    "Damage",
     "Derived",
     "DerivedFiles",
     "DerivedKind",
@@ -22,10 +31,12 @@ __all__ = [
     "Recall",
     "RunRow",
     "Segment",
+    "SegmentSize",
     "Stamp",
     "Store",
     "Version",
     "Writer",
+    "note_damage",
     "open_writer",
     "part_name",
     "trained_path",

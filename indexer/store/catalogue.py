@@ -29,6 +29,7 @@ CREATE TABLE images (
     CHECK ((status = 'skipped') = (reason IS NOT NULL))
 );
 CREATE INDEX images_by_place ON images (segment, row);
+CREATE INDEX images_by_content ON images (sha256) WHERE status = 'indexed';
 CREATE TABLE runs (
     id INTEGER PRIMARY KEY,
     started TEXT NOT NULL, seconds REAL NOT NULL,
@@ -184,17 +185,51 @@ class Catalogue:
         )
 
     def describe(self, metadata: Iterable[tuple[str, Mapping[str, Any]]]) -> int:
-        """Set the metadata of these keys' rows, and return how many had other metadata.
-
-        If any had, an id is left out, so that :meth:`state` differs.
-        """
+        """Set the metadata of these keys' rows, and return how many had other metadata."""
         changed = self._db.executemany(
             "UPDATE images SET metadata = ?1 WHERE key = ?2 AND metadata <> ?1",
             ((json.dumps(values), key) for key, values in metadata),
         ).rowcount
         if changed:
-            self._db.execute("UPDATE sqlite_sequence SET seq = seq + 1 WHERE name = 'images'")
+            self._leave_out_an_id()
         return changed
+
+    def contents(self) -> set[str]:
+        """Return the SHA-256 of every indexed file's content."""
+        rows = self._query("SELECT DISTINCT sha256 FROM images WHERE status = 'indexed'")
+        return {content for (content,) in rows}
+
+    def with_content(self, sha256: str) -> list[ImageRow]:
+        """Return the indexed rows whose file has this content."""
+        return list(self._select("WHERE sha256 = ? AND status = 'indexed' ORDER BY id", sha256))
+
+    def rename(self, image_id: int, image: NewImage) -> None:
+        """Give an image the key, size, time and metadata that its file has now."""
+        self.remove([image.key])
+        self._db.execute(
+            "UPDATE images SET key = ?, size = ?, mtime_ns = ?, metadata = ? WHERE id = ?",
+            (image.key, image.size, image.mtime_ns, json.dumps(image.metadata), image_id),
+        )
+        self._leave_out_an_id()
+
+    def touch(self, image_id: int, mtime_ns: int | None) -> None:
+        """Note a new modification time of an unchanged file."""
+        self._db.execute("UPDATE images SET mtime_ns = ? WHERE id = ?", (mtime_ns, image_id))
+
+    def place(self, image_ids: NDArray[np.int64], segment: str) -> None:
+        """Note that the vectors of these images lie in another segment now, in this order."""
+        self._db.executemany(
+            "UPDATE images SET segment = ?, row = ? WHERE id = ?",
+            ((segment, row, image_id) for row, image_id in enumerate(image_ids.tolist())),
+        )
+
+    def forget_segment(self, segment: str) -> int:
+        """Drop the rows of a segment's images, and return how many there were."""
+        return self._db.execute("DELETE FROM images WHERE segment = ?", (segment,)).rowcount
+
+    def _leave_out_an_id(self) -> None:
+        """Make :meth:`state` differ after a change that adds and removes nothing."""
+        self._db.execute("UPDATE sqlite_sequence SET seq = seq + 1 WHERE name = 'images'")
 
     def remove(self, keys: Iterable[str]) -> None:
         """Drop the rows of these keys; unknown keys are passed over."""
@@ -226,7 +261,8 @@ class Catalogue:
     def state(self) -> tuple[int, int]:
         """Return a value that differs after any change to the images.
 
-        Adding a row raises the next id; what only removes rows leaves it and lowers their number.
+        Adding a row raises the next id; what only removes rows leaves it and lowers their number;
+        other changes leave an id out.
         """
         return self.next_id(), self.counts().found
 
@@ -253,10 +289,16 @@ class Catalogue:
 
     def segments(self) -> list[str]:
         """Return the ids of the segments that hold at least one image's vector, in order."""
-        rows = self._query(
-            "SELECT DISTINCT segment FROM images WHERE segment IS NOT NULL ORDER BY segment"
+        return list(self.sizes())
+
+    def sizes(self) -> dict[str, int]:
+        """Return how many images have their vector in each segment, in order of the segments."""
+        return dict(
+            self._query(
+                "SELECT segment, count(*) FROM images WHERE segment IS NOT NULL "
+                "GROUP BY segment ORDER BY segment"
+            )
         )
-        return [segment for (segment,) in rows]
 
     def add_run(self, run: RunRow) -> None:
         """Record a build's accounting."""

@@ -75,6 +75,13 @@ class Recall(Record):
     """The lower of the two."""
 
 
+class Damage(Record):
+    """What ``verify`` found damaged, for the next build to make again."""
+
+    segments: tuple[str, ...] = ()
+    derived: tuple[str, ...] = ()
+
+
 class Manifest(Record):
     """What a published version consists of."""
 

@@ -3,10 +3,19 @@
 from pathlib import Path
 
 from indexer.errors import NoPublishedIndex, StoreCorrupt
-from indexer.store.files import REBUILD_HINT
-from indexer.store.versions import Version
+from indexer.store.files import REBUILD_HINT, read_record, write_record
+from indexer.store.records import Damage, Manifest
+from indexer.store.versions import MANIFEST, Version
 
 CURRENT = "CURRENT"
+
+
+def note_damage(store: "Store", damage: Damage) -> None:
+    """Write down what is damaged for the next build; nothing, if nothing is."""
+    if damage.segments or damage.derived:
+        write_record(store.damage, damage)
+    else:
+        store.damage.unlink(missing_ok=True)
 
 
 class Store:
@@ -17,6 +26,7 @@ class Store:
         self.segments = folder / "segments"
         self.versions = folder / "versions"
         self.derived = folder / "derived"
+        self.damage = folder / "damage.json"
         self.catalogue = folder / "catalogue.sqlite"
 
     def current(self) -> str | None:
@@ -30,6 +40,17 @@ class Store:
         if not name.isdecimal():
             raise StoreCorrupt(f"{self.folder / CURRENT} names no version.", REBUILD_HINT)
         return name
+
+    def manifests(self) -> dict[str, Manifest | None]:
+        """Return the manifests of all versions by id, in order; None where one is damaged."""
+        found: dict[str, Manifest | None] = {}
+        folders = self.versions.iterdir() if self.versions.is_dir() else ()
+        for folder in sorted(folder for folder in folders if folder.name.isdecimal()):
+            try:
+                found[folder.name] = read_record(folder / MANIFEST, Manifest)
+            except StoreCorrupt:
+                found[folder.name] = None
+        return found
 
     def open_published(self) -> Version:
         """Open the published version. Raises :class:`NoPublishedIndex` if there is none."""

@@ -76,14 +76,23 @@ class Version:
 
     def problems(self) -> list[str]:
         """Check every checksum and count and return what is wrong, nothing if all is well."""
-        files = {self.folder / name: record for name, record in self.manifest.files.items()}
-        problems = [
-            f"{path} is damaged: its SHA-256 does not match"
-            for path, record in {**files, **self._derived_files()}.items()
-            if describe_file(path) != record
-        ]
-        problems += [problem for segment in self.segments for problem in segment.problems()]
+        damaged = [*self.damaged_files(), *self._own_damage()]
+        problems = [f"{path} is damaged: its SHA-256 does not match" for path in damaged]
         return problems or self._catalogue_problems()
+
+    def damaged_files(self) -> list[Path]:
+        """Read the files of segments and derived structures; return those that are not as made.
+
+        A build can make them again from the images.
+        """
+        files = self._derived_files()
+        for segment in self.segments:
+            files |= {segment.folder / name: r for name, r in segment.marker.files.items()}
+        return [path for path, record in files.items() if describe_file(path) != record]
+
+    def _own_damage(self) -> list[Path]:
+        files = {self.folder / name: record for name, record in self.manifest.files.items()}
+        return [path for path, record in files.items() if describe_file(path) != record]
 
     def _derived_files(self) -> dict[Path, FileRecord]:
         """Return all files of the derived structures. Each lists exactly the segments' parts."""

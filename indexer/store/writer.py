@@ -7,27 +7,29 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from indexer.config import DatasetConfig, IndexConfig
-from indexer.errors import ConfigError, EncoderMismatch, StoreBusy
+from indexer.errors import ConfigError, EncoderMismatch, StoreBusy, StoreCorrupt
 from indexer.store.catalogue import Catalogue, NewImage
 from indexer.store.files import (
     Bytes,
     FileRecord,
+    check_size,
     describe_file,
     read_record,
     replace_file,
     sync,
     write_record,
 )
-from indexer.store.records import Derived, DerivedKind, Manifest, Recall, SegmentEntry
+from indexer.store.records import Damage, Derived, DerivedKind, Manifest, Recall, SegmentEntry
 from indexer.store.segments import Segment, write_segment
 from indexer.store.store import CURRENT, Store
-from indexer.store.versions import MANIFEST, SNAPSHOT, Version
+from indexer.store.versions import MANIFEST, SNAPSHOT, Version, part_name, trained_path
 
 Derive = Callable[
     [Sequence[Segment], NDArray[np.int64], Mapping[DerivedKind, Derived]],
@@ -85,6 +87,13 @@ def _require_store(store: Store) -> None:
         )
 
 
+class SegmentSize(NamedTuple):
+    """How many vectors a segment holds, and how many of them still count."""
+
+    stored: int
+    alive: int
+
+
 class Writer:
     """A store opened for writing by :func:`open_writer`."""
 
@@ -93,11 +102,35 @@ class Writer:
         self.derived = store.derived
         """The folder of derived structures."""
         self._store = store
+        self._last_segment = _last_number(store.segments)
+        self._stored: dict[str, int] = {}
+        self._published: set[str] | None = None
+
+    def damage(self) -> Damage:
+        """Return what ``verify`` noted down as damaged."""
+        try:
+            return read_record(self._store.damage, Damage)
+        except StoreCorrupt:
+            return Damage()
+
+    def segment(self, name: str) -> Segment:
+        """Open a segment. Raises :class:`~indexer.errors.StoreCorrupt`."""
+        return Segment(self._store.segments / name)
+
+    @property
+    def sizes(self) -> dict[str, SegmentSize]:
+        """The sizes of the segments that hold at least one image's vector, in order."""
+        alive = self.catalogue.sizes()
+        for name in alive.keys() - self._stored.keys():
+            self._stored[name] = self.segment(name).count
+        return {name: SegmentSize(self._stored[name], count) for name, count in alive.items()}
 
     def require_encoder(self, fingerprint: str) -> None:
         """Raise :class:`EncoderMismatch` if the store holds vectors of another encoder."""
-        for segment in self.catalogue.segments():
-            other = Segment(self._store.segments / segment).marker.fingerprint
+        for name in self.catalogue.segments():
+            segment = self.segment(name)
+            self._stored[name] = segment.count
+            other = segment.marker.fingerprint
             if other != fingerprint:
                 raise EncoderMismatch(
                     f"{self._store.folder} holds vectors of encoder {other}; "
@@ -122,13 +155,37 @@ class Writer:
         first_id = self.catalogue.next_id()
         name = None
         if indexed:
-            name = f"{_last_number(self._store.segments) + 1:08d}"
             ids = np.arange(first_id, first_id + len(indexed), dtype=np.int64)
-            folder = self._store.segments / name
-            write_segment(folder, ids, vectors, dim=dim, fingerprint=fingerprint)
+            name = self._write_segment(ids, vectors, dim=dim, fingerprint=fingerprint)
         with self.catalogue.transaction():
             self.catalogue.add(indexed, first_id=first_id, segment=name)
             self.catalogue.add(skipped, first_id=first_id + len(indexed))
+
+    def replace(self, names: Sequence[str], ids: NDArray[np.int64], vectors: Bytes) -> None:
+        """Put the vectors of some segments' images into one new segment, in the order of ``ids``.
+
+        The old segments are removed at once, unless a version refers to them.
+        """
+        old = self.segment(names[0]).marker
+        name = self._write_segment(ids, vectors, dim=old.dim, fingerprint=old.fingerprint)
+        with self.catalogue.transaction():
+            self.catalogue.place(ids, name)
+        if self._published is None:
+            self._published = {
+                entry.id for manifest in self._manifests().values() for entry in manifest.segments
+            }
+        for unused in set(names) - self._published:
+            shutil.rmtree(self._store.segments / unused)
+
+    def _write_segment(
+        self, ids: NDArray[np.int64], vectors: Bytes, *, dim: int, fingerprint: str
+    ) -> str:
+        self._last_segment += 1
+        name = f"{self._last_segment:08d}"
+        folder = self._store.segments / name
+        write_segment(folder, ids, vectors, dim=dim, fingerprint=fingerprint)
+        self._stored[name] = len(ids)
+        return name
 
     def publish(
         self,
@@ -153,8 +210,7 @@ class Writer:
         segments = [Segment(store.segments / entry) for entry in self.catalogue.segments()]
         deleted = self._deleted_ids(segments)
         self.catalogue.snapshot(folder / SNAPSHOT)
-        current = store.current()
-        last = read_record(store.versions / current / MANIFEST, Manifest) if current else None
+        last = self._manifests().get(store.current() or "")
         derived, recall = derive(segments, deleted, last.derived if last else {})
         manifest = Manifest(
             version=name,
@@ -177,6 +233,7 @@ class Writer:
         sync(store.versions)
         version = store.version(name)
         replace_file(store.folder / CURRENT, name.encode() + b"\n")
+        store.damage.unlink(missing_ok=True)
         return version
 
     def new_derived(self) -> Path:
@@ -185,29 +242,49 @@ class Writer:
         folder.mkdir()
         return folder
 
+    def has_derived(self, derived: Derived) -> bool:
+        """Tell whether the files of a derived structure are there and nobody found them damaged."""
+        folder = self.derived / derived.folder
+        files = {part_name(name): part.file for name, part in derived.parts.items()}
+        try:
+            check_size(trained_path(folder), derived.trained)
+            for name, record in files.items():
+                check_size(folder / name, record)
+        except StoreCorrupt:
+            return False
+        return derived.folder not in self.damage().derived
+
     def write_derived(self, path: Path, content: Bytes) -> FileRecord:
         """Write a file of a derived structure; one that a crashed build left is replaced."""
         return replace_file(path, content)
 
-    def tidy(self) -> None:
-        """Remove what crashed builds left behind, old versions, and segments nobody refers to."""
-        store = self._store
-        current = store.current()
-        published = sorted(f.name for f in _numbered(store.versions) if f.name.isdecimal())
-        # A version beyond CURRENT was never published: its build died before the last step.
-        keep = [name for name in published if current and name <= current][-KEEP_VERSIONS:]
+    def roll_back(self, name: str) -> None:
+        """Make an older version, or a newer one, the published one. Raises StoreCorrupt."""
+        self._store.version(name)
+        replace_file(self._store.folder / CURRENT, name.encode() + b"\n")
+
+    def tidy(self, keep: int = KEEP_VERSIONS) -> None:
+        """Remove what crashed builds left behind, all but the last versions, and what none uses.
+
+        The published version is kept however old it is.
+        """
+        store, manifests = self._store, self._manifests()
+        kept = {*sorted(manifests)[-keep:], store.current() or ""}
         for folder in _numbered(store.versions):
-            if folder.name not in keep:
+            if folder.name not in kept:
                 shutil.rmtree(folder)
         used, derived = set(self.catalogue.segments()), set[str]()
-        for name in keep:
-            manifest = read_record(store.versions / name / MANIFEST, Manifest)
-            used.update(entry.id for entry in manifest.segments)
-            derived.update(entry.folder for entry in manifest.derived.values())
+        for name in kept & manifests.keys():
+            used.update(entry.id for entry in manifests[name].segments)
+            derived.update(entry.folder for entry in manifests[name].derived.values())
         for folder, names in ((store.segments, used), (store.derived, derived)):
             for entry in _numbered(folder):
                 if entry.name not in names:
                     shutil.rmtree(entry)
+
+    def _manifests(self) -> dict[str, Manifest]:
+        """Return the manifests of all versions that can be read."""
+        return {name: m for name, m in self._store.manifests().items() if m is not None}
 
     def _deleted_ids(self, segments: Sequence[Segment]) -> NDArray[np.int64]:
         dead = [

@@ -5,7 +5,7 @@ from indexer.vector_index.base import Coder, Part, Stage, VectorIndex
 from indexer.vector_index.codes import ShortlistCoder, shortlist_levels
 from indexer.vector_index.exact import ExactIndex
 from indexer.vector_index.factory import code_size, resolve_factory
-from indexer.vector_index.mapped import MappedVectors, flat_file
+from indexer.vector_index.mapped import MappedVectors, flat_file, read_vectors
 from indexer.vector_index.recall import RecallPoint, measure_recall
 from indexer.vector_index.shortlist import Shortlist
 
@@ -24,6 +24,7 @@ __all__ = [
     "code_size",
     "flat_file",
     "measure_recall",
+    "read_vectors",
     "resolve_factory",
     "shortlist_levels",
 ]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from itertools import pairwise
+from pathlib import Path
 from typing import TypeVar
 
 import faiss
@@ -35,6 +36,15 @@ WORTH_SHARING = 4_000_000
 
 MULTIPLY_ROWS = 1024
 """Rows multiplied at once: the product stays in the cache."""
+
+
+def read_vectors(path: Path, rows: Rows) -> Vectors:
+    """Return some rows of an ``IndexFlatL2`` file, (n, dim). Raises :class:`StoreCorrupt`."""
+    try:
+        index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
+        return index.reconstruct_batch(np.ascontiguousarray(rows, np.int64))  # type: ignore[no-any-return]
+    except RuntimeError as error:
+        raise StoreCorrupt(f"{path} cannot be read: {error}") from error
 
 
 class MappedVectors:

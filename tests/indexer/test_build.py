@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 import indexer.build
+import indexer.ingest
 from indexer.build import BuildReport, build
 from indexer.config import Config
 from indexer.errors import ConfigError, DatasetError, EncoderMismatch
@@ -77,7 +78,7 @@ def test_new_changed_and_deleted_files(reindex: Reindex, images: Path, config: C
     touch_later(changed)
     old.unlink()
     report = reindex()
-    assert (report.encoded, report.removed, report.indexed) == (2, 1, 6)
+    assert (report.encoded, report.recognised, report.removed, report.indexed) == (0, 2, 0, 6)
     assert indexed_keys(config) == {str(p.relative_to(images)) for p in images.rglob("*.jpg")}
     catalogue = Store(config.store).open_published().catalogue
     assert before.key not in {row.key for row in catalogue.rows() if row.id == before.id}
@@ -110,7 +111,7 @@ def test_a_repaired_file_is_tried_again(reindex: Reindex, images: Path, config: 
     assert reindex().skipped == 1
     (images / "late.jpg").write_bytes(photo)
     report = reindex()
-    assert (report.skipped, report.encoded) == (0, 1)
+    assert (report.skipped, report.encoded, report.recognised) == (0, 0, 1)
     assert "late.jpg" in indexed_keys(config)
 
 
@@ -120,7 +121,7 @@ def test_an_interrupted_build_keeps_what_it_encoded(
     config = small_config(
         images, tmp_path / "s", encoder={"model": "efficientnet_lite0", "batch_size": 2}
     )
-    real = indexer.build.extract
+    real = indexer.ingest.extract
 
     def interrupted(*arguments: object, **options: object) -> object:
         batches = real(*arguments, **options)  # type: ignore[arg-type]
@@ -129,7 +130,7 @@ def test_an_interrupted_build_keeps_what_it_encoded(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(indexer.build, "extract", interrupted)
+        patch.setattr(indexer.ingest, "extract", interrupted)
         with pytest.raises(KeyboardInterrupt):
             build(config)
     assert Store(config.store).current() is None
@@ -184,10 +185,7 @@ def test_a_folder_that_cannot_be_listed_keeps_its_images(
     assert reindex().encoded == 0
 
 
-def test_segments_are_committed_on_the_way(
-    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(indexer.build, "SEGMENT_VECTORS", 2)
+def test_every_batch_is_committed_before_the_next_is_encoded(images: Path, tmp_path: Path) -> None:
     config = small_config(
         images, tmp_path / "s", encoder={"model": "efficientnet_lite0", "batch_size": 2}
     )
@@ -257,7 +255,7 @@ def test_an_approximate_index_is_built_and_rebuilt_on_request(
 def test_an_impossible_approximate_index_is_refused_before_encoding(
     config: Config, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(indexer.build, "extract", None)
+    monkeypatch.setattr(indexer.ingest, "extract", None)
     for factory in ("IVF1024,SQ8", "nonsense"):
         wanted = small_config(images, config.store, index={"approximate": factory})
         with pytest.raises(ConfigError, match=r"index\.approximate"):

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import indexer.build
+import indexer.ingest
 from indexer.build import build
 from indexer.config import Config
 from indexer.datasets import Folder, Item, Listing
@@ -57,7 +58,7 @@ def test_a_file_that_hangs_is_skipped_and_tried_again(
     with monkeypatch.context() as patch:
         patch.setattr(indexer.build, "open_dataset", lambda _: FolderWithPipe(images))
         impatient = partial(extract, executor=LocalExecutor(seconds=3))
-        patch.setattr(indexer.build, "extract", impatient)
+        patch.setattr(indexer.ingest, "extract", impatient)
         report = build(config)
     assert (report.found, report.indexed, report.skipped) == (7, 6, 1)
     (skipped,) = Store(config.store).open_published().catalogue.rows("skipped")
@@ -67,7 +68,7 @@ def test_a_file_that_hangs_is_skipped_and_tried_again(
     pipe.unlink()
     pipe.write_bytes(next(images.rglob("*/*.jpg")).read_bytes())
     report = build(config)
-    assert (report.encoded, report.indexed, report.skipped) == (1, 7, 0)
+    assert (report.recognised, report.indexed, report.skipped) == (1, 7, 0)
 
 
 SCRIPT = """
@@ -75,6 +76,7 @@ import sys
 from functools import partial
 from pathlib import Path
 import indexer.build
+import indexer.ingest
 from indexer.cli import main
 from indexer.executors import LocalExecutor
 from indexer.extract import extract
@@ -89,7 +91,7 @@ class Folder(FolderWithPipe):
         return super().read(key)
 
 indexer.build.open_dataset = lambda _: Folder(Path(images))
-indexer.build.extract = partial(extract, executor=LocalExecutor(seconds=float(seconds)))
+indexer.ingest.extract = partial(extract, executor=LocalExecutor(seconds=float(seconds)))
 sys.exit(main(["build", "--images", images, "--encoder", "efficientnet_lite0", "--store", store]))
 """
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import indexer.build
+import indexer.ingest
 from indexer.build import build
 from indexer.cli import main
 from indexer.config import Config
@@ -72,7 +73,7 @@ def test_a_disk_that_is_too_small_is_refused_on_both_sides_before_encoding(
 ) -> None:
     needed = sum(plan(config).disk_bytes.values())
     with monkeypatch.context() as patch:
-        patch.setattr(indexer.build, "extract", None)
+        patch.setattr(indexer.ingest, "extract", None)
         patch.setattr(shutil, "disk_usage", lambda _: Usage(0, 0, needed - 1))
         for refused in (plan, build):
             with pytest.raises(DiskTooSmall, match="MB are free"):

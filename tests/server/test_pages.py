@@ -130,7 +130,7 @@ def test_readiness_says_why_not_and_then_yes(demo_config: Config) -> None:
         assert answer.json is not None
         assert answer.json["error"]["code"] == "not_ready"
         time.sleep(0.05)
-    assert answer.json == {"status": "ready", "version": "00000001"}
+    assert answer.json == {"status": "ready", "version": "00000001", "refused": None}
 
 
 def test_the_docs_are_served_from_here(client: FlaskClient) -> None:

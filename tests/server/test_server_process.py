@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -24,11 +25,15 @@ def free_port() -> int:
         return port
 
 
-@pytest.fixture
-def server(demo_config: Config) -> Iterator[tuple["subprocess.Popen[str]", int]]:
+Server = tuple["subprocess.Popen[str]", int]
+
+
+@contextmanager
+def running_server(config: Config) -> Iterator[Server]:
+    """Start the server of a store, and kill it at the end."""
     port = free_port()
     process = subprocess.Popen(
-        [sys.executable, "-m", "server", "--store", str(demo_config.store), "--port", str(port)],
+        [sys.executable, "-m", "server", "--store", str(config.store), "--port", str(port)],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     deadline = time.monotonic() + 60
@@ -38,13 +43,21 @@ def server(demo_config: Config) -> Iterator[tuple["subprocess.Popen[str]", int]]
             break
         except URLError:
             time.sleep(0.1)
-    yield process, port
-    process.kill()
-    process.communicate()
+    try:
+        yield process, port
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def server(demo_config: Config) -> Iterator[Server]:
+    with running_server(demo_config) as running:
+        yield running
 
 
 def test_it_prints_its_address_answers_and_stops(
-    server: tuple["subprocess.Popen[str]", int],
+    server: Server,
 ) -> None:
     process, port = server
     with urlopen(f"http://127.0.0.1:{port}/api/v1/index", timeout=10) as response:
@@ -55,7 +68,7 @@ def test_it_prints_its_address_answers_and_stops(
     assert f"Open http://127.0.0.1:{port}" in errors
 
 
-def test_it_listens_on_the_loopback_only(server: tuple["subprocess.Popen[str]", int]) -> None:
+def test_it_listens_on_the_loopback_only(server: Server) -> None:
     _, port = server
     listening = Path("/proc/net/tcp").read_text() if Path("/proc/net/tcp").exists() else None
     if listening is None:

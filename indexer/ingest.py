@@ -1,0 +1,172 @@
+"""Ingest: read what is new, recognise what is known by its content, encode the rest, commit.
+
+A batch is committed as a segment of its own before the next one is encoded, so that nothing is
+encoded twice whatever happens; :mod:`indexer.compact` merges the small segments.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Never
+
+import numpy as np
+from tqdm import tqdm
+
+from indexer.changes import Changes
+from indexer.compact import compact
+from indexer.datasets import Dataset, Item
+from indexer.encoders import Encoder, Vectors
+from indexer.extract import Batch, Recognised, extract
+from indexer.store import ImageRow, NewImage, Stamp, Writer
+
+
+@dataclass(slots=True)
+class Ingested:
+    """How many files went which way."""
+
+    encoded: int = 0
+    recognised: int = 0
+    """Moved, copied or merely touched: their content had its vector already."""
+    skipped: int = 0
+    removed: int = 0
+    """Keys that are gone, those of moved files aside."""
+    again: list[Item] = field(default_factory=list)
+    """Recognised by a content that was replaced meanwhile: they have to be encoded after all."""
+
+
+class Ingest:
+    """Makes the catalogue match the changes, a batch at a time."""
+
+    def __init__(
+        self, changes: Changes, dataset: Dataset, encoder: Encoder, writer: Writer, max_pixels: int
+    ) -> None:
+        self._changes = changes
+        self._dataset = dataset
+        self._encoder = encoder
+        self._writer = writer
+        self._max_pixels = max_pixels
+        self._gone = set(changes.removed)
+        self.done = Ingested()
+
+    def run(self) -> Ingested:
+        """Read, recognise or encode everything; drop what is gone at the end."""
+        changes, catalogue = self._changes, self._writer.catalogue
+        unreadable = (
+            NewImage(key=key, status="skipped", stage="scan", reason="unreadable", message=why)
+            for key, why in changes.listing.unreadable.items()
+        )
+        self._commit([], np.empty((0, self._encoder.spec.dim), np.float32), unreadable)
+        known = catalogue.contents() if changes.to_read else set[str]()
+        with tqdm(total=len(changes.to_read), unit="img", desc="Encoding", disable=None) as bar:
+            self._extract(changes.to_read, known, bar)
+            again, self.done.again = self.done.again, []
+            self._extract(again, set(), bar)
+        with catalogue.transaction():
+            catalogue.remove(self._gone)
+            catalogue.describe((item.key, item.metadata) for item in changes.listing.items)
+        self.done.removed = len(self._gone)
+        return self.done
+
+    def _extract(self, items: list[Item], known: set[str], bar: "tqdm[Never]") -> None:
+        batches = extract(
+            self._dataset, items, self._encoder, max_pixels=self._max_pixels, known=known
+        )
+        for batch in batches:
+            again = len(self.done.again)
+            self._take(batch)
+            bar.set_postfix(skipped=self.done.skipped, refresh=False)
+            outcomes = len(batch.prepared) + len(batch.skipped) + len(batch.recognised)
+            bar.update(outcomes - (len(self.done.again) - again))
+
+    def _take(self, batch: Batch) -> None:
+        """Make a batch's outcomes durable."""
+        copies = self._recognise(batch.recognised)
+        images = [
+            NewImage(
+                key=image.item.key,
+                size=image.item.size,
+                mtime_ns=image.item.mtime_ns,
+                sha256=image.sha256,
+                format=image.format,
+                width=image.width,
+                height=image.height,
+                metadata=image.item.metadata,
+            )
+            for image in batch.prepared
+        ]
+        skipped = (
+            NewImage(
+                key=skip.item.key,
+                size=skip.item.size,
+                mtime_ns=skip.item.mtime_ns,
+                metadata=skip.item.metadata,
+                status="skipped",
+                stage=skip.stage,
+                reason=skip.reason,
+                message=skip.message,
+            )
+            for skip in batch.skipped
+        )
+        vectors = np.concatenate([batch.vectors, self._vectors_of([row for row, _ in copies])])
+        self._commit(images + [image for _, image in copies], vectors, skipped)
+        self.done.encoded += len(batch.prepared)
+        self.done.skipped += len(batch.skipped)
+        compact(self._writer)
+
+    def _recognise(self, files: Iterable[Recognised]) -> list[tuple[ImageRow, NewImage]]:
+        """Give known contents their new keys; return those to be copied, with the rows to copy."""
+        catalogue, copies = self._writer.catalogue, []
+        with catalogue.transaction():
+            for file in files:
+                item = file.item
+                rows = {row.key: row for row in catalogue.with_content(file.sha256)}
+                moved = next((row for key, row in rows.items() if key in self._gone), None)
+                if not rows:
+                    self.done.again.append(item)
+                    continue
+                self.done.recognised += 1
+                source = next(iter(rows.values()))
+                image = NewImage(
+                    key=item.key,
+                    size=item.size,
+                    mtime_ns=item.mtime_ns,
+                    sha256=file.sha256,
+                    format=source.format,
+                    width=source.width,
+                    height=source.height,
+                    metadata=item.metadata,
+                )
+                if item.key in rows:
+                    catalogue.touch(rows[item.key].id, item.mtime_ns)
+                elif moved:
+                    catalogue.rename(moved.id, image)
+                    self._gone.remove(moved.key)
+                else:
+                    copies.append((source, image))
+        return copies
+
+    def _vectors_of(self, rows: list[ImageRow]) -> Vectors:
+        """Return the stored vectors of catalogue rows, (n, dim)."""
+        from indexer.vector_index import read_vectors
+
+        vectors = np.empty((len(rows), self._encoder.spec.dim), np.float32)
+        for vector, row in zip(vectors, rows, strict=True):
+            segment = self._writer.segment(str(row.segment))
+            vector[:] = read_vectors(segment.vectors_path, np.array([row.row]))[0]
+        return vectors
+
+    def _commit(
+        self, images: list[NewImage], vectors: Vectors, skipped: Iterable[NewImage]
+    ) -> None:
+        """Commit images and skipped files, unless they were skipped for the same reason before."""
+        from indexer.vector_index import flat_file
+
+        known = self._changes.known
+        new = [i for i in skipped if known.get(i.key) != Stamp(i.size, i.mtime_ns, i.reason)]
+        if images or new:
+            self._writer.commit(
+                images,
+                flat_file(vectors),
+                new,
+                dim=self._encoder.spec.dim,
+                fingerprint=self._encoder.spec.fingerprint,
+            )
