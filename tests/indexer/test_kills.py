@@ -76,13 +76,14 @@ def test_sigkill_at_random_moments(tmp_path: Path, photos: list[Path]) -> None:
     while kills < KILLS:
         process = subprocess.Popen(
             [sys.executable, "-c", BUILD, str(images), str(config.store), str(log)],
-            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
         assert process.stdout is not None
         assert process.stdout.readline() == b"begins\n"
         time.sleep(choice.uniform(0, 1.2))
         process.send_signal(signal.SIGKILL)
-        process.communicate()
+        _, errors = process.communicate()
+        assert process.returncode in (0, -signal.SIGKILL), errors
         kills += process.returncode == -signal.SIGKILL
         with suppress(NoPublishedIndex):
             assert verify(config).problems == []

@@ -4,7 +4,7 @@ import multiprocessing
 import os
 import sys
 import threading
-from concurrent.futures import ProcessPoolExecutor
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from filelock import FileLock
@@ -14,6 +14,7 @@ from indexer.encoders.ncnn.convert import convert
 from indexer.encoders.ncnn.network import DamagedFiles, NcnnNetwork
 from indexer.encoders.spec import EncoderSpec, Images, Vectors, normalise
 from indexer.encoders.weights import Weights
+from indexer.errors import WeightsUnavailable
 from indexer.machine import available_cores
 
 # fc1 alone has 411 MB of weights: read once per batch, not once per image.
@@ -75,12 +76,36 @@ def _open(spec: EncoderSpec, weights: Weights) -> NcnnNetwork:
             sys.stderr.write(f"Converting the weights of {spec.model} for ncnn, once: {folder}\n")
         # In a process of its own: Keras would keep a gigabyte of this one for good.
         spawn = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(1, mp_context=spawn) as pool:
-            pool.submit(_convert, spec, weights, folder).result()
+        receiver, sender = spawn.Pipe(duplex=False)
+        process = spawn.Process(target=_convert, args=(sender, spec, weights, folder), daemon=True)
+        process.start()
+        sender.close()
+        try:
+            error = receiver.recv()
+        except EOFError:
+            process.join()
+            error = WeightsUnavailable(
+                f"The process that converts the weights for ncnn ended with {process.exitcode}.",
+                "VGG16's need 2.4 GB of memory once; encoder.runtime: keras needs no conversion.",
+            )
+        finally:
+            process.kill()  # it is done, or nobody waits for it any more
+        if error is not None:
+            raise error
         return NcnnNetwork(*arguments)
 
 
-def _convert(spec: EncoderSpec, weights: Weights, folder: Path) -> None:
+def _convert(sender: Connection, spec: EncoderSpec, weights: Weights, folder: Path) -> None:
+    """Convert, and send what went wrong or None. Whoever waited may be dead: then just end."""
+    try:
+        _convert_weights(spec, weights, folder)
+    except Exception as error:  # noqa: BLE001 -- raised again where it was asked for
+        sender.send(error)
+    else:
+        sender.send(None)
+
+
+def _convert_weights(spec: EncoderSpec, weights: Weights, folder: Path) -> None:
     from indexer.encoders.keras.networks import build_network
 
     convert(build_network(spec, weights), folder)
