@@ -24,6 +24,7 @@ from indexer.images import Box, crop, decode, media_type, model_input, thumbnail
 from indexer.indexes import Indexes, choose_recall
 from indexer.machine import available_cores
 from indexer.paging import Distances, Ids, Place, collapsed_page_of, page_of
+from indexer.plane import Map, lay_out
 from indexer.queries import Example, Query, Selection, Vector, combined, unit_vector
 from indexer.store import Counts, ImageRow, Recall, Store, Version
 from indexer.vector_index import Stage, VectorIndex
@@ -39,6 +40,7 @@ __all__ = [
     "ImageFile",
     "ImageRow",
     "IndexInfo",
+    "Map",
     "Query",
     "Recall",
     "Searcher",
@@ -67,6 +69,8 @@ class Searcher:
         self._encoder: Encoder | None = None
         self._encoder_failure: LookalikeError | None = None
         self._encoding = threading.Lock()
+        self._map: Map | None = None
+        self._mapping = threading.Lock()
         self._decoding = threading.BoundedSemaphore(available_cores())  # pixels take much memory
         try:
             self.encoder_spec = EncoderSpec.model_validate(manifest.encoder)
@@ -217,6 +221,13 @@ class Searcher:
     def skip_reasons(self) -> dict[str, int]:
         """Count the skipped files by reason, the most frequent first."""
         return self._version.catalogue.skip_reasons()
+
+    def map(self) -> Map:
+        """Lay the collection out on a plane; the first call reads every vector once."""
+        with self._mapping:
+            if self._map is None:
+                self._map = lay_out(self._vectors.ids, self._stored)
+            return self._map
 
     def random_id(self) -> int:
         """Return any image's id. Raises :class:`~indexer.errors.UnknownImage` if there is none."""

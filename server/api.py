@@ -163,6 +163,29 @@ def index() -> Response:
     return jsonify(schemas.Index.of(info).model_dump(mode="json"))
 
 
+@blueprint.get(
+    "/map",
+    summary="Every image's place on a plane",
+    description="Binary, little endian: the number n of images (uint32), n image ids (uint32), "
+    "n places x, y (uint16). Places are the first two principal components of the features.",
+    responses={
+        HTTPStatus.OK: {"content": {"application/octet-stream": {"schema": {"type": "string"}}}},
+        HTTPStatus.NOT_MODIFIED: None,
+    },
+)
+def collection_map() -> Response:
+    """Return the map of the collection, the same for as long as the version is."""
+    searcher = index_holder().searcher()
+    info = searcher.info
+    response = Response(mimetype="application/octet-stream")
+    response.set_etag(f"map-{info.encoder.fingerprint}-{info.created.timestamp():.6f}")
+    response.headers["Cache-Control"] = ASK_AGAIN
+    response.make_conditional(request)
+    if response.status_code != HTTPStatus.NOT_MODIFIED:
+        response.data = searcher.map().to_bytes()
+    return response
+
+
 def _validated(model: type[Model], fields: object) -> Model:
     try:
         return model.model_validate(fields)

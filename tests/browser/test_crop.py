@@ -17,7 +17,7 @@ def crop_of(page: Page) -> list[float]:
 def open_cropper(page: Page) -> dict[str, float]:
     page.get_by_role("button", name="Search a region").click()
     expect(page.locator("#cropper img")).to_be_visible()
-    page.wait_for_function("document.querySelector('#cropper img').complete")
+    page.wait_for_function("() => document.querySelector('#cropper img').complete")
     edges = page.locator(".stage").bounding_box()
     assert edges
     return edges

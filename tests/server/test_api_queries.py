@@ -112,3 +112,11 @@ def test_forms_carry_json_that_is_checked(
 def test_unknown_examples_are_not_found(client: FlaskClient) -> None:
     response = client.post("/api/v1/search", json={"positives": [{"image_id": 999}]})
     assert_error(response, 404, "unknown_image")
+
+
+def test_the_map_is_sent_once_a_version(client: FlaskClient) -> None:
+    response = client.get("/api/v1/map")
+    assert response.mimetype == "application/octet-stream"
+    assert len(response.data) == 4 + 40 * 8
+    again = client.get("/api/v1/map", headers={"If-None-Match": response.headers["ETag"]})
+    assert (again.status_code, again.data) == (304, b"")
