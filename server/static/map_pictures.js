@@ -1,9 +1,9 @@
 // The pictures of the map: shown where few enough images are in view, one for each cell of a grid,
 // so that they never cover each other.
 
-const FEW = 2500; // images in view from which pictures appear
-const CELL = 84; // pixels
-const LARGEST = 76;
+const FEW = 4000; // images in view from which pictures appear
+const CELL = 66; // pixels
+const LARGEST = 60;
 const AT_ONCE = 6; // thumbnails that are asked for at the same time
 const KEPT = 1200; // decoded thumbnails kept in memory
 
