@@ -12,7 +12,7 @@ let current = null; // the number of the upload's answer that is shown, if it is
 export async function ask(request, { focus } = {}) {
   const answer = await send(request);
   if (!answer) return;
-  keepCurrent();
+  leave();
   if (request.method === "GET") {
     current = null;
     history.pushState({}, "", answer.url);
@@ -23,7 +23,6 @@ export async function ask(request, { focus } = {}) {
     history.pushState({ answer: current }, "", "/");
   }
   show(answer.html);
-  keepCurrent();
   const target = focus && document.getElementById(focus);
   (target || main).focus({ preventScroll: true });
   if (!target) scrollTo(0, 0);
@@ -46,26 +45,39 @@ export function restoreAnswer() {
   const kept = history.state?.answer && sessionStorage.getItem(`answer-${history.state.answer}`);
   if (!kept) return false;
   current = history.state.answer;
-  show(kept);
+  show(kept, { again: true });
   return true;
 }
 
 export function watchHistory() {
-  addEventListener("pagehide", keepCurrent);
+  addEventListener("pagehide", leave);
   addEventListener("popstate", async () => {
     keepCurrent();
     current = null;
     if (restoreAnswer()) return;
     const answer = await send({ method: "GET", url: location.href });
-    if (answer) show(answer.html);
+    if (answer) show(answer.html, { again: true });
+  });
+  addEventListener("click", (event) => {
+    const link = event.target.closest?.('a[href^="/?"]');
+    if (!link || event.defaultPrevented || event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
+    event.preventDefault();
+    ask({ method: "GET", url: link.href });
   });
 }
 
-function show(html) {
+/** Notes what the way back needs: how far down one was, and the answer to an upload. */
+function leave() {
+  history.replaceState({ ...history.state, scroll: scrollY }, "");
+  keepCurrent();
+}
+
+/** again: it has been here before, and one may have been further down. */
+function show(html, { again = false } = {}) {
   const page = new DOMParser().parseFromString(html, "text/html");
   document.title = page.title;
   main.replaceChildren(...page.getElementById("main").childNodes);
-  dispatchEvent(new Event("shown"));
+  dispatchEvent(new CustomEvent("shown", { detail: { again } }));
 }
 
 function keepCurrent() {

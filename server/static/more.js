@@ -2,14 +2,17 @@
 import { complain } from "./answers.js";
 import { question, state } from "./controls.js";
 
-let busy = false;
+let running = null; // the page that is on its way
 const observer = new IntersectionObserver(
   (entries) => entries.some((entry) => entry.isIntersecting) && more(),
   { rootMargin: "600px" },
 );
 
 export function watchMore() {
-  addEventListener("shown", watch);
+  addEventListener("shown", ({ detail }) => {
+    watch();
+    if (detail.again) catchUp();
+  });
   addEventListener("click", (event) => {
     if (!event.target.closest?.("#next")) return;
     event.preventDefault();
@@ -25,18 +28,23 @@ function watch() {
   if (document.getElementById("next")) observer.observe(end);
 }
 
-/** After a reload or the way back: as many pages as there were, so that one is where one was. */
+/** After a reload or the way back: as many pages as there were, and where one was on them. */
 async function catchUp() {
-  const pages = history.state?.pages ?? 1;
-  for (let page = 2; page <= pages && (await more()); page++);
+  const { pages = 1, scroll = 0 } = history.state ?? {};
+  while (document.getElementById("next")?.value <= pages && (await more()));
+  if (scroll) scrollTo(0, scroll);
 }
 
-/** Appends the next page; true if there was one. */
-async function more() {
+/** Appends the next page, one at a time; true if there was one. */
+function more() {
+  running ??= append().finally(() => (running = null));
+  return running;
+}
+
+async function append() {
   const end = document.getElementById("more");
   const button = document.getElementById("next");
-  if (busy || !button) return false;
-  busy = true;
+  if (!button) return false;
   try {
     const { method, url = "/", body } = question(button.form, state(button.form, button));
     const response = await fetch(url, { method, body, headers: { Accept: "text/html" } });
@@ -45,13 +53,11 @@ async function more() {
     document.getElementById("results").append(...page.getElementById("results").children);
     end.replaceWith(page.getElementById("more"));
     history.replaceState({ ...history.state, pages: Number(button.value) }, "");
+    watch();
     return true;
   } catch {
     observer.disconnect();
     complain("The server cannot be reached. More tries again.");
     return false;
-  } finally {
-    busy = false;
-    if (document.getElementById("more") !== end) watch();
   }
 }

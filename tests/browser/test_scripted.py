@@ -199,3 +199,21 @@ def test_refusals_keep_the_page_usable(
     page.context.set_offline(False)
     choose(page, windmill)
     expect(alert).to_have_count(0)
+
+
+def test_back_leads_to_where_one_was_without_leaving_the_page(page: Page) -> None:
+    page.goto("/?image_id=190")
+    page.mouse.wheel(0, 3000)
+    expect(results(page).nth(59)).to_be_attached()
+    page.wait_for_timeout(300)
+    before = page.evaluate("scrollY")
+    page.evaluate("window.sameDocument = true")
+    results(page).nth(45).get_by_role("link", name="More like this").click()
+    page.wait_for_url(lambda url: not url.endswith("=190"))
+    expect(results(page).first.locator(".distance")).to_have_text("0.0000")
+    assert page.evaluate("scrollY") == 0
+    page.go_back()
+    expect(page).to_have_url(re.compile("image_id=190"))
+    page.wait_for_function("before => Math.abs(scrollY - before) < 5", arg=before)
+    assert page.evaluate("window.sameDocument")
+    expect(results(page).nth(59)).to_be_attached()
