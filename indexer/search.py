@@ -24,10 +24,9 @@ from indexer.images import Box, crop, decode, media_type, model_input, thumbnail
 from indexer.indexes import Indexes, choose_recall
 from indexer.machine import available_cores
 from indexer.paging import Distances, Ids, Place, collapsed_page_of, page_of
-from indexer.plane import Map, lay_out
 from indexer.queries import Example, Query, Selection, Vector, combined, unit_vector
 from indexer.store import Counts, ImageRow, Recall, Store, Version
-from indexer.vector_index import Stage, VectorIndex
+from indexer.vector_index import Map, Stage, VectorIndex, open_map
 
 __all__ = [
     "Answer",
@@ -69,8 +68,6 @@ class Searcher:
         self._encoder: Encoder | None = None
         self._encoder_failure: LookalikeError | None = None
         self._encoding = threading.Lock()
-        self._map: Map | None = None
-        self._mapping = threading.Lock()
         self._decoding = threading.BoundedSemaphore(available_cores())  # pixels take much memory
         try:
             self.encoder_spec = EncoderSpec.model_validate(manifest.encoder)
@@ -223,11 +220,9 @@ class Searcher:
         return self._version.catalogue.skip_reasons()
 
     def map(self) -> Map:
-        """Lay the collection out on a plane; the first call reads every vector once."""
-        with self._mapping:
-            if self._map is None:
-                self._map = lay_out(self._vectors.ids, self._stored)
-            return self._map
+        """Return where every image lies on the plane of the first two principal axes."""
+        files = self._version.derived("map")
+        return open_map(files.parts if files else [], self._vectors)
 
     def random_id(self) -> int:
         """Return any image's id. Raises :class:`~indexer.errors.UnknownImage` if there is none."""

@@ -2,7 +2,7 @@
 import { complain } from "./answers.js";
 import { question, state } from "./controls.js";
 
-let running = null; // the page that is on its way
+let running = {}; // the end of the results that the next page is on its way to
 const observer = new IntersectionObserver(
   (entries) => entries.some((entry) => entry.isIntersecting) && more(),
   { rootMargin: "600px" },
@@ -37,19 +37,20 @@ async function catchUp() {
 
 /** Appends the next page, one at a time; true if there was one. */
 function more() {
-  running ??= append().finally(() => (running = null));
-  return running;
+  const end = document.getElementById("more");
+  if (running.end !== end) running = { end, done: append(end) };
+  return running.done;
 }
 
-async function append() {
-  const end = document.getElementById("more");
+async function append(end) {
+  const place = location.href;
   const button = document.getElementById("next");
   if (!button) return false;
   try {
     const { method, url = "/", body } = question(button.form, state(button.form, button));
     const response = await fetch(url, { method, body, headers: { Accept: "text/html" } });
     const page = new DOMParser().parseFromString(await response.text(), "text/html");
-    if (!end.isConnected) return false; // another answer has come meanwhile
+    if (!end.isConnected || location.href !== place) return false; // another question was asked
     document.getElementById("results").append(...page.getElementById("results").children);
     end.replaceWith(page.getElementById("more"));
     history.replaceState({ ...history.state, pages: Number(button.value) }, "");
@@ -57,6 +58,7 @@ async function append() {
     return true;
   } catch {
     observer.disconnect();
+    running = {}; // a click tries again
     complain("The server cannot be reached. More tries again.");
     return false;
   }

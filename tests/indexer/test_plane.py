@@ -1,11 +1,16 @@
-"""The map: principal components, on a plane of whole numbers."""
+"""The map: principal components on a plane of whole numbers, made with the index."""
+
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from indexer.build import BuildReport
 from indexer.config import Config
-from indexer.plane import BLOCK, SAMPLE, lay_out
+from indexer.errors import StoreCorrupt
 from indexer.search import Searcher
+from indexer.vector_index import Map, MapCoder, MappedVectors, Part, flat_file, open_map
 
 
 def test_places_are_the_first_two_principal_components(demo_config: Config) -> None:
@@ -13,40 +18,73 @@ def test_places_are_the_first_two_principal_components(demo_config: Config) -> N
     ids = searcher._vectors.ids
     vectors = searcher._stored(ids).astype(np.float64)
     centred = vectors - vectors.mean(axis=0)
-    components = np.linalg.svd(centred, full_matrices=False)[2][:2]
-    expected = centred @ components.T
+    expected = centred @ np.linalg.svd(centred, full_matrices=False)[2][:2].T
     found = searcher.map()
     assert found.ids.tolist() == ids.tolist()
     for axis in (0, 1):
-        inside = (found.places[:, axis] > 0) & (found.places[:, axis] < 65535)
-        places = found.places[inside, axis].astype(float)
-        assert abs(np.corrcoef(places, expected[inside, axis])[0, 1]) > 0.999
-    assert searcher.map() is found
+        places = found.places[:, axis].astype(float)
+        inside = (places > 0) & (places < 65535)
+        assert abs(np.corrcoef(places[inside], expected[inside, axis])[0, 1]) > 0.999
 
 
-@pytest.mark.parametrize("count", [0, 1, 2, 3])
-def test_tiny_collections_have_a_map(count: int) -> None:
-    vectors = np.eye(5, dtype=np.float32)
-    found = lay_out(np.arange(1, count + 1), lambda ids: vectors[ids])
+def laid_out(vectors: np.ndarray, folder: Path, deleted: tuple[int, ...] = ()) -> Map:
+    """Write vectors as two segments and map them."""
+    parts, files, ids = [], [], np.arange(1, len(vectors) + 1)
+    for number, rows in enumerate(np.array_split(np.arange(len(vectors)), 2)):
+        path = folder / f"{number}.faiss"
+        path.write_bytes(flat_file(vectors[rows]))
+        parts.append(Part(path, ids[rows]))
+    mapped = MappedVectors(parts, vectors.shape[1], np.array(deleted, np.int64))
+    (folder / "trained").write_bytes(MapCoder.train(mapped).to_bytes())
+    coder = MapCoder.load(folder / "trained")
+    for number, part in enumerate(mapped.parts):
+        files.append(folder / f"{number}.npy")
+        files[-1].write_bytes(coder.encode(part.matrix).content)
+    return open_map(files, mapped)
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_tiny_collections_have_a_map(count: int, tmp_path: Path) -> None:
+    found = laid_out(np.eye(5, dtype=np.float32)[:count], tmp_path)
     assert found.places.shape == (count, 2)
-    assert len(found.to_bytes()) == 4 + 8 * count
-
-
-def test_more_images_than_a_sample_and_a_block() -> None:
-    """Two well separated groups stay apart, whichever way the ids are mixed."""
-    count = max(SAMPLE, BLOCK) + 500
-    random = np.random.default_rng(0)
-    groups = random.integers(0, 2, count)
-    vectors = random.normal(0, 0.05, (count, 16)).astype(np.float32)
-    vectors[:, 3] += groups * 2
-    found = lay_out(np.arange(count), lambda ids: vectors[ids])
-    x = found.places[:, 0].astype(int)
-    assert (x[groups == 0].max() < x[groups == 1].min()) or (
-        x[groups == 1].max() < x[groups == 0].min()
-    )
     block = found.to_bytes()
-    assert np.frombuffer(block, "<u4", 1 + count)[1:].tolist() == list(range(count))
-    assert (
-        np.frombuffer(block, "<u2", 2 * count, 4 + 4 * count).tolist()
-        == found.places.ravel().tolist()
-    )
+    assert np.frombuffer(block, "<u4", 1 + count).tolist() == [count, *range(1, count + 1)]
+    places = np.frombuffer(block, "<u2", 2 * count, 4 + 4 * count)
+    assert places.tolist() == found.places.ravel().tolist()
+
+
+def test_two_groups_stay_apart_and_deleted_images_are_not_on_the_map(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    groups = random.integers(0, 2, 600)
+    vectors = random.normal(0, 0.05, (600, 16)).astype(np.float32)
+    vectors[:, 3] += groups * 2
+    found = laid_out(vectors, tmp_path, deleted=(1, 600))
+    assert found.ids.tolist() == list(range(2, 600))
+    x, group = found.places[:, 0].astype(int), groups[1:-1]
+    first, second = x[group == 0], x[group == 1]
+    assert first.max() < second.min() or second.max() < first.min()
+
+
+def test_new_images_are_put_on_the_map_there_is(
+    config: Config, images: Path, reindex: Callable[[], BuildReport], photos: list[Path]
+) -> None:
+    reindex()
+    before = Searcher.open(config)
+    (images / "new.jpg").write_bytes(photos[100].read_bytes())
+    reindex()
+    after = Searcher.open(config)
+    assert len(after.map().ids) == len(before.map().ids) + 1
+    folders = [s._version.manifest.derived["map"].folder for s in (before, after)]
+    assert folders[0] == folders[1]
+
+
+def test_a_map_of_another_shape_is_refused(
+    config: Config, reindex: Callable[[], BuildReport]
+) -> None:
+    reindex()
+    searcher = Searcher.open(config)
+    files = searcher._version.derived("map")
+    assert files
+    np.save(files.parts[0], np.zeros((2, 2), np.float32))
+    with pytest.raises(StoreCorrupt, match="places"):
+        searcher.map()
