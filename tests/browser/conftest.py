@@ -149,4 +149,4 @@ def keep(page: Page, request: pytest.FixtureRequest, name: str) -> None:
     folder = Path(request.config.getoption("--screenshots") or default)
     page.wait_for_load_state("networkidle")  # lazily loaded pictures
     page.evaluate("document.fonts.ready")
-    page.screenshot(path=folder / f"{name}.jpg", type="jpeg", quality=82)
+    page.screenshot(path=folder / f"{name}.jpg", type="jpeg", quality=72)

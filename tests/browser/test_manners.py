@@ -58,6 +58,15 @@ def test_nothing_is_wider_than_a_phone(page: Page, request: pytest.FixtureReques
     keep(page, request, "phone")
 
 
+def test_the_start_page_offers_places_to_start_from(
+    page: Page, request: pytest.FixtureRequest
+) -> None:
+    page.goto("/")
+    keep(page, request, "start")
+    page.locator(".card a").first.click()
+    expect(page.locator("#results .card").first.locator(".distance")).to_have_text("0.0000")
+
+
 @pytest.mark.parametrize("visitor", [{"color_scheme": "dark"}], indirect=True)
 def test_dark_mode(page: Page, request: pytest.FixtureRequest) -> None:
     page.goto("/?image_id=190&image_id=12&not=60")

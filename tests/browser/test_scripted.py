@@ -43,7 +43,6 @@ def test_a_chosen_file_is_answered_on_the_spot(
     page: Page, windmill: Path, request: pytest.FixtureRequest
 ) -> None:
     page.goto("/")
-    keep(page, request, "start")
     choose(page, windmill)
     assert results(page).first.locator(".distance").inner_text() == "0.0000"
     assert windmill.name in page.title()
