@@ -9,13 +9,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from indexer.answers import Answer, Distribution, Hit, ImageFile, IndexInfo, Stopwatch
-from indexer.config import Config, EncoderConfig, Mode, is_weights_path
+from indexer.config import Config, Mode
 from indexer.datasets import open_dataset
-from indexer.encoders import Encoder, EncoderSpec, open_encoder
+from indexer.encoders import EncoderSpec
 from indexer.errors import (
-    EncoderMismatch,
     ImageGone,
-    LookalikeError,
     NoApproximateIndex,
     StoreCorrupt,
     UnknownImage,
@@ -25,6 +23,7 @@ from indexer.indexes import Indexes, choose_recall
 from indexer.machine import available_cores
 from indexer.paging import Distances, Ids, Place, collapsed_page_of, page_of
 from indexer.queries import Example, Query, Selection, Vector, combined, unit_vector
+from indexer.query_encoder import QueryEncoder
 from indexer.store import Counts, ImageRow, Recall, Store, Version
 from indexer.vector_index import Map, Stage, VectorIndex, open_map
 
@@ -65,14 +64,12 @@ class Searcher:
         self._version = version
         self._config = config
         self._dataset = open_dataset(manifest.dataset)
-        self._encoder: Encoder | None = None
-        self._encoder_failure: LookalikeError | None = None
-        self._encoding = threading.Lock()
         self._decoding = threading.BoundedSemaphore(available_cores())  # pixels take much memory
         try:
             self.encoder_spec = EncoderSpec.model_validate(manifest.encoder)
         except ValueError as error:
             raise StoreCorrupt(f"{version.folder}: the encoder is unreadable: {error}") from error
+        self._encoder = QueryEncoder(self.encoder_spec, config.encoder)
         indexes = Indexes.of(version)
         self._vectors, self._indexes = indexes.vectors, indexes.by_mode
         self._recall = choose_recall(manifest.recall, config.index.recall)
@@ -111,7 +108,7 @@ class Searcher:
     @property
     def encoder_is_loaded(self) -> bool:
         """True once queries by image are answered without delay."""
-        return self._encoder is not None
+        return self._encoder.is_loaded
 
     def load_encoder(self) -> None:
         """Load the encoder's model now, so that the first query by image does not wait for it.
@@ -119,8 +116,7 @@ class Searcher:
         Raises :class:`~indexer.errors.WeightsUnavailable` or
         :class:`~indexer.errors.EncoderMismatch` if it is no longer the one of the index.
         """
-        with self._encoding:
-            self._loaded_encoder()
+        self._encoder.load()
 
     def search(
         self, query: Query, selection: Selection | None = None, *, preview_side: int | None = None
@@ -251,36 +247,6 @@ class Searcher:
             image = decode(data, max_pixels=self._version.manifest.dataset.max_pixels)
             return thumbnail(image, side=side)
 
-    def _loaded_encoder(self) -> Encoder:
-        """Return the encoder of the index. A failure is final: it takes a restart to mend it."""
-        if self._encoder_failure:
-            raise self._encoder_failure
-        if self._encoder is None:
-            try:
-                encoder = self._open_encoder()
-                encoder.load()
-            except LookalikeError as error:
-                self._encoder_failure = error
-                raise
-            self._encoder = encoder
-        return self._encoder
-
-    def _open_encoder(self) -> Encoder:
-        """Open the encoder the index was made with; a configured weights file is tried first."""
-        spec, configured = self.encoder_spec, self._config.encoder
-        settings = configured.model_dump() | {"model": spec.model, "weights": spec.weights}
-        if spec.model == "vgg16":
-            settings["layer"] = spec.layer
-            if is_weights_path(configured.weights):
-                settings["weights"] = configured.weights
-        encoder = open_encoder(EncoderConfig.model_validate(settings))
-        if encoder.spec.fingerprint != spec.fingerprint:
-            raise EncoderMismatch(
-                f"The index was made by encoder {spec}; the weights at hand make {encoder.spec}.",
-                "Name the original weights in encoder.weights, or index again into another STORE=.",
-            )
-        return encoder
-
     def _vector(self, query: Query, own: Vector | None) -> Vector:
         """Return the feature a query stands for: its own, moved by its examples."""
         if own is not None and not (query.positives or query.negatives):
@@ -313,8 +279,8 @@ class Searcher:
                 image = crop(image, query.crop)
             pixels = model_input(image)
             preview = thumbnail(image, side=preview_side) if preview_side else None
-        with watch.step("encode"), self._encoding:
-            return self._loaded_encoder().encode(pixels[np.newaxis])[0], preview
+        with watch.step("encode"):
+            return self._encoder.encode(pixels), preview
 
     def _features(self, examples: Sequence[Example]) -> Vector:
         """Return the stored features of examples, float32 (n, dim)."""
