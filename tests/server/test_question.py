@@ -1,5 +1,6 @@
 """Every state of the search page is in its address, or, after an upload, in its form."""
 
+import json
 import re
 from html import unescape
 from pathlib import Path
@@ -8,7 +9,10 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.datastructures import MultiDict
 
+from indexer.build import build
+from server.app import create_app
 from server.question import Question
+from tests.conftest import small_config
 
 FULL = (
     "/?image_id=3&image_id=9&not=20&crop=0.1,0.2,0.5,0.5&k=7"
@@ -109,3 +113,26 @@ def test_one_image_and_its_place_in_the_distances(client: FlaskClient) -> None:
     assert 'class="marker"' not in alone
     assert alone.count('class="picture"') == 12
     assert 'href="/images/9"' not in alone
+
+
+def test_the_metadata_of_an_image_is_on_its_page(tmp_path: Path, photos: list[Path]) -> None:
+    """Captions of a COCO annotation file are several; they are shown as text, not as code."""
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.jpg").write_bytes(photos[0].read_bytes())
+    annotations = {
+        "images": [{"id": 5, "file_name": "a.jpg", "width": 1, "height": 1}],
+        "annotations": [
+            {"image_id": 5, "caption": "A crab <b>here</b>"},
+            {"image_id": 5, "caption": "An animal"},
+        ],
+    }
+    (tmp_path / "captions.json").write_text(json.dumps(annotations))
+    dataset = {
+        "kind": "coco",
+        "root": str(tmp_path / "images"),
+        "annotations": str(tmp_path / "captions.json"),
+    }
+    config = small_config(tmp_path / "images", tmp_path / "store", dataset=dataset)
+    build(config)
+    page = create_app(config).test_client().get("/images/1").text
+    assert "A crab &lt;b&gt;here&lt;/b&gt; · An animal" in page
