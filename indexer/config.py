@@ -121,6 +121,7 @@ class ServerConfig(Section):
     trusted_hosts: list[str] | None = None
     max_upload_bytes: int = Field(default=20_000_000, ge=1)
     max_pixels: int = Field(default=100_000_000, ge=1)
+    thumbnail_cache_bytes: int = Field(default=1_000_000_000, ge=0)
 
 
 class _YamlFile(YamlConfigSettingsSource):

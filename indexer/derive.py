@@ -1,4 +1,4 @@
-"""Derive: bring what is trained on the vectors up to date, shortlist and approximate index.
+"""Derive: bring what is trained on the vectors up to date: shortlist, approximate index and map.
 
 Each structure is trained once and then encodes segment by segment, so that new vectors cost their
 own encoding and nothing else. It is trained again where the training no longer fits.
@@ -27,6 +27,7 @@ from indexer.store import (
 from indexer.vector_index import (
     ApproximateCoder,
     Coder,
+    MapCoder,
     MappedVectors,
     Part,
     ShortlistCoder,
@@ -96,6 +97,8 @@ def derive(
 
         load = ApproximateCoder.load
         recipes.append(_Recipe("approximate", approximate, factory, train, load))
+    if len(vectors):
+        recipes.append(_Recipe("map", "2 axes", "2 axes", MapCoder.train, MapCoder.load))
     found = DerivedStructures()
     for recipe in recipes:
         derived, note = _update(writer, recipe, segments, vectors, previous.get(recipe.kind))
@@ -130,7 +133,8 @@ def _update(
 
 
 def _again(recipe: _Recipe, reason: str) -> str:
-    return f"The {recipe.kind} index was trained again: {reason}."
+    name = "map" if recipe.kind == "map" else f"{recipe.kind} index"
+    return f"The {name} was trained again: {reason}."
 
 
 def _trained(

@@ -4,13 +4,15 @@ One decoder, Pillow, serves indexing and queries alike: decoders differ in the l
 same file must always give the same vector.
 """
 
+import math
 from io import BytesIO
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from indexer.errors import ImageTooLarge, InvalidImage, UnsupportedImage
+from indexer.errors import ImageTooLarge, InvalidImage, InvalidQuery, UnsupportedImage
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 """The formats that are read, by Pillow's names; everything else is refused unread."""
@@ -37,6 +39,15 @@ _TURNS = {
 # Pillow's own limit warns where an error is wanted and applies to the whole process;
 # decode() refuses by the caller's limit before a pixel is decoded.
 Image.MAX_IMAGE_PIXELS = None
+
+
+class Box(NamedTuple):
+    """A region of an upright image; all four are fractions of its width and height, 0 to 1."""
+
+    x: float
+    y: float
+    width: float
+    height: float
 
 
 def decode(data: bytes, *, max_pixels: int) -> Image.Image:
@@ -69,6 +80,26 @@ def decode(data: bytes, *, max_pixels: int) -> Image.Image:
             f"The image is damaged: {error or type(error).__name__}.",
             "Open it in an image editor and save it again.",
         ) from error
+
+
+def crop(image: Image.Image, box: Box) -> Image.Image:
+    """Cut a region out of an upright image, to the nearest whole pixels, at least one.
+
+    Raises :class:`InvalidQuery` for a region that is empty or reaches beyond the image.
+    """
+    slack = 1e-6  # of fractions that were rounded on their way
+    inside = box.x >= 0 and box.y >= 0 and box.width > 0 and box.height > 0
+    inside &= box.x + box.width <= 1 + slack and box.y + box.height <= 1 + slack
+    if not inside or not all(map(math.isfinite, box)):
+        raise InvalidQuery(
+            "The crop box does not lie inside the image.",
+            "x, y, width and height are fractions of the image: 0 <= x and x + width <= 1.",
+        )
+    width, height = image.size
+    left, top = min(round(box.x * width), width - 1), min(round(box.y * height), height - 1)
+    right = min(max(round((box.x + box.width) * width), left + 1), width)
+    bottom = min(max(round((box.y + box.height) * height), top + 1), height)
+    return image.crop((left, top, right, bottom))
 
 
 def model_input(image: Image.Image) -> NDArray[np.uint8]:

@@ -2,130 +2,57 @@
 
 import hashlib
 import logging
+import random
 import threading
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from datetime import datetime
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-from indexer.config import Config, EncoderConfig, Mode, is_weights_path
+from indexer.answers import Answer, Distribution, Hit, ImageFile, IndexInfo, Stopwatch
+from indexer.config import Config, Mode
 from indexer.datasets import open_dataset
-from indexer.encoders import Encoder, EncoderSpec, open_encoder
+from indexer.encoders import EncoderSpec
 from indexer.errors import (
-    EncoderMismatch,
     ImageGone,
-    InvalidQuery,
-    LookalikeError,
     NoApproximateIndex,
     StoreCorrupt,
     UnknownImage,
 )
-from indexer.images import decode, media_type, model_input, thumbnail
+from indexer.images import Box, crop, decode, media_type, model_input, thumbnail
 from indexer.indexes import Indexes, choose_recall
 from indexer.machine import available_cores
+from indexer.paging import Distances, Ids, Place, collapsed_page_of, page_of
+from indexer.queries import Example, Query, Selection, Vector, combined, unit_vector
+from indexer.query_encoder import QueryEncoder
 from indexer.store import Counts, ImageRow, Recall, Store, Version
-from indexer.vector_index import Stage
+from indexer.vector_index import Map, Stage, VectorIndex, open_map
 
 __all__ = [
     "Answer",
+    "Box",
     "Counts",
+    "Distribution",
     "EncoderSpec",
+    "Example",
     "Hit",
     "ImageFile",
     "ImageRow",
     "IndexInfo",
+    "Map",
+    "Query",
     "Recall",
     "Searcher",
+    "Selection",
     "Stage",
 ]
-
-Vector = NDArray[np.float32]
 
 logger = logging.getLogger(__name__)
 
 SELF_DISTANCE = 0.01
 """The largest distance of a stored image to itself that approximate search may come up with."""
 
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """One neighbour: the image, and its Euclidean distance to the query."""
-
-    rank: int
-    image: ImageRow
-    distance: float
-
-    @property
-    def cosine(self) -> float:
-        """Cosine similarity; for vectors of norm 1 it follows from the distance."""
-        return 1 - self.distance**2 / 2
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """The neighbours of one query, nearest first, and how long each step took (ms)."""
-
-    version: str
-    encoder: EncoderSpec
-    mode: Mode
-    k: int
-    hits: Sequence[Hit]
-    timings_ms: Mapping[str, float]
-    preview: bytes | None = None
-    stages: Sequence[Stage] = ()
-    """How many images each stage of the search left."""
-
-
-@dataclass(frozen=True, slots=True)
-class ImageFile:
-    """The bytes of an indexed image's file, the very ones that were indexed."""
-
-    data: bytes
-    media_type: str
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class IndexInfo:
-    """What an opened index consists of."""
-
-    version: str
-    created: datetime
-    encoder: EncoderSpec
-    counts: Counts
-    approximate: str | None
-    """The FAISS factory string of the approximate index, if there is one."""
-    recall: tuple[Recall, ...]
-    """Its recall@30 for several nprobe."""
-    chosen: Recall | None
-    """The one in use."""
-
-    @property
-    def modes(self) -> list[Mode]:
-        """The search modes this version offers."""
-        return ["exact", "approximate"] if self.approximate else ["exact"]
-
-
-@dataclass(slots=True)
-class _Stopwatch:
-    """Milliseconds by step; a step that did not happen took none."""
-
-    ms: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("decode", "encode"), 0.0))
-    started: float = field(default_factory=time.perf_counter)
-
-    @contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        began = time.perf_counter()
-        yield
-        self.ms[name] = round((time.perf_counter() - began) * 1000, 3)
-
-    def finish(self) -> dict[str, float]:
-        total = round((time.perf_counter() - self.started) * 1000, 3)
-        return {**self.ms, "total": total}
+DISTRIBUTION_SAMPLE = 1000
+"""Images whose distances stand for those of the whole collection."""
 
 
 class Searcher:
@@ -140,14 +67,12 @@ class Searcher:
         self._version = version
         self._config = config
         self._dataset = open_dataset(manifest.dataset)
-        self._encoder: Encoder | None = None
-        self._encoder_failure: LookalikeError | None = None
-        self._encoding = threading.Lock()
         self._decoding = threading.BoundedSemaphore(available_cores())  # pixels take much memory
         try:
             self.encoder_spec = EncoderSpec.model_validate(manifest.encoder)
         except ValueError as error:
             raise StoreCorrupt(f"{version.folder}: the encoder is unreadable: {error}") from error
+        self._encoder = QueryEncoder(self.encoder_spec, config.encoder)
         indexes = Indexes.of(version)
         self._vectors, self._indexes = indexes.vectors, indexes.by_mode
         self._recall = choose_recall(manifest.recall, config.index.recall)
@@ -191,11 +116,12 @@ class Searcher:
     @property
     def encoder_is_loaded(self) -> bool:
         """True once queries by image are answered without delay."""
-        return self._encoder is not None
+        return self._encoder.is_loaded
 
     def take_over(self, other: "Searcher") -> None:
         """Use the encoder another searcher has loaded, if both indexes were made with it."""
-        if other.encoder_spec.fingerprint == self.encoder_spec.fingerprint:
+        same = other.encoder_spec.fingerprint == self.encoder_spec.fingerprint
+        if same and other.encoder_is_loaded:
             self._encoder = other._encoder  # noqa: SLF001 -- its own class's
 
     def check(self) -> None:
@@ -217,56 +143,79 @@ class Searcher:
         Raises :class:`~indexer.errors.WeightsUnavailable` or
         :class:`~indexer.errors.EncoderMismatch` if it is no longer the one of the index.
         """
-        with self._encoding:
-            self._loaded_encoder()
+        self._encoder.load()
+
+    def search(
+        self, query: Query, selection: Selection | None = None, *, preview_side: int | None = None
+    ) -> Answer:
+        """Find the images nearest to what the query stands for, one page of them.
+
+        With ``preview_side`` the answer carries a JPEG of the query's image that fits into that
+        square. A stored image without ``crop`` needs no encoder: its vector is there. It finds
+        itself first, at distance 0. Raises :class:`~indexer.errors.InvalidQuery`,
+        :class:`~indexer.errors.UnknownImage` or an error of decoding and encoding.
+        """
+        query.check()
+        selection = selection or Selection()
+        k, mode = selection.within(self._config.search)
+        if mode not in self._indexes:
+            raise NoApproximateIndex(
+                "This index has no approximate search.",
+                "Use mode=exact, or set index.approximate in config.yaml and index again.",
+            )
+        watch = Stopwatch()
+        own, preview = self._own_vector(query, watch, preview_side)
+        vector = self._vector(query, own)
+        with watch.step("search"):
+            stages: list[Stage] = []
+            places, more = self._page(vector, self._indexes[mode], k, selection, stages)
+            shown = [place for found in places for place in (found, *found.duplicates)]
+            rows = self._version.catalogue.get_many(place.image_id for place in shown)
+        return Answer(
+            version=self._version.manifest.version,
+            encoder=self.encoder_spec,
+            mode=mode,
+            k=k,
+            page=selection.page,
+            more=more,
+            hits=[_hit(place, rows) for place in places],
+            timings_ms=watch.finish(),
+            stages=stages,
+            vector=vector,
+            own_vector=own,
+            preview=preview,
+        )
 
     def search_image(
-        self,
-        data: bytes,
-        *,
-        k: int | None = None,
-        mode: Mode | None = None,
-        preview_side: int | None = None,
+        self, data: bytes, *, k: int | None = None, mode: Mode | None = None
     ) -> Answer:
-        """Find the images nearest to an image file's bytes.
-
-        With ``preview_side`` the answer carries a JPEG of the query that fits into that square.
-        """
-        watch = _Stopwatch()
-        with watch.step("decode"), self._decoding:
-            image = decode(data, max_pixels=self._config.server.max_pixels)
-            pixels = model_input(image)
-            preview = thumbnail(image, side=preview_side) if preview_side else None
-        with watch.step("encode"), self._encoding:
-            vector = self._loaded_encoder().encode(pixels[np.newaxis])[0]
-        return replace(self._answer(vector, k, mode, watch), preview=preview)
+        """Find the images nearest to an image file's bytes."""
+        return self.search(Query(image=data), Selection(k=k, mode=mode))
 
     def search_id(self, image_id: int, *, k: int | None = None, mode: Mode | None = None) -> Answer:
-        """Find the images nearest to an indexed image; it finds itself first, at distance 0."""
-        watch = _Stopwatch()
-        rows = self._vectors.rows(np.array([self.image(image_id).id], np.int64))
-        vector = self._vectors.vectors(rows)[0]
-        return self._answer(vector, k, mode, watch)
+        """Find the images nearest to an indexed image."""
+        return self.search(Query(image_id=image_id), Selection(k=k, mode=mode))
 
     def search_vector(
         self, vector: Sequence[float], *, k: int | None = None, mode: Mode | None = None
     ) -> Answer:
-        """Find the images nearest to a vector; it is divided by its norm, as every feature is.
+        """Find the images nearest to a vector."""
+        return self.search(Query(vector=vector), Selection(k=k, mode=mode))
 
-        Raises :class:`~indexer.errors.InvalidQuery` for a wrong length, infinities or zeros only.
+    def distribution(self, vector: Vector, bins: int = 40) -> Distribution:
+        """Count how far a fixed sample of the collection is from a feature, float32 (dim,).
+
+        The sample is spread evenly over the ids: the same for every query, cheap at any size.
         """
-        watch = _Stopwatch()
-        query = np.asarray(vector, np.float64)
-        dim = self.encoder_spec.dim
-        if query.shape != (dim,):
-            raise InvalidQuery(
-                f"The vector has {query.size} components; this index has {dim}.",
-                f"Send a vector of encoder {self.encoder_spec}.",
-            )
-        norm = np.linalg.norm(query)
-        if not np.isfinite(norm) or norm == 0:
-            raise InvalidQuery("The vector has no direction: it is zero or not finite.")
-        return self._answer((query / norm).astype(np.float32), k, mode, watch)
+        distances = np.sqrt(np.maximum(self._vectors.squared_distances(vector, self._sampled()), 0))
+        reach = float(distances.max(initial=0.0)) or 1.0
+        counts, edges = np.histogram(distances, bins, (0.0, reach))
+        return Distribution(edges.tolist(), counts.tolist())
+
+    def distance(self, vector: Vector, image_id: int) -> float:
+        """Return the Euclidean distance of a feature, float32 (dim,), to an indexed image."""
+        row = self._vectors.rows(np.array([self.image(image_id).id], np.int64))
+        return float(np.sqrt(max(self._vectors.squared_distances(vector, row)[0], 0)))
 
     def image(self, image_id: int) -> ImageRow:
         """Return an indexed image's row. Raises :class:`~indexer.errors.UnknownImage`."""
@@ -281,9 +230,28 @@ class Searcher:
 
     def sample(self, count: int) -> list[ImageRow]:
         """Return up to ``count`` images spread over the collection: places to start from."""
-        ids = self._vectors.ids
-        places = np.linspace(0, len(ids) - 1, min(count, len(ids)), dtype=np.int64)
-        return list(self._version.catalogue.get_many(ids[places]).values())
+        return list(
+            self._version.catalogue.get_many(self._vectors.ids[self._sampled(count)]).values()
+        )
+
+    def listed(self, status: str, *, offset: int, limit: int) -> list[ImageRow]:
+        """Return some of the files, ``indexed`` or ``skipped``, in order of their keys."""
+        return self._version.catalogue.listed(status, offset=offset, limit=limit)
+
+    def skip_reasons(self) -> dict[str, int]:
+        """Count the skipped files by reason, the most frequent first."""
+        return self._version.catalogue.skip_reasons()
+
+    def map(self) -> Map:
+        """Return where every image lies on the plane of the first two principal axes."""
+        files = self._version.derived("map")
+        return open_map(files.parts if files else [], self._vectors)
+
+    def random_id(self) -> int:
+        """Return any image's id. Raises :class:`~indexer.errors.UnknownImage` if there is none."""
+        if not len(self._vectors):
+            raise UnknownImage("The index is empty.", "Every file was skipped; status says why.")
+        return int(random.choice(self._vectors.ids))  # noqa: S311 -- a place to start from
 
     def image_file(self, image_id: int) -> ImageFile:
         """Return the bytes of an indexed image.
@@ -306,59 +274,72 @@ class Searcher:
             image = decode(data, max_pixels=self._version.manifest.dataset.max_pixels)
             return thumbnail(image, side=side)
 
-    def _loaded_encoder(self) -> Encoder:
-        """Return the encoder of the index. A failure is final: it takes a restart to mend it."""
-        if self._encoder_failure:
-            raise self._encoder_failure
-        if self._encoder is None:
-            try:
-                encoder = self._open_encoder()
-                encoder.load()
-            except LookalikeError as error:
-                self._encoder_failure = error
-                raise
-            self._encoder = encoder
-        return self._encoder
+    def _vector(self, query: Query, own: Vector | None) -> Vector:
+        """Return the feature a query stands for: its own, moved by its examples."""
+        if own is not None and not (query.positives or query.negatives):
+            return own
+        likes, unlikes = self._features(query.positives), self._features(query.negatives)
+        weights = [example.weight for example in query.positives]
+        if own is not None:
+            likes, weights = np.vstack([own, likes]), [1.0, *weights]
+        return combined(likes, weights, unlikes, [example.weight for example in query.negatives])
 
-    def _open_encoder(self) -> Encoder:
-        """Open the encoder the index was made with; a configured weights file is tried first."""
-        spec, configured = self.encoder_spec, self._config.encoder
-        settings = configured.model_dump() | {"model": spec.model, "weights": spec.weights}
-        if spec.model == "vgg16":
-            settings["layer"] = spec.layer
-            if is_weights_path(configured.weights):
-                settings["weights"] = configured.weights
-        encoder = open_encoder(EncoderConfig.model_validate(settings))
-        if encoder.spec.fingerprint != spec.fingerprint:
-            raise EncoderMismatch(
-                f"The index was made by encoder {spec}; the weights at hand make {encoder.spec}.",
-                "Name the original weights in encoder.weights, or index again into another STORE=.",
-            )
-        return encoder
+    def _own_vector(
+        self, query: Query, watch: Stopwatch, preview_side: int | None
+    ) -> tuple[Vector | None, bytes | None]:
+        """Return the feature of the query's own image or vector, None if it has examples only."""
+        if query.vector is not None:
+            return unit_vector(query.vector, self.encoder_spec.dim), None
+        if query.image_id is not None and query.crop is None:
+            return self._features([Example(query.image_id)])[0], None
+        if query.image is None and query.image_id is None:
+            return None, None
+        limit = self._config.server.max_pixels
+        with watch.step("decode"), self._decoding:
+            data = query.image
+            if data is None:
+                assert query.image_id is not None
+                data = self.image_file(query.image_id).data
+                limit = self._version.manifest.dataset.max_pixels
+            image = decode(data, max_pixels=limit)
+            if query.crop is not None:
+                image = crop(image, query.crop)
+            pixels = model_input(image)
+            preview = thumbnail(image, side=preview_side) if preview_side else None
+        with watch.step("encode"):
+            return self._encoder.encode(pixels), preview
 
-    def _answer(
-        self, vector: Vector, k: int | None, mode: Mode | None, watch: _Stopwatch
-    ) -> Answer:
-        limits = self._config.search
-        k = limits.k if k is None else k
-        mode = limits.mode if mode is None else mode
-        if not 1 <= k <= limits.max_k:
-            raise InvalidQuery(f"k is {k}; it can be 1 to {limits.max_k}.")
-        if mode not in self._indexes:
-            raise NoApproximateIndex(
-                "This index has no approximate search.",
-                "Use mode=exact, or set index.approximate in config.yaml and index again.",
-            )
-        with watch.step("search"):
-            stages: list[Stage] = []
-            distances, ids = self._indexes[mode].search(vector[np.newaxis], k, explain=stages)
-            rows = self._version.catalogue.get_many(ids[0][ids[0] >= 0])
-        hits = [
-            Hit(rank, rows[image_id], distance)
-            for rank, (image_id, distance) in enumerate(
-                zip(ids[0].tolist(), distances[0].tolist(), strict=True), start=1
-            )
-            if image_id >= 0
-        ]
-        timings, version = watch.finish(), self._version.manifest.version
-        return Answer(version, self.encoder_spec, mode, k, hits, timings, stages=stages)
+    def _features(self, examples: Sequence[Example]) -> Vector:
+        """Return the stored features of examples, float32 (n, dim)."""
+        return self._stored(
+            np.array([self.image(example.image_id).id for example in examples], np.int64)
+        )
+
+    def _stored(self, ids: Ids) -> Vector:
+        """Return the stored features of image ids, float32 (n, dim)."""
+        return self._vectors.vectors(self._vectors.rows(ids))
+
+    def _page(
+        self, vector: Vector, index: VectorIndex, k: int, selection: Selection, stages: list[Stage]
+    ) -> tuple[list[Place], bool]:
+        """Return a page of neighbours and whether there is another; ``stages`` of the search."""
+
+        def neighbours(depth: int) -> tuple[Distances, Ids]:
+            stages.clear()
+            distances, ids = index.search(vector[np.newaxis], depth, explain=stages)
+            return distances[0], ids[0]
+
+        page, threshold, count = selection.page, selection.threshold, len(self._vectors)
+        if selection.collapse_duplicates:
+            return collapsed_page_of(neighbours, self._stored, count, k, page, threshold)
+        return page_of(neighbours, count, k, page, threshold)
+
+    def _sampled(self, count: int = DISTRIBUTION_SAMPLE) -> Ids:
+        """Return rows of stored vectors spread evenly over the collection."""
+        rows = len(self._vectors)
+        return np.linspace(0, rows - 1, min(count, rows), dtype=np.int64)
+
+
+def _hit(place: Place, rows: Mapping[int, ImageRow]) -> Hit:
+    duplicates = tuple(_hit(other, rows) for other in place.duplicates)
+    return Hit(place.rank, rows[place.image_id], place.distance, duplicates)

@@ -3,16 +3,17 @@
 from http import HTTPStatus
 from typing import Any, TypeVar
 
-from flask import Response, jsonify, request
+from flask import Response, current_app, jsonify, request
 from flask_openapi import APIBlueprint
 from flask_openapi.models import Schema
 from pydantic import BaseModel, ValidationError
 from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
 
-from indexer.search import Answer, ImageRow, Searcher
-from server import schemas
+from indexer.search import ImageRow
+from server import requests, schemas
 from server.errors import invalid_request
 from server.index_holder import index_holder
+from server.thumbnails import ThumbnailCache
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -38,7 +39,8 @@ def _request_body(**models: type[BaseModel]) -> dict[str, Any]:
     """
     for model in models.values():
         schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
-        blueprint.components_schemas[model.__name__] = Schema(**schema)
+        for name, part in {**schema.pop("$defs", {}), model.__name__: schema}.items():
+            blueprint.components_schemas[name] = Schema(**part)
     media_types = {"multipart": "multipart/form-data", "json": "application/json"}
     content = {
         media_types[name]: {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}
@@ -50,8 +52,8 @@ def _request_body(**models: type[BaseModel]) -> dict[str, Any]:
 @blueprint.post(
     "/search",
     summary="Find the images most like an image",
-    description="Upload an image as multipart/form-data, or name an indexed image or a vector "
-    "as JSON. Results are ordered by Euclidean distance, nearest first.",
+    description="Upload an image as multipart/form-data, or name an indexed image, a vector or "
+    "several examples as JSON. Results are ordered by Euclidean distance, nearest first.",
     responses={
         HTTPStatus.OK: schemas.SearchAnswer,
         HTTPStatus.BAD_REQUEST: schemas.Error,
@@ -60,44 +62,40 @@ def _request_body(**models: type[BaseModel]) -> dict[str, Any]:
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE: schemas.Error,
         HTTPStatus.UNSUPPORTED_MEDIA_TYPE: schemas.Error,
     },
-    request_body=_request_body(multipart=schemas.SearchUpload, json=schemas.SearchStored),
+    request_body=_request_body(multipart=requests.SearchUpload, json=requests.SearchStored),
 )
 def search() -> Response:
     """Search by an uploaded image, an indexed image or a vector."""
     searcher = index_holder().searcher()
+    body: requests.SearchUpload | requests.SearchStored
     if request.mimetype == "multipart/form-data":
-        upload = uploaded()
-        explain, (answer, query) = upload.explain, _search_upload(searcher, upload)
+        body = _uploaded()
     elif request.is_json:
-        stored = _validated(schemas.SearchStored, request.json)
-        explain, (answer, query) = stored.explain, _search_stored(searcher, stored)
+        body = _validated(requests.SearchStored, request.json)
     else:
         raise UnsupportedMediaType(
-            "Send multipart/form-data with an image, or application/json with image_id or vector."
+            "Send multipart/form-data with an image, or application/json with image_id, vector "
+            "or positives."
         )
-    found = schemas.SearchAnswer.of(answer, query, explain=explain)
-    return jsonify(found.model_dump(mode="json", exclude=None if explain else {"stages"}))
+    answer = searcher.search(body.query(), body.selection())
+    distribution = searcher.distribution(answer.vector) if body.explain else None
+    query = schemas.Query.of(body, answer)
+    found = schemas.SearchAnswer.of(answer, query, distribution)
+    explained = {"stages", "distribution"}
+    return jsonify(found.model_dump(mode="json", exclude=None if body.explain else explained))
 
 
-def uploaded() -> schemas.SearchUpload:
-    """Return the validated fields of an upload form, shared with the web page."""
+def uploaded_files() -> dict[str, bytes]:
+    """Return the files of an upload form. Raises RequestEntityTooLarge beyond the limit."""
     files = {name: file.read() for name, file in request.files.items()}
     if len(files.get("image", b"")) > index_holder().config.server.max_upload_bytes:
         raise RequestEntityTooLarge
-    return _validated(schemas.SearchUpload, {**request.form.to_dict(), **files})
+    return files
 
 
-def _search_upload(searcher: Searcher, body: schemas.SearchUpload) -> tuple[Answer, schemas.Query]:
-    answer = searcher.search_image(body.image, k=body.k, mode=body.mode)
-    return answer, schemas.Query(kind="image", k=answer.k)
-
-
-def _search_stored(searcher: Searcher, body: schemas.SearchStored) -> tuple[Answer, schemas.Query]:
-    if body.image_id is not None:
-        answer = searcher.search_id(body.image_id, k=body.k, mode=body.mode)
-        return answer, schemas.Query(kind="image_id", image_id=body.image_id, k=answer.k)
-    answer = searcher.search_vector(body.vector or [], k=body.k, mode=body.mode)
-    return answer, schemas.Query(kind="vector", k=answer.k)
+def _uploaded() -> requests.SearchUpload:
+    """Return the validated fields of an upload form."""
+    return _validated(requests.SearchUpload, {**request.form.to_dict(), **uploaded_files()})
 
 
 @blueprint.get(
@@ -105,7 +103,7 @@ def _search_stored(searcher: Searcher, body: schemas.SearchStored) -> tuple[Answ
     summary="Describe an indexed image",
     responses={HTTPStatus.OK: schemas.Image, HTTPStatus.NOT_FOUND: schemas.Error},
 )
-def image(path: schemas.ImagePath) -> Response:
+def image(path: requests.ImagePath) -> Response:
     """Return an indexed image's key, size and metadata."""
     row = index_holder().searcher().image(path.image_id)
     return jsonify(schemas.Image.of(row).model_dump(mode="json"))
@@ -120,7 +118,7 @@ def image(path: schemas.ImagePath) -> Response:
         HTTPStatus.NOT_FOUND: schemas.Error,
     },
 )
-def image_file(path: schemas.ImagePath, query: schemas.FileQuery) -> Response:
+def image_file(path: requests.ImagePath, query: requests.FileQuery) -> Response:
     """Return the bytes of an indexed image, if they are still those that were indexed."""
     searcher = index_holder().searcher()
     row = searcher.image(path.image_id)
@@ -140,13 +138,16 @@ def image_file(path: schemas.ImagePath, query: schemas.FileQuery) -> Response:
         HTTPStatus.NOT_FOUND: schemas.Error,
     },
 )
-def image_thumbnail(path: schemas.ImagePath, query: schemas.ThumbnailQuery) -> Response:
+def image_thumbnail(path: requests.ImagePath, query: requests.ThumbnailQuery) -> Response:
     """Return a JPEG that fits into a square of ``side`` pixels."""
     searcher = index_holder().searcher()
     row = searcher.image(path.image_id)
     response = _cacheable(row, query, f"{row.sha256}-{query.side}")
     if response.status_code != HTTPStatus.NOT_MODIFIED:
-        response.data = searcher.thumbnail(path.image_id, query.side)
+        thumbnails: ThumbnailCache = current_app.extensions["thumbnails"]
+        response.data = thumbnails.get(
+            str(row.sha256), query.side, lambda: searcher.thumbnail(row.id, query.side)
+        )
         response.mimetype = "image/jpeg"
     return response
 
@@ -162,6 +163,29 @@ def index() -> Response:
     return jsonify(schemas.Index.of(info).model_dump(mode="json"))
 
 
+@blueprint.get(
+    "/map",
+    summary="Every image's place on a plane",
+    description="Binary, little endian: the number n of images (uint32), n image ids (uint32), "
+    "n places x, y (uint16). Places are the first two principal components of the features.",
+    responses={
+        HTTPStatus.OK: {"content": {"application/octet-stream": {"schema": {"type": "string"}}}},
+        HTTPStatus.NOT_MODIFIED: None,
+    },
+)
+def collection_map() -> Response:
+    """Return the map of the collection, the same for as long as the version is."""
+    searcher = index_holder().searcher()
+    info = searcher.info
+    response = Response(mimetype="application/octet-stream")
+    response.set_etag(f"map-{info.encoder.fingerprint}-{info.created.timestamp():.6f}")
+    response.headers["Cache-Control"] = ASK_AGAIN
+    response.make_conditional(request)
+    if response.status_code != HTTPStatus.NOT_MODIFIED:
+        response.data = searcher.map().to_bytes()
+    return response
+
+
 def _validated(model: type[Model], fields: object) -> Model:
     try:
         return model.model_validate(fields)
@@ -169,7 +193,7 @@ def _validated(model: type[Model], fields: object) -> Model:
         raise invalid_request(error) from None
 
 
-def _cacheable(row: ImageRow, query: schemas.FileQuery, etag: str) -> Response:
+def _cacheable(row: ImageRow, query: requests.FileQuery, etag: str) -> Response:
     """Return 304 if the browser has the content already, else an answer to be filled."""
     response = Response()
     response.set_etag(etag)

@@ -8,18 +8,20 @@ from flask_openapi import Info, OpenAPI
 
 from indexer import __version__
 from indexer.config import Config
-from server import api, docs, errors, health, pages, schemas, security
+from server import api, collection, docs, errors, exports, health, pages, schemas, security
 from server.index_holder import IndexHolder
+from server.thumbnails import ThumbnailCache
 
-# Beside the image a form carries a few short fields and its own framing.
-FORM_OVERHEAD_BYTES = 64 * 1024
+# Beside the image a form carries its own framing and short fields; the page's own form carries the
+# feature of an upload, 22 kB for 4096 dimensions, and a small picture of it.
+FORM_OVERHEAD_BYTES = 128 * 1024
 
 
 class InMemoryRequest(Request):
     """A request whose uploads stay in memory; Werkzeug would write larger ones to disk."""
 
     max_form_memory_size = FORM_OVERHEAD_BYTES
-    max_form_parts = 32
+    max_form_parts = 160
 
     def _get_file_stream(
         self,
@@ -55,10 +57,13 @@ def create_app(config: Config) -> Application:
     app.config["MAX_CONTENT_LENGTH"] = config.server.max_upload_bytes + FORM_OVERHEAD_BYTES
     app.config["TRUSTED_HOSTS"] = security.trusted_hosts(config.server)
     app.extensions["lookalike"] = IndexHolder(config)
+    app.extensions["thumbnails"] = ThumbnailCache(config.server.thumbnail_cache_bytes)
     errors.register(app)
     security.register(app)
     app.register_api(health.blueprint)
     app.register_blueprint(pages.blueprint)
+    app.register_blueprint(collection.blueprint)
+    app.register_blueprint(exports.blueprint)
     app.register_api(api.blueprint)
     docs.register(app)
     return app

@@ -1,85 +1,11 @@
-"""The wire types of the API: they validate requests, shape answers and make the document."""
+"""The wire types of answers: they shape them and make the document."""
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+from pydantic import BaseModel, Field
 
-from indexer.search import Answer, EncoderSpec, Hit, ImageRow, IndexInfo
-
-K = Annotated[int | None, Field(ge=1, description="How many results; search.k if left out.")]
-SearchMode = Annotated[
-    Literal["exact", "approximate"] | None,
-    Field(description="How to search; search.mode if left out."),
-]
-
-
-Explain = Annotated[bool, Field(description="Tell how many images each stage of the search left.")]
-
-
-class Request(BaseModel):
-    """Base of request bodies: unknown fields are refused."""
-
-    model_config = ConfigDict(extra="forbid")
-
-
-class SearchUpload(Request):
-    """A search by an uploaded image."""
-
-    image: Annotated[
-        bytes,
-        Field(
-            description="The image file.",
-            json_schema_extra={"type": "string", "contentMediaType": "application/octet-stream"},
-        ),
-    ]
-    k: K = None
-    mode: SearchMode = None
-    explain: Explain = False
-
-
-class SearchStored(Request):
-    """A search by an indexed image or by a vector, exactly one of them."""
-
-    model_config = ConfigDict(strict=True)  # JSON has types of its own: "5" is not a number
-
-    image_id: Annotated[
-        int | None, Field(ge=1, le=2**63 - 1, description="An image of the index.")
-    ] = None
-    vector: Annotated[
-        list[FiniteFloat] | None,
-        Field(description="A feature of the index's encoder; it is divided by its norm."),
-    ] = None
-    k: K = None
-    mode: SearchMode = None
-    explain: Explain = False
-
-    @model_validator(mode="after")
-    def _one_query(self) -> "SearchStored":
-        if (self.image_id is None) == (self.vector is None):
-            raise ValueError("give either image_id or vector (or upload an image as multipart)")
-        return self
-
-
-class ImagePath(BaseModel):
-    """The id in an image's address."""
-
-    image_id: Annotated[int, Field(ge=1, le=2**63 - 1, description="An image of the index.")]
-
-
-class FileQuery(Request):
-    """What makes an image's address one of its content."""
-
-    v: Annotated[
-        str | None, Field(description="Start of the content's SHA-256: the answer may be kept.")
-    ] = None
-
-
-class ThumbnailQuery(FileQuery):
-    """The size of a thumbnail."""
-
-    side: Annotated[
-        int, Field(ge=16, le=1024, description="Longest side in pixels; never enlarged.")
-    ] = 256
+from indexer.search import Answer, Distribution, EncoderSpec, Hit, ImageRow, IndexInfo
+from server.requests import Box, Example, SearchStored, SearchUpload
 
 
 class Encoder(BaseModel):
@@ -153,6 +79,9 @@ class Result(BaseModel):
     url: str
     thumbnail_url: str
     metadata: dict[str, Any]
+    duplicates: Annotated[
+        list["Result"], Field(description="Near-duplicates of it, with collapse_duplicates.")
+    ]
 
     @classmethod
     def of(cls, hit: Hit) -> "Result":
@@ -166,15 +95,50 @@ class Result(BaseModel):
             url=file_url(hit.image),
             thumbnail_url=thumbnail_url(hit.image),
             metadata=dict(hit.image.metadata),
+            duplicates=[cls.of(duplicate) for duplicate in hit.duplicates],
         )
 
 
 class Query(BaseModel):
     """The query as it was understood."""
 
-    kind: Literal["image", "image_id", "vector"]
+    kind: Literal["image", "image_id", "vector", "examples"]
     image_id: int | None = None
+    crop: Box | None = None
+    positives: list[Example] = []
+    negatives: list[Example] = []
     k: int
+    page: int
+    threshold: float | None = None
+    collapse_duplicates: bool = False
+
+    @classmethod
+    def of(cls, request: SearchUpload | SearchStored, answer: Answer) -> "Query":
+        """Describe a request with the defaults that were filled in."""
+        query = request.query()
+        given = {"image": query.image, "image_id": query.image_id, "vector": query.vector}
+        fields = {"crop", "positives", "negatives", "threshold", "collapse_duplicates"}
+        return cls.model_validate(
+            {
+                "kind": next((name for name, it in given.items() if it is not None), "examples"),
+                "image_id": query.image_id,
+                **request.model_dump(include=fields),
+                "k": answer.k,
+                "page": answer.page,
+            }
+        )
+
+
+class Histogram(BaseModel):
+    """How far a fixed sample of the collection is from the query."""
+
+    edges: Annotated[list[float], Field(description="Distances, one more than counts.")]
+    counts: Annotated[list[int], Field(description="Images between two neighbouring edges.")]
+
+    @classmethod
+    def of(cls, distribution: Distribution) -> "Histogram":
+        """Describe a distribution."""
+        return cls(edges=list(distribution.edges), counts=list(distribution.counts))
 
 
 class Timings(BaseModel):
@@ -202,14 +166,21 @@ class SearchAnswer(BaseModel):
     query: Query
     timings_ms: Timings
     results: list[Result]
+    more: Annotated[bool, Field(description="True if there is another page.")]
     stages: Annotated[
         list[Stage] | None,
         Field(description="With explain: how many images each stage of the search left."),
     ] = None
+    distribution: Annotated[
+        Histogram | None,
+        Field(description="With explain: how far a sample of the collection is from the query."),
+    ] = None
 
     @classmethod
-    def of(cls, answer: Answer, query: Query, *, explain: bool = False) -> "SearchAnswer":
-        """Describe an answer."""
+    def of(
+        cls, answer: Answer, query: Query, distribution: Distribution | None = None
+    ) -> "SearchAnswer":
+        """Describe an answer; with a distribution it is explained."""
         return cls(
             version=answer.version,
             encoder=Encoder.of(answer.encoder),
@@ -217,7 +188,11 @@ class SearchAnswer(BaseModel):
             query=query,
             timings_ms=Timings.model_validate(answer.timings_ms),
             results=[Result.of(hit) for hit in answer.hits],
-            stages=[Stage(name=s.name, images=s.rows) for s in answer.stages] if explain else None,
+            more=answer.more,
+            stages=[Stage(name=s.name, images=s.rows) for s in answer.stages]
+            if distribution
+            else None,
+            distribution=Histogram.of(distribution) if distribution else None,
         )
 
 

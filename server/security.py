@@ -7,7 +7,7 @@ from indexer.config import ServerConfig
 LOOPBACK_NAMES = ["localhost", "127.0.0.1"]  # Werkzeug does not compare IPv6 addresses
 
 CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; img-src 'self' data:; style-src 'self'; script-src 'self'; "
+    "default-src 'none'; img-src 'self' data: blob:; style-src 'self'; script-src 'self'; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 

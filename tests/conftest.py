@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import indexer.build
-import indexer.search
+import indexer.query_encoder
 from indexer.build import BuildReport, build
 from indexer.config import Config, load_config
 from indexer.encoders import open_encoder
@@ -45,7 +45,7 @@ def _one_model_per_encoder() -> Iterator[None]:
     cached = functools.cache(open_encoder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(indexer.build, "open_encoder", cached)
-        patch.setattr(indexer.search, "open_encoder", cached)
+        patch.setattr(indexer.query_encoder, "open_encoder", cached)
         yield
 
 

@@ -251,6 +251,11 @@ class Catalogue:
             return self._select("ORDER BY id")
         return self._select("WHERE status = ? ORDER BY id", status)
 
+    def listed(self, status: str, *, offset: int, limit: int) -> list[ImageRow]:
+        """Return some rows of one status in order of their keys, ``offset`` of them left out."""
+        condition = "WHERE status = ? ORDER BY key LIMIT ? OFFSET ?"
+        return list(self._select(condition, status, limit, offset))
+
     def stamps(self) -> dict[str, Stamp]:
         """Return size, modification time and reason (None if indexed) of every file, by key."""
         return {

@@ -36,7 +36,7 @@ class Counts(Record):
     skipped: int
 
 
-DerivedKind = Literal["shortlist", "approximate"]
+DerivedKind = Literal["shortlist", "approximate", "map"]
 
 
 class DerivedPart(Record):
@@ -53,7 +53,7 @@ class Derived(Record):
 
     folder: str
     setting: str
-    """What was asked for: ``index.approximate``, or the shortlist's levels."""
+    """What was asked for: ``index.approximate``, the shortlist's levels, or the map's axes."""
     made_by: str
     """What that meant: a FAISS factory string, or the shortlist's levels."""
     trained: FileRecord

@@ -6,6 +6,7 @@ from indexer.vector_index.codes import ShortlistCoder, shortlist_levels
 from indexer.vector_index.exact import ExactIndex
 from indexer.vector_index.factory import code_size, resolve_factory
 from indexer.vector_index.mapped import MappedVectors, flat_file, read_vectors
+from indexer.vector_index.plane import Map, MapCoder, open_map
 from indexer.vector_index.recall import RecallPoint, measure_recall
 from indexer.vector_index.shortlist import Shortlist
 
@@ -14,6 +15,8 @@ __all__ = [
     "ApproximateIndex",
     "Coder",
     "ExactIndex",
+    "Map",
+    "MapCoder",
     "MappedVectors",
     "Part",
     "RecallPoint",
@@ -24,6 +27,7 @@ __all__ = [
     "code_size",
     "flat_file",
     "measure_recall",
+    "open_map",
     "read_vectors",
     "resolve_factory",
     "shortlist_levels",

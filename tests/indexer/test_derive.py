@@ -75,7 +75,9 @@ def test_new_vectors_cost_their_own_encoding_and_are_found(
     commit(writer, vectors[1100:])
     version = publish(writer, notes)
     new = set(files(store)) - set(before)
-    assert sorted(name.split("/")[1] for name in new) == ["00000003.npy"] * 2
+    assert (
+        sorted(name.split("/")[1] for name in new) == ["00000003.npy"] * 3
+    )  # shortlist, index, map
     assert before.items() <= files(store).items()
     assert notes == []
     indexes = Indexes.of(version)
@@ -117,7 +119,11 @@ def test_a_collection_that_outgrew_its_training_is_trained_again_and_it_is_said(
         assert (new[kind].folder != old[kind].folder) == again
         assert new[kind].trained_count == (grown if again else 1000)
     assert [note.split(":")[0] for note in notes] == (
-        ["The shortlist index was trained again", "The approximate index was trained again"]
+        [
+            "The shortlist index was trained again",
+            "The approximate index was trained again",
+            "The map was trained again",
+        ]
         if again
         else []
     )
@@ -145,7 +151,7 @@ def test_another_setting_makes_another_structure_and_null_none(
     version = publish(writer, notes, "auto")
     assert version.manifest.derived["approximate"].made_by == "PCA64,IVF7,SQ8"
     version = publish(writer, notes, None)
-    assert list(version.manifest.derived) == ["shortlist"]
+    assert list(version.manifest.derived) == ["shortlist", "map"]
     assert version.manifest.recall == ()
 
 
@@ -153,7 +159,7 @@ def test_a_small_collection_has_no_shortlist_on_both_sides(writer: Writer, store
     vectors = photo_like(100)
     commit(writer, vectors)
     version = publish(writer, [], None)
-    for limit, kinds in ((vectors.nbytes, ["shortlist"]), (vectors.nbytes + 1, [])):
+    for limit, kinds in ((vectors.nbytes, ["shortlist", "map"]), (vectors.nbytes + 1, ["map"])):
         made = derive(
             writer, None, version.segments, np.empty(0, np.int64), DIM, {}, shortlist_from=limit
         )
@@ -169,7 +175,7 @@ def test_structures_no_kept_version_uses_are_removed(
     (store.derived / "00000099").mkdir()  # a crashed build's
     writer.tidy()
     kept = {folder.name for folder in store.derived.iterdir()}
-    assert kept == {"00000001", "00000003", "00000004", "00000005"}
+    assert kept == {"00000001", "00000003", "00000004", "00000005", "00000006"}
 
 
 @pytest.mark.parametrize("damage", ["shorter", "missing", "changed"])

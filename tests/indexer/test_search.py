@@ -137,10 +137,10 @@ def test_moved_weights_are_found_where_the_configuration_says(tmp_path: Path, im
     }
     publish_one_vector(settings["old.h5"], open_encoder(settings["old.h5"].encoder).spec)
     (tmp_path / "old.h5").unlink()
-    encoder = Searcher.open(settings["new.h5"])._open_encoder()
+    encoder = Searcher.open(settings["new.h5"])._encoder.open()
     assert encoder.spec.weights_name == "new.h5"
     with pytest.raises(EncoderMismatch):
-        Searcher.open(settings["other.h5"])._open_encoder()
+        Searcher.open(settings["other.h5"])._encoder.open()
 
 
 def publish_one_vector(config: Config, spec: EncoderSpec) -> None:

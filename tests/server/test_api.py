@@ -45,13 +45,19 @@ def assert_error(response: TestResponse, status: int, code: str) -> dict[str, st
 
 def test_search_by_upload(client: FlaskClient, photos: list[Path]) -> None:
     answer = body(upload(client, photos[0].read_bytes(), k=3))
-    assert set(answer) == {"version", "encoder", "mode", "query", "timings_ms", "results"}
+    assert set(answer) == {
+        "version", "encoder", "mode", "query", "timings_ms", "results", "more",
+    }  # fmt: skip
     assert answer["encoder"]["model"] == "efficientnet_lite0"
-    assert answer["query"] == {"kind": "image", "image_id": None, "k": 3}
+    assert answer["query"] == {
+        "kind": "image", "image_id": None, "crop": None, "positives": [], "negatives": [],
+        "k": 3, "page": 1, "threshold": None, "collapse_duplicates": False,
+    }  # fmt: skip
     assert set(answer["timings_ms"]) == {"decode", "encode", "search", "total"}
     first = answer["results"][0]
     assert list(first) == [
         "rank", "image_id", "key", "distance", "cosine", "url", "thumbnail_url", "metadata",
+        "duplicates",
     ]  # fmt: skip
     assert first["key"] == str(photos[0].relative_to(DEMO_IMAGES))
     assert first["distance"] < 1e-5

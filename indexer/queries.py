@@ -1,0 +1,128 @@
+"""What is asked: the images a query is made of, and which of its neighbours are wanted."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexer.config import Mode, SearchConfig
+from indexer.errors import InvalidQuery
+from indexer.images import Box
+
+Vector = NDArray[np.float32]
+
+MAX_EXAMPLES = 64
+MIN_NORM = 1e-6
+"""A sum of unit vectors shorter than this is rounding error: it points nowhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """An indexed image that results should resemble, or should not, and how much it counts."""
+
+    image_id: int
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One image, stored image or vector at most, and any number of further examples.
+
+    ``image`` holds a file's bytes. ``crop`` takes a region of it, or of the stored image, which is
+    then encoded anew. What is asked for itself counts as a positive of weight 1.
+    """
+
+    image: bytes | None = None
+    image_id: int | None = None
+    vector: Sequence[float] | NDArray[np.floating] | None = None
+    crop: Box | None = None
+    positives: Sequence[Example] = ()
+    negatives: Sequence[Example] = ()
+
+    def check(self) -> None:
+        """Raise :class:`InvalidQuery` unless the parts go together."""
+        given = [part for part in (self.image, self.image_id, self.vector) if part is not None]
+        if len(given) > 1:
+            raise InvalidQuery("Give one of image, image_id and vector, not several.")
+        if not given and not self.positives:
+            raise InvalidQuery(
+                "The query has no image to be like.",
+                "Give an image, image_id, vector or at least one of positives.",
+            )
+        if self.crop is not None and (not given or self.vector is not None):
+            raise InvalidQuery("crop needs an image or an image_id whose region it is.")
+        if len(self.positives) + len(self.negatives) > MAX_EXAMPLES:
+            raise InvalidQuery(f"A query can have up to {MAX_EXAMPLES} examples.")
+        for example in (*self.positives, *self.negatives):
+            if not 0 < example.weight <= 100:
+                raise InvalidQuery(f"The weight {example.weight} is not above 0 and up to 100.")
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which of the neighbours are wanted; what is left out comes from the settings.
+
+    ``k`` results make a page, ``page`` counts from 1 and has no limit. ``threshold`` is the largest
+    distance. ``collapse_duplicates`` puts near-duplicates below the best of them.
+    """
+
+    k: int | None = None
+    page: int = 1
+    mode: Mode | None = None
+    threshold: float | None = None
+    collapse_duplicates: bool = False
+
+    def within(self, limits: SearchConfig) -> tuple[int, Mode]:
+        """Return k and mode with defaults filled in. Raises :class:`InvalidQuery`."""
+        k = limits.k if self.k is None else self.k
+        if not 1 <= k <= limits.max_k:
+            raise InvalidQuery(f"k is {k}; it can be 1 to {limits.max_k}.")
+        if self.page < 1:
+            raise InvalidQuery(f"page is {self.page}; pages count from 1.")
+        if self.threshold is not None and not 0 <= self.threshold <= 2:
+            raise InvalidQuery(f"threshold is {self.threshold}; distances lie between 0 and 2.")
+        return k, limits.mode if self.mode is None else self.mode
+
+
+def unit_vector(vector: Sequence[float] | NDArray[np.floating], dim: int) -> Vector:
+    """Return a vector divided by its norm, float32 (dim,), as every feature is.
+
+    Raises :class:`InvalidQuery` for a wrong length, infinities or zeros only.
+    """
+    query = np.asarray(vector, np.float64)
+    if query.shape != (dim,):
+        raise InvalidQuery(
+            f"The vector has {query.size} components; this index has {dim}.",
+            "Send a vector of the index's own encoder.",
+        )
+    norm = np.linalg.norm(query)
+    if not np.isfinite(norm) or norm == 0:
+        raise InvalidQuery("The vector has no direction: it is zero or not finite.")
+    return (query / norm).astype(np.float32)
+
+
+def combined(
+    positives: Vector,
+    positive_weights: Sequence[float],
+    negatives: Vector,
+    negative_weights: Sequence[float],
+) -> Vector:
+    """Return the direction towards the positives and away from the negatives, float32 (dim,).
+
+    The mean of the positives, each times its weight, minus that of the negatives, divided by the
+    norm; vectors are float32 (n, dim) of norm 1. The means are over the numbers of vectors: were
+    they over the sums of the weights, the weight of a lone negative would change nothing.
+
+    Raises :class:`InvalidQuery` where they cancel each other out.
+    """
+    direction = np.asarray(positive_weights, np.float64) @ positives / len(positives)
+    if len(negatives):
+        direction -= np.asarray(negative_weights, np.float64) @ negatives / len(negatives)
+    norm = np.linalg.norm(direction)
+    if norm < MIN_NORM:
+        raise InvalidQuery(
+            "The positive and negative examples cancel each other out.",
+            "Remove one, or weigh them differently.",
+        )
+    return np.asarray(direction / norm, np.float32)

@@ -1,0 +1,75 @@
+"""The encoder an index was made with, opened when a query first needs it."""
+
+import threading
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexer.config import EncoderConfig, is_weights_path
+from indexer.encoders import Encoder, EncoderSpec, open_encoder
+from indexer.errors import EncoderMismatch, LookalikeError
+
+
+class QueryEncoder:
+    """Encodes one query at a time with the encoder ``spec`` names. Safe between threads.
+
+    The index decides which encoder that is; ``configured`` may say where its weights are now and
+    how it runs.
+    """
+
+    def __init__(self, spec: EncoderSpec, configured: EncoderConfig) -> None:
+        self._spec = spec
+        self._configured = configured
+        self._encoder: Encoder | None = None
+        self._failure: LookalikeError | None = None
+        self._one_at_a_time = threading.Lock()
+
+    @property
+    def is_loaded(self) -> bool:
+        """True once queries are encoded without delay."""
+        return self._encoder is not None
+
+    def load(self) -> None:
+        """Load the model now, so that the first query does not wait for it.
+
+        Raises :class:`~indexer.errors.WeightsUnavailable` or
+        :class:`~indexer.errors.EncoderMismatch` if it is no longer the one of the index.
+        """
+        with self._one_at_a_time:
+            self._loaded()
+
+    def encode(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the feature float32 (dim,) of one image, uint8 (224, 224, 3)."""
+        with self._one_at_a_time:
+            vector: NDArray[np.float32] = self._loaded().encode(pixels[np.newaxis])[0]
+            return vector
+
+    def open(self) -> Encoder:
+        """Open the encoder the index was made with; a configured weights file is tried first."""
+        spec, configured = self._spec, self._configured
+        settings = configured.model_dump() | {"model": spec.model, "weights": spec.weights}
+        if spec.model == "vgg16":
+            settings["layer"] = spec.layer
+            if is_weights_path(configured.weights):
+                settings["weights"] = configured.weights
+        encoder = open_encoder(EncoderConfig.model_validate(settings))
+        if encoder.spec.fingerprint != spec.fingerprint:
+            raise EncoderMismatch(
+                f"The index was made by encoder {spec}; the weights at hand make {encoder.spec}.",
+                "Name the original weights in encoder.weights, or index again into another STORE=.",
+            )
+        return encoder
+
+    def _loaded(self) -> Encoder:
+        """Return the encoder. A failure is final: it takes a restart to mend it."""
+        if self._failure:
+            raise self._failure
+        if self._encoder is None:
+            try:
+                encoder = self.open()
+                encoder.load()
+            except LookalikeError as error:
+                self._failure = error
+                raise
+            self._encoder = encoder
+        return self._encoder

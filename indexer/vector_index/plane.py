@@ -1,0 +1,102 @@
+"""The map: where each vector lies on the plane of the first two principal axes."""
+
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import NamedTuple
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexer.errors import StoreCorrupt
+from indexer.vector_index.base import Encoded, Vectors
+from indexer.vector_index.mapped import MappedVectors
+from indexer.vector_index.principal import SAMPLE, PrincipalAxes, principal_axes
+
+OUTLIERS = 0.5
+"""Per cent of the images on either side of an axis that may lie on the map's edge."""
+
+SIDE = 65535
+
+
+class Map(NamedTuple):
+    """Image ids uint32 (n,) and their places uint16 (n, 2): x and y, 0 to 65535, y downwards."""
+
+    ids: NDArray[np.uint32]
+    places: NDArray[np.uint16]
+
+    def to_bytes(self) -> bytes:
+        """Return the number of images, the ids and the places, little endian, one after another."""
+        count = np.array([len(self.ids)], "<u4")
+        parts = (count, self.ids.astype("<u4"), self.places.astype("<u2"))
+        return b"".join(part.tobytes() for part in parts)
+
+
+class MapCoder:
+    """Turns vectors into places on the plane: the trained part of a map."""
+
+    def __init__(self, axes: PrincipalAxes) -> None:
+        self._axes = axes
+
+    @classmethod
+    def train(cls, vectors: MappedVectors) -> "MapCoder":
+        """Find the two axes of a random sample of the vectors."""
+        chosen = np.random.default_rng(0).permutation(len(vectors))[:SAMPLE]
+        return cls(principal_axes(vectors.vectors(np.sort(chosen)), 2))
+
+    @classmethod
+    def load(cls, path: Path) -> "MapCoder":
+        """Read what :meth:`to_bytes` returned. Raises :class:`StoreCorrupt`."""
+        try:
+            with np.load(BytesIO(path.read_bytes()), allow_pickle=False) as file:
+                return cls(PrincipalAxes(file["mean"], file["directions"]))
+        except (OSError, KeyError, ValueError, BadZipFile) as error:
+            raise StoreCorrupt(f"{path} cannot be read: {error}") from error
+
+    def to_bytes(self) -> memoryview:
+        """Return the coder as the content of a file."""
+        file = BytesIO()
+        np.savez(file, mean=self._axes.mean, directions=self._axes.directions)
+        return file.getbuffer()
+
+    def encode(self, vectors: Vectors) -> Encoded:
+        """Return the content of a part's file: places on the plane, float32 (n, 2).
+
+        The error is the mean share of the squared length (about the mean) outside the plane.
+        """
+        directions = self._axes.directions.T.astype(np.float32)
+        places = vectors @ directions - (self._axes.mean @ self._axes.directions.T)
+        # |x - mean|^2 without a copy of all vectors.
+        mean = self._axes.mean.astype(np.float32)
+        lengths = np.einsum("ij,ij->i", vectors, vectors) - 2 * vectors @ mean + mean @ mean
+        inside = np.einsum("ij,ij->i", places, places)
+        outside = 1 - inside / np.maximum(lengths, 1e-12)
+        file = BytesIO()
+        np.save(file, places.astype(np.float32), allow_pickle=False)
+        return Encoded(file.getbuffer(), float(outside.mean()) if len(outside) else 0.0)
+
+
+def open_map(files: Sequence[Path], vectors: MappedVectors) -> Map:
+    """Return the map of a version. Raises :class:`StoreCorrupt` if a file has another shape."""
+    flat = [np.empty((0, 2), np.float32)]
+    for path, part in zip(files, vectors.parts, strict=True):
+        try:
+            own = np.load(path, allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise StoreCorrupt(f"{path} cannot be read: {error}") from error
+        if own.dtype != np.float32 or own.shape != (len(part.ids), 2):
+            raise StoreCorrupt(f"{path} does not hold the places of {len(part.ids)} vectors.")
+        flat.append(own[part.alive])
+    return Map(vectors.ids.astype(np.uint32), _whole(np.concatenate(flat)))
+
+
+def _whole(flat: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """Return places as whole numbers, the wider axis filling the map, the other centred."""
+    if not len(flat):
+        return np.empty((0, 2), np.uint16)
+    low, high = np.percentile(flat, [OUTLIERS, 100 - OUTLIERS], axis=0)
+    middle, half = (low + high) / 2, float((high - low).max()) / 2 or 1.0
+    scaled = (np.clip((flat - middle) / half, -1, 1) + 1) / 2
+    places: NDArray[np.uint16] = np.round(scaled * SIDE).astype(np.uint16)
+    return places

@@ -1,0 +1,58 @@
+"""The collection page: what was indexed, what was skipped and why, and lists of both."""
+
+from flask import Blueprint, request
+
+from indexer.errors import InvalidQuery, LookalikeError, NoPublishedIndex
+from server.index_holder import index_holder
+from server.pages import refused, render
+
+blueprint = Blueprint("collection", __name__)
+
+SKIPPED_PER_PAGE = 50
+IMAGES_PER_PAGE = 60
+
+
+@blueprint.get("/collection")
+def collection() -> tuple[str, int] | str:
+    """Show counts, encoder, version, and the skipped files with their reasons."""
+    try:
+        searcher = index_holder().searcher()
+    except NoPublishedIndex as error:
+        return refused(None, error)
+    try:
+        offset, page = _offset(SKIPPED_PER_PAGE)
+    except LookalikeError as error:
+        return refused(searcher, error)
+    return render(
+        "collection.html",
+        searcher,
+        reasons=searcher.skip_reasons(),
+        skipped=searcher.listed("skipped", offset=offset, limit=SKIPPED_PER_PAGE),
+        page=page,
+        pages=-(-searcher.info.counts.skipped // SKIPPED_PER_PAGE),
+    )
+
+
+@blueprint.get("/collection/images")
+def images() -> tuple[str, int] | str:
+    """List all images in order of their keys."""
+    searcher = index_holder().searcher()
+    try:
+        offset, page = _offset(IMAGES_PER_PAGE)
+    except LookalikeError as error:
+        return refused(searcher, error)
+    return render(
+        "images.html",
+        searcher,
+        images=searcher.listed("indexed", offset=offset, limit=IMAGES_PER_PAGE),
+        page=page,
+        pages=-(-searcher.info.counts.indexed // IMAGES_PER_PAGE),
+    )
+
+
+def _offset(per_page: int) -> tuple[int, int]:
+    """Return how many rows the address's page leaves out, and the page."""
+    page = request.args.get("page", 1, type=int)
+    if not 1 <= page <= 10**9:
+        raise InvalidQuery(f"page is {page}; pages count from 1.")
+    return (page - 1) * per_page, page

@@ -1,0 +1,181 @@
+"""The wire types of requests: they validate what comes in and make the document."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, Json, model_validator
+
+from indexer import search
+
+Fraction = Annotated[FiniteFloat, Field(ge=0, le=1)]
+
+
+class Request(BaseModel):
+    """Base of requests: unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Box(Request):
+    """A region of an upright image, in fractions of its width and height."""
+
+    model_config = ConfigDict(strict=True)
+
+    x: Fraction
+    y: Fraction
+    width: Annotated[FiniteFloat, Field(gt=0, le=1)]
+    height: Annotated[FiniteFloat, Field(gt=0, le=1)]
+
+
+class Example(Request):
+    """An indexed image that results should resemble, or should not."""
+
+    model_config = ConfigDict(strict=True)
+
+    image_id: Annotated[int, Field(ge=1, le=2**63 - 1, description="An image of the index.")]
+    weight: Annotated[FiniteFloat, Field(gt=0, le=100, description="How much it counts.")] = 1.0
+
+
+CROP = Field(description="Search with this region of the upload or of the indexed image.")
+Examples = Annotated[list[Example], Field(max_length=64)]
+POSITIVES: Any = Field(
+    default_factory=list,
+    description="Images the results should be like, too. The query is the mean of what is asked "
+    "for and the positives, each times its weight, minus that of the negatives.",
+)
+NEGATIVES: Any = Field(default_factory=list, description="Images the results should not be like.")
+
+
+class SearchRequest(Request):
+    """What every search can say, whatever it asks with."""
+
+    k: Annotated[int | None, Field(ge=1, description="How many results; search.k if left out.")] = (
+        None
+    )
+    page: Annotated[
+        int, Field(ge=1, description="Which page of results, without a limit; 1 is the nearest.")
+    ] = 1
+    per_page: Annotated[
+        int | None, Field(ge=1, description="How many results a page has; another name for k.")
+    ] = None
+    mode: Annotated[
+        Literal["exact", "approximate"] | None,
+        Field(description="How to search; search.mode if left out."),
+    ] = None
+    threshold: Annotated[
+        FiniteFloat | None, Field(ge=0, le=2, description="The largest distance of a result.")
+    ] = None
+    collapse_duplicates: Annotated[
+        bool, Field(description="Put near-duplicates of a better result below it.")
+    ] = False
+    explain: Annotated[
+        bool,
+        Field(
+            description="Tell how many images each stage of the search left, and how far a sample "
+            "of the collection is from the query."
+        ),
+    ] = False
+
+    @model_validator(mode="after")
+    def _one_page_size(self) -> "SearchRequest":
+        if self.k is not None and self.per_page is not None:
+            raise ValueError("give either k or per_page: both say how many results a page has")
+        return self
+
+    def selection(self) -> search.Selection:
+        """Return which of the neighbours are wanted."""
+        return search.Selection(
+            k=self.k or self.per_page,
+            page=self.page,
+            mode=self.mode,
+            threshold=self.threshold,
+            collapse_duplicates=self.collapse_duplicates,
+        )
+
+
+class SearchUpload(SearchRequest):
+    """A search by an uploaded image. crop, positives and negatives are JSON, as text."""
+
+    image: Annotated[
+        bytes,
+        Field(
+            description="The image file.",
+            json_schema_extra={"type": "string", "contentMediaType": "application/octet-stream"},
+        ),
+    ]
+    crop: Annotated[Json[Box] | None, CROP] = None
+    positives: Annotated[Json[Examples], POSITIVES]
+    negatives: Annotated[Json[Examples], NEGATIVES]
+
+    def query(self) -> search.Query:
+        """Return what is asked."""
+        return search.Query(
+            image=self.image,
+            crop=_box(self.crop),
+            positives=_examples(self.positives),
+            negatives=_examples(self.negatives),
+        )
+
+
+class SearchStored(SearchRequest):
+    """A search by an indexed image, by a vector, or by examples alone."""
+
+    model_config = ConfigDict(strict=True)  # JSON has types of its own: "5" is not a number
+
+    image_id: Annotated[
+        int | None, Field(ge=1, le=2**63 - 1, description="An image of the index.")
+    ] = None
+    vector: Annotated[
+        list[FiniteFloat] | None,
+        Field(description="A feature of the index's encoder; it is divided by its norm."),
+    ] = None
+    crop: Annotated[Box | None, CROP] = None
+    positives: Annotated[Examples, POSITIVES]
+    negatives: Annotated[Examples, NEGATIVES]
+
+    @model_validator(mode="after")
+    def _one_query(self) -> "SearchStored":
+        if self.image_id is not None and self.vector is not None:
+            raise ValueError("give either image_id or vector, not both")
+        if self.image_id is None and self.vector is None and not self.positives:
+            raise ValueError("give image_id, vector or positives (or upload an image as multipart)")
+        return self
+
+    def query(self) -> search.Query:
+        """Return what is asked."""
+        return search.Query(
+            image_id=self.image_id,
+            vector=self.vector,
+            crop=_box(self.crop),
+            positives=_examples(self.positives),
+            negatives=_examples(self.negatives),
+        )
+
+
+class ImagePath(BaseModel):
+    """The id in an image's address."""
+
+    image_id: Annotated[int, Field(ge=1, le=2**63 - 1, description="An image of the index.")]
+
+
+class FileQuery(Request):
+    """What makes an image's address one of its content."""
+
+    v: Annotated[
+        str | None, Field(description="Start of the content's SHA-256: the answer may be kept.")
+    ] = None
+
+
+class ThumbnailQuery(FileQuery):
+    """The size of a thumbnail."""
+
+    side: Annotated[
+        int, Field(ge=16, le=1024, description="Longest side in pixels; never enlarged.")
+    ] = 256
+
+
+def _box(box: Box | None) -> search.Box | None:
+    return None if box is None else search.Box(**box.model_dump())
+
+
+def _examples(examples: list[Example]) -> list[search.Example]:
+    return [search.Example(example.image_id, example.weight) for example in examples]

@@ -1,0 +1,57 @@
+// Talks to the server and shows how far it is. XMLHttpRequest, because fetch knows no upload progress.
+import { complain } from "./answers.js";
+
+const panel = document.getElementById("progress");
+const bar = panel.querySelector("progress");
+const status = panel.querySelector("[role=status]");
+const PATIENCE_MS = 150; // quicker answers show no progress: it would only flicker
+let running = null;
+
+/**
+ * Sends { method, url, body } and returns { html, url }, or null where a later question has taken its
+ * place or there was no answer, which is then said. Refusals are pages and come back like answers.
+ */
+export function send({ method, url = "/", body = null }) {
+  running?.abort();
+  const request = (running = new XMLHttpRequest());
+  const patience = setTimeout(() => (panel.hidden = false), PATIENCE_MS);
+  progress("Searching…", null);
+  return new Promise((resolve) => {
+    const finish = (value) => {
+      clearTimeout(patience);
+      if (running === request) {
+        running = null;
+        panel.hidden = true;
+      }
+      resolve(value);
+    };
+    if (body) {
+      request.upload.addEventListener("progress", (event) => {
+        const share = event.loaded / event.total;
+        if (share < 1) progress(`Uploading ${Math.round(100 * share)} %`, share);
+        else progress("Looking at the image…", null);
+      });
+    }
+    request.addEventListener("load", () => {
+      if (request.getResponseHeader("Content-Type")?.startsWith("text/html")) {
+        return finish({ html: request.responseText, url: request.responseURL });
+      }
+      complain(`The server answered with an error (${request.status}). Try again.`);
+      finish(null);
+    });
+    request.addEventListener("error", () => {
+      complain("The server cannot be reached. Is it still running? Your image was not searched; try again.");
+      finish(null);
+    });
+    request.addEventListener("abort", () => finish(null));
+    request.open(method, url);
+    request.setRequestHeader("Accept", "text/html");
+    request.send(body);
+  });
+}
+
+function progress(text, share) {
+  status.textContent = text;
+  if (share === null) bar.removeAttribute("value");
+  else bar.value = share;
+}

@@ -1,0 +1,152 @@
+"""A real Chromium, and the demo served to it."""
+
+import logging
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from werkzeug.serving import make_server
+
+from indexer.build import build
+from server.app import create_app
+from tests.conftest import DEMO_IMAGES, small_config
+
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Chromium as the system installs it; without it the tests are skipped, in CI they fail."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    path = next(filter(None, map(shutil.which, names)), None)
+    if path is None:
+        reason = "no Chromium on this machine (Debian: apt install chromium)"
+        if os.environ.get("REQUIRE_BROWSER"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def demo_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The whole demo and six copies of its first windmill, indexed with both modes."""
+    from PIL import Image
+
+    folder = tmp_path_factory.mktemp("demo")
+    shutil.copytree(DEMO_IMAGES, folder / "images")
+    (folder / "images" / "broken.jpg").write_bytes(b"no image")
+    photo = sorted((folder / "images" / "windmill").iterdir())[0]
+    with Image.open(photo) as image:
+        for quality in (95, 92, 90):
+            image.save(photo.with_name(f"copy-{quality}.jpg"), quality=quality)
+    approximate = {"approximate": "IVF4,SQ8"}
+    build(small_config(folder / "images", folder / "store", index=approximate))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def address(demo_store: Path) -> Iterator[str]:
+    """A server of the demo that refuses uploads beyond 1 MB."""
+    config = small_config(
+        demo_store / "images",
+        demo_store / "store",
+        index={"approximate": "IVF4,SQ8"},
+        server={"max_upload_bytes": 1_000_000},
+    )
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # not a line for every picture
+    server = make_server("127.0.0.1", 0, create_app(config), threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+class Visitor:
+    """Opens pages in a context of its own and notes whatever goes wrong on them."""
+
+    def __init__(self, context: BrowserContext, address: str) -> None:
+        self.context = context
+        self.address = address
+        self.troubles: list[str] = []
+        self.expected = ""
+
+    def page(self) -> Page:
+        """Open an empty page."""
+        page = self.context.new_page()
+        page.on("pageerror", lambda error: self._note(f"script: {error}"))
+        page.on(
+            "console",
+            lambda message: (
+                None  # the page itself may be an answer with an error status
+                if message.location["url"] == page.url
+                else self._note(f"console: {message.text}")
+            ),
+        )
+        page.on(
+            "requestfailed",
+            lambda request: (
+                None  # the next page was opened before this picture had come
+                if request.failure == "net::ERR_ABORTED"
+                else self._note(f"failed: {request.url}: {request.failure}")
+            ),
+        )
+        page.on(
+            "request",
+            lambda request: (
+                None
+                if request.url.startswith((self.address, "data:", "blob:" + self.address))
+                else self._note(f"foreign: {request.url}")
+            ),
+        )
+        return page
+
+    def _note(self, trouble: str) -> None:
+        if not self.expected or self.expected not in trouble:
+            self.troubles.append(trouble)
+
+
+@pytest.fixture
+def visitor(browser: Browser, address: str, request: pytest.FixtureRequest) -> Iterator[Visitor]:
+    """Someone with a browser; the test fails on anything foreign, missing or refused.
+
+    Parametrise indirectly with options of the context: JavaScript, screen, colours.
+    """
+    options = {"viewport": {"width": 1280, "height": 900}, **getattr(request, "param", {})}
+    context = browser.new_context(base_url=address, **options)
+    visitor = Visitor(context, address)
+    yield visitor
+    context.close()
+    assert visitor.troubles == []
+
+
+@pytest.fixture
+def page(visitor: Visitor) -> Page:
+    """The visitor's page."""
+    return visitor.page()
+
+
+@pytest.fixture(scope="session")
+def windmill() -> Path:
+    """A photograph of the demo that has copies in the collection."""
+    return sorted((DEMO_IMAGES / "windmill").iterdir())[0]
+
+
+def keep(page: Page, request: pytest.FixtureRequest, name: str) -> None:
+    """Keep a screenshot for people to look at."""
+    default = Path(__file__).parent.parent / "screenshots"
+    folder = Path(request.config.getoption("--screenshots") or default)
+    page.wait_for_load_state("networkidle")  # lazily loaded pictures
+    page.evaluate("document.fonts.ready")
+    page.screenshot(path=folder / f"{name}.jpg", type="jpeg", quality=72)

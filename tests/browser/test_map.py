@@ -1,0 +1,92 @@
+"""The map of the collection: points, then pictures; by mouse, keyboard and buttons."""
+
+import re
+import struct
+
+import numpy as np
+import pytest
+from playwright.sync_api import Page, Route, expect
+
+from tests.browser.conftest import keep
+
+
+def shown(page: Page) -> tuple[int, int]:
+    canvas = page.locator("#map")
+    return int(canvas.get_attribute("data-visible") or 0), int(
+        canvas.get_attribute("data-pictures") or 0
+    )
+
+
+def settled(page: Page) -> None:
+    page.wait_for_function("() => document.getElementById('map').dataset.visible > 0")
+    page.wait_for_load_state("networkidle")
+
+
+def test_a_small_collection_shows_pictures_and_they_open(
+    page: Page, request: pytest.FixtureRequest
+) -> None:
+    page.goto("/collection")
+    settled(page)
+    visible, pictures = shown(page)
+    assert visible == 213
+    assert pictures > 20
+    keep(page, request, "collection")
+    page.locator("#map").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/images/*")
+
+
+def test_zooming_by_wheel_button_and_key_shows_fewer(page: Page) -> None:
+    page.goto("/collection")
+    settled(page)
+    counts = [shown(page)[0]]
+    box = page.locator("#map").bounding_box()
+    assert box
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    for step in (
+        lambda: page.mouse.wheel(0, -400),
+        lambda: page.get_by_role("button", name="Closer").click(),
+        lambda: page.locator("#map").press("+"),
+    ):
+        step()
+        page.wait_for_function(
+            "before => document.getElementById('map').dataset.visible < before", arg=counts[-1]
+        )
+        counts.append(shown(page)[0])
+    page.get_by_role("button", name="Show everything").click()
+    page.wait_for_function("() => document.getElementById('map').dataset.visible == 213")
+
+
+def test_dragging_moves_and_does_not_open(page: Page) -> None:
+    page.goto("/collection")
+    settled(page)
+    box = page.locator("#map").bounding_box()
+    assert box
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 20, box["y"] + 20, steps=4)
+    page.mouse.up()
+    page.wait_for_function("() => document.getElementById('map').dataset.visible < 213")
+    assert page.url.endswith("/collection")
+
+
+def test_a_hundred_thousand_points_are_drawn(page: Page) -> None:
+    """A made-up map of that size through the real page; pictures come after zooming in."""
+    count = 100_000
+    random = np.random.default_rng(0)
+    places = (random.normal(0.5, 0.12, (count, 2)).clip(0, 1) * 65535).astype("<u2")
+    ids = random.integers(1, 211, count).astype("<u4")
+    block = struct.pack("<I", count) + ids.tobytes() + places.tobytes()
+
+    def answer(route: Route) -> None:
+        route.fulfill(body=block, content_type="application/octet-stream")
+
+    page.route("**/api/v1/map", answer)
+    page.goto("/collection")
+    page.wait_for_function("() => document.getElementById('map').dataset.visible > 99000")
+    assert shown(page)[1] == 0
+    for _ in range(12):
+        page.get_by_role("button", name="Closer").click()
+    page.wait_for_function("() => document.getElementById('map').dataset.pictures > 5")
+    assert shown(page)[0] < 2500
+    expect(page.locator("#map")).to_have_attribute("data-ms", re.compile(r"\d"))

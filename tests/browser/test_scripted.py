@@ -1,0 +1,218 @@
+"""The page as most people use it: choosing, dropping, pasting, cropping, going back."""
+
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from tests.browser.conftest import Visitor, keep
+
+
+def results(page: Page) -> Locator:
+    return page.locator("#results .card")
+
+
+def choose(page: Page, photo: Path) -> None:
+    page.get_by_label("Search with an image").set_input_files(photo)
+    expect(page.locator("#subject")).to_have_text(photo.name)
+
+
+HAND_OVER = """([name, base64, kind]) => {
+  const bytes = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
+  const transfer = new DataTransfer();
+  transfer.items.add(new File([bytes], name, { type: "image/jpeg" }));
+  const fire = (Kind, type, content) => document.querySelector("main").dispatchEvent(
+    new Kind(type, { bubbles: true, cancelable: true, ...content }));
+  if (kind === "paste") return fire(ClipboardEvent, "paste", { clipboardData: transfer });
+  fire(DragEvent, "dragover", { dataTransfer: transfer });
+  const shown = document.body.classList.contains("dropping");
+  fire(DragEvent, "drop", { dataTransfer: transfer });
+  return shown && !document.body.classList.contains("dropping");
+}"""
+
+
+def hand_over(page: Page, photo: Path, kind: str) -> object:
+    import base64
+
+    content = base64.b64encode(photo.read_bytes()).decode()
+    return page.evaluate(HAND_OVER, [photo.name, content, kind])
+
+
+def test_a_chosen_file_is_answered_on_the_spot(
+    page: Page, windmill: Path, request: pytest.FixtureRequest
+) -> None:
+    page.goto("/")
+    choose(page, windmill)
+    assert results(page).first.locator(".distance").inner_text() == "0.0000"
+    assert windmill.name in page.title()
+    page.wait_for_timeout(300)
+    keep(page, request, "search")
+
+
+@pytest.mark.parametrize("kind", ["drop", "paste"])
+def test_an_image_can_be_dropped_anywhere_or_pasted(page: Page, windmill: Path, kind: str) -> None:
+    page.goto("/collection")
+    page.goto("/?image_id=5")
+    shown = hand_over(page, windmill, kind)
+    expect(page.locator("#subject")).to_have_text(windmill.name)
+    assert results(page).first.locator(".distance").inner_text() == "0.0000"
+    assert kind == "paste" or shown
+
+
+def test_back_and_forward_between_uploads_and_addresses(
+    page: Page, windmill: Path, photos: list[Path]
+) -> None:
+    page.goto("/?image_id=5")
+    subject = page.locator("#subject")
+    before = subject.inner_text()
+    choose(page, windmill)
+    choose(page, photos[8])
+    page.go_back()
+    expect(subject).to_have_text(windmill.name)
+    page.go_back()
+    expect(subject).to_have_text(before)
+    page.go_forward()
+    expect(subject).to_have_text(windmill.name)
+    results(page).nth(2).get_by_role("link", name="More like this").click()
+    page.wait_for_url("**/?image_id=*")
+    page.go_back()
+    expect(subject).to_have_text(windmill.name)
+    page.reload()
+    expect(subject).to_have_text(windmill.name)
+
+
+def test_examples_are_added_and_removed_and_in_the_address(page: Page) -> None:
+    page.goto("/?image_id=190")
+    results(page).nth(3).get_by_role("button", name="Also like").click()
+    examples = page.locator(".examples li")
+    expect(examples).to_have_count(1)
+    results(page).nth(9).get_by_role("button", name="Less like").click()
+    expect(examples).to_have_count(2)
+    assert re.search(r"image_id=190&image_id=\d+&.*not=\d+", page.url)
+    assert "threshold" not in page.url
+    examples.last.get_by_role("button", name="Remove").click()
+    expect(examples).to_have_count(1)
+    assert "not=" not in page.url
+    assert "drop=" not in page.url
+    page.go_back()
+    expect(examples).to_have_count(2)
+
+
+def test_the_threshold_hides_at_once_and_then_asks(page: Page) -> None:
+    page.goto("/?image_id=190")
+    slider = page.get_by_label("Within")
+    slider.evaluate(
+        "(s) => { s.value = 0.9; s.dispatchEvent(new Event('input', {bubbles: true})); }"
+    )
+    distances = [float(text) for text in results(page).locator(".distance").all_inner_texts()]
+    shown = results(page).locator("visible=true").count()
+    assert 0 < shown < len(distances)
+    slider.evaluate("(s) => s.dispatchEvent(new Event('change', {bubbles: true}))")
+    page.wait_for_url("**threshold=0.9*")
+    expect(slider).to_be_focused()
+    assert all(float(text) <= 0.9 for text in results(page).locator(".distance").all_inner_texts())
+
+
+def test_the_keyboard_moves_the_threshold(page: Page) -> None:
+    page.goto("/?image_id=190")
+    page.get_by_label("Within").focus()
+    for _ in range(3):
+        page.keyboard.press("ArrowLeft")
+    page.wait_for_url("**threshold=1.97*")
+
+
+def test_modes_and_duplicates_answer_at_once(page: Page) -> None:
+    page.goto("/?image_id=190")
+    page.get_by_label("Search", exact=True).select_option("approximate")
+    page.wait_for_url("**mode=approximate*")
+    page.get_by_label("Near-duplicates apart").check()
+    page.wait_for_url("**duplicates=show*")
+    assert page.get_by_label("Near-duplicates apart").is_checked()
+
+
+def test_results_go_on_without_an_end(page: Page) -> None:
+    page.goto("/?image_id=190&duplicates=show")
+    for _ in range(20):
+        page.mouse.wheel(0, 4000)
+        page.wait_for_timeout(100)
+        if results(page).count() == 213:
+            break
+    assert results(page).count() == 213
+    keys = results(page).locator(".caption .key").evaluate_all("(all) => all.map((e) => e.title)")
+    assert len(set(keys)) == 213
+    assert page.locator("#next").count() == 0
+
+
+def test_the_way_back_leads_to_where_one_was(page: Page) -> None:
+    page.goto("/?image_id=190")
+    page.mouse.wheel(0, 3000)
+    expect(results(page).nth(55)).to_be_attached()
+    results(page).nth(50).locator(".picture").click()
+    page.wait_for_url("**/images/*")
+    page.go_back()
+    expect(results(page).nth(55)).to_be_attached()
+
+
+def test_an_uploads_results_go_on_without_sending_it_again(page: Page, windmill: Path) -> None:
+    page.goto("/")
+    choose(page, windmill)
+    with page.expect_request(lambda r: r.method == "POST") as request:
+        page.mouse.wheel(0, 4000)
+    assert len(request.value.post_data_buffer or b"") < 60_000
+    assert b'name="image"' not in (request.value.post_data_buffer or b"")
+    expect(results(page).nth(40)).to_be_attached()
+
+
+def test_one_image_has_a_page_of_its_own(page: Page, request: pytest.FixtureRequest) -> None:
+    page.goto("/?image_id=190")
+    results(page).nth(2).locator(".picture").click()
+    page.wait_for_url("**/images/*")
+    assert "Distance to your image" in page.locator("figcaption").inner_text()
+    keep(page, request, "image")
+    page.get_by_role("link", name="Back to the results").click()
+    page.wait_for_url("**/?image_id=190")
+
+
+def test_refusals_keep_the_page_usable(
+    page: Page, visitor: Visitor, windmill: Path, tmp_path: Path
+) -> None:
+    page.goto("/")
+    alert = page.get_by_role("alert")
+    asked: list[str] = []
+    page.on("request", lambda r: asked.append(r.url) if r.method == "POST" else None)
+    (tmp_path / "large.jpg").write_bytes(bytes(1_000_001))
+    page.get_by_label("Search with an image").set_input_files(tmp_path / "large.jpg")
+    expect(alert).to_contain_text("the limit is 1.0 MB")
+    assert asked == []
+    (tmp_path / "fits.jpg").write_bytes(windmill.read_bytes().ljust(1_000_000, b"\0"))
+    choose(page, tmp_path / "fits.jpg")
+    visitor.expected = "415"
+    (tmp_path / "notes.jpg").write_text("no image")
+    page.get_by_label("Search with an image").set_input_files(tmp_path / "notes.jpg")
+    expect(alert).to_contain_text("not an image")
+    visitor.expected = "ERR_"
+    page.context.set_offline(True)
+    page.get_by_label("Search with an image").set_input_files(windmill)
+    expect(alert.first).to_contain_text("cannot be reached")
+    page.context.set_offline(False)
+    choose(page, windmill)
+    expect(alert).to_have_count(0)
+
+
+def test_back_leads_to_where_one_was_without_leaving_the_page(page: Page) -> None:
+    page.goto("/?image_id=190")
+    page.mouse.wheel(0, 3000)
+    expect(results(page).nth(59)).to_be_attached()
+    page.wait_for_timeout(300)
+    before = page.evaluate("scrollY")
+    page.evaluate("() => { window.sameDocument = true; }")
+    results(page).nth(45).get_by_role("link", name="More like this").click()
+    page.wait_for_url(lambda url: not url.endswith("=190"))
+    expect(results(page).first.locator(".distance")).to_have_text("0.0000")
+    assert page.evaluate("scrollY") == 0
+    page.go_back()
+    expect(page).to_have_url(re.compile("image_id=190"))
+    page.wait_for_function("before => Math.abs(scrollY - before) < 5", arg=before)
+    assert page.evaluate("window.sameDocument")
+    expect(results(page).nth(59)).to_be_attached()
