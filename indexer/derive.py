@@ -25,6 +25,7 @@ from indexer.store import (
     trained_path,
 )
 from indexer.vector_index import (
+    SHORTLIST_FROM,
     ApproximateCoder,
     Coder,
     MapCoder,
@@ -35,9 +36,6 @@ from indexer.vector_index import (
     resolve_factory,
     shortlist_levels,
 )
-
-SHORTLIST_FROM = 2**28
-"""Bytes of vectors from which a shortlist pays; below it two cores read them all in 15 ms."""
 
 MOST_GROWTH = 4
 """Train again where the collection has grown, or shrunk, by more than this factor."""

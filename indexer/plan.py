@@ -116,15 +116,10 @@ def estimate(
         "vectors": len(items) * (4 * encoder.spec.dim + 8),
         "catalogue": len(changes.listing.items) * CATALOGUE_BYTES_PER_IMAGE,
     }
-    if config.index.approximate:
-        from indexer.vector_index import code_size
-
-        total = len(items) + changes.unchanged
-        disk["approximate"] = total * (
-            code_size(config.index.approximate, encoder.spec.dim, total) + 8
-        )
-        if memory:
-            memory["approximate search"] = memory["exact search"] + disk["approximate"]
+    total = len(items) + changes.unchanged
+    disk |= _derived_bytes(config, encoder.spec.dim, total)
+    if memory and "approximate" in disk:
+        memory["approximate search"] = memory["exact search"] + disk["approximate"]
     free = shutil.disk_usage(_existing(config.store)).free
     if sum(disk.values()) > free:
         raise DiskTooSmall(
@@ -145,6 +140,18 @@ def estimate(
         disk_bytes=disk,
         disk_free_bytes=free,
     )
+
+
+def _derived_bytes(config: Config, dim: int, count: int) -> dict[str, int]:
+    """Return the sizes of the structures that ``count`` vectors get."""
+    from indexer.vector_index import code_size, shortlist_bytes
+
+    sizes = {}
+    if shortlist := shortlist_bytes(dim, count):
+        sizes["shortlist"] = shortlist
+    if config.index.approximate:
+        sizes["approximate"] = count * (code_size(config.index.approximate, dim, count) + 8)
+    return sizes
 
 
 def _measure(

@@ -2,7 +2,12 @@
 
 from indexer.vector_index.approximate import ApproximateCoder, ApproximateIndex
 from indexer.vector_index.base import Coder, Part, Stage, VectorIndex
-from indexer.vector_index.codes import ShortlistCoder, shortlist_levels
+from indexer.vector_index.codes import (
+    SHORTLIST_FROM,
+    ShortlistCoder,
+    shortlist_bytes,
+    shortlist_levels,
+)
 from indexer.vector_index.exact import ExactIndex
 from indexer.vector_index.factory import code_size, resolve_factory
 from indexer.vector_index.mapped import MappedVectors, flat_file, read_vectors
@@ -11,6 +16,7 @@ from indexer.vector_index.recall import RecallPoint, measure_recall
 from indexer.vector_index.shortlist import Shortlist
 
 __all__ = [
+    "SHORTLIST_FROM",
     "ApproximateCoder",
     "ApproximateIndex",
     "Coder",
@@ -30,5 +36,6 @@ __all__ = [
     "open_map",
     "read_vectors",
     "resolve_factory",
+    "shortlist_bytes",
     "shortlist_levels",
 ]

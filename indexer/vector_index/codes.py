@@ -20,6 +20,9 @@ FIRST_LEVEL = 64
 SECOND_LEVEL_SHARE = 9
 """The second level has a ninth as many numbers as the vectors, in steps of the first level's."""
 
+SHORTLIST_FROM = 2**28
+"""Bytes of vectors from which a shortlist pays; below it two cores read them all in 15 ms."""
+
 SECOND_LEVEL_BLOCKS = 8
 """An eighth of them are lengths of blocks."""
 
@@ -50,6 +53,13 @@ def shortlist_levels(dim: int) -> tuple[Level, ...]:
         blocks = second // SECOND_LEVEL_BLOCKS
         levels += (Level(second - blocks, blocks),)
     return levels
+
+
+def shortlist_bytes(dim: int, count: int) -> int:
+    """Return the size of the codes of ``count`` vectors, 0 if so few get no shortlist."""
+    if count * dim * 4 < SHORTLIST_FROM:
+        return 0
+    return count * 4 * sum(level.width for level in shortlist_levels(dim))
 
 
 class ShortlistCoder:
