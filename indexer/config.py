@@ -112,13 +112,27 @@ class SearchConfig(Section):
         return self
 
 
+class ApiKey(Section):
+    """A key that opens the server: what may be known of it, never the key itself."""
+
+    name: str
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    scope: Literal["read", "admin"] = "read"
+
+
 class ServerConfig(Section):
     """How the HTTP server listens and what it accepts."""
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=1, le=65535)
-    threads: int = Field(default=8, ge=1)
     trusted_hosts: list[str] | None = None
+    proxies: int = Field(default=0, ge=0)
+    api_keys: tuple[ApiKey, ...] = ()
+    rate_limit: str | None = Field(default=None, pattern=r"^[1-9]\d*/(second|minute|hour|day)$")
+    threads: int = Field(default=8, ge=1)
+    max_waiting: int = Field(default=32, ge=0)
+    max_encoding: int = Field(default=6, ge=1)
+    request_timeout_s: float = Field(default=60, gt=0)
     max_upload_bytes: int = Field(default=20_000_000, ge=1)
     max_pixels: int = Field(default=100_000_000, ge=1)
     thumbnail_cache_bytes: int = Field(default=1_000_000_000, ge=0)

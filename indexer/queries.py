@@ -40,6 +40,11 @@ class Query:
     positives: Sequence[Example] = ()
     negatives: Sequence[Example] = ()
 
+    @property
+    def is_encoded(self) -> bool:
+        """True if the query has pixels that go through the encoder."""
+        return self.image is not None or self.crop is not None
+
     def check(self) -> None:
         """Raise :class:`InvalidQuery` unless the parts go together."""
         given = [part for part in (self.image, self.image_id, self.vector) if part is not None]

@@ -1,6 +1,7 @@
 """``python -m server``: the production server, gunicorn with one process and several threads."""
 
 import argparse
+import secrets
 import socket
 import sys
 from pathlib import Path
@@ -11,6 +12,9 @@ from gunicorn.app.base import BaseApplication
 from indexer.config import Config, load_config
 from indexer.errors import LookalikeError, ServerError
 from indexer.machine import limit_spinning
+from server.keys import digest
+from server.logs import logging_settings
+from server.worker import FORM_OVERHEAD_BYTES, Limits, worker_class
 
 
 class Gunicorn(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
@@ -27,7 +31,14 @@ class Gunicorn(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             "bind": _address(server.host, server.port),
             # One process: the vectors, the encoder and their caches exist once.
             "workers": 1,
-            "worker_class": "gthread",
+            "worker_class": worker_class(
+                Limits(
+                    waiting=server.max_waiting,
+                    request_bytes=server.max_upload_bytes + FORM_OVERHEAD_BYTES,
+                    total_bytes=16 * (server.max_upload_bytes + FORM_OVERHEAD_BYTES),
+                    request_timeout_s=server.request_timeout_s,
+                )
+            ),
             "threads": server.threads,
             # Measures whether the worker's loop is alive, not how long a request takes.
             "timeout": 60,
@@ -35,6 +46,7 @@ class Gunicorn(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             "control_socket_disable": True,
             "when_ready": lambda _: _say(f"Open {_url(server.host, server.port)}"),
             "loglevel": "warning",
+            "logconfig_dict": logging_settings(),
         }
         for name, value in settings.items():
             self.cfg.set(name, value)
@@ -58,7 +70,14 @@ def main() -> int:
     parser.add_argument("--config", type=Path, metavar="FILE", help="settings (config.yaml)")
     parser.add_argument("--store", metavar="FOLDER", help="where the index lives")
     parser.add_argument("--port", type=int, metavar="N", help="port to listen on")
+    parser.add_argument("--new-key", choices=("read", "admin"), help="make an API key, and stop")
     options = parser.parse_args()
+    if options.new_key:
+        key = secrets.token_urlsafe(32)
+        _say(f"The key, which is not kept anywhere: {key}")
+        _say("Its entry in server.api_keys; give it a name:")
+        _say(f"{{name: somebody, sha256: {digest(key)}, scope: {options.new_key}}}")
+        return 0
     flags: dict[str, Any] = {}
     if options.store is not None:
         flags["store"] = options.store

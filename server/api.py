@@ -11,6 +11,7 @@ from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
 
 from indexer.search import ImageRow
 from server import requests, schemas
+from server.admission import find
 from server.errors import invalid_request
 from server.index_holder import index_holder
 from server.thumbnails import ThumbnailCache
@@ -24,10 +25,14 @@ blueprint = APIBlueprint(
     "api",
     __name__,
     url_prefix="/api/v1",
-    abp_responses={
-        HTTPStatus.UNPROCESSABLE_ENTITY: schemas.Error,
-        HTTPStatus.SERVICE_UNAVAILABLE: schemas.Error,
-    },
+    abp_security=schemas.SECURITY,
+    abp_responses=schemas.refusals(
+        HTTPStatus.BAD_REQUEST,
+        HTTPStatus.UNAUTHORIZED,
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        HTTPStatus.TOO_MANY_REQUESTS,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+    ),
 )
 
 
@@ -56,9 +61,9 @@ def _request_body(**models: type[BaseModel]) -> dict[str, Any]:
     "several examples as JSON. Results are ordered by Euclidean distance, nearest first.",
     responses={
         HTTPStatus.OK: schemas.SearchAnswer,
-        HTTPStatus.BAD_REQUEST: schemas.Error,
         HTTPStatus.NOT_FOUND: schemas.Error,
         HTTPStatus.CONFLICT: schemas.Error,
+        HTTPStatus.LENGTH_REQUIRED: schemas.Error,
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE: schemas.Error,
         HTTPStatus.UNSUPPORTED_MEDIA_TYPE: schemas.Error,
     },
@@ -77,7 +82,7 @@ def search() -> Response:
             "Send multipart/form-data with an image, or application/json with image_id, vector "
             "or positives."
         )
-    answer = searcher.search(body.query(), body.selection())
+    answer = find(searcher, body.query(), body.selection())
     distribution = searcher.distribution(answer.vector) if body.explain else None
     query = schemas.Query.of(body, answer)
     found = schemas.SearchAnswer.of(answer, query, distribution)

@@ -5,16 +5,27 @@ from typing import IO
 
 from flask import Request
 from flask_openapi import Info, OpenAPI
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from indexer import __version__
 from indexer.config import Config
-from server import api, collection, docs, errors, exports, health, pages, schemas, security
+from server import (
+    admission,
+    api,
+    collection,
+    docs,
+    errors,
+    exports,
+    health,
+    logs,
+    metrics,
+    pages,
+    schemas,
+    security,
+)
 from server.index_holder import IndexHolder
 from server.thumbnails import ThumbnailCache
-
-# Beside the image a form carries its own framing and short fields; the page's own form carries the
-# feature of an upload, 22 kB for 4096 dimensions, and a small picture of it.
-FORM_OVERHEAD_BYTES = 128 * 1024
+from server.worker import FORM_OVERHEAD_BYTES
 
 
 class InMemoryRequest(Request):
@@ -48,6 +59,7 @@ def create_app(config: Config) -> Application:
     app = Application(
         "server",
         info=Info(title="Lookalike", version=__version__, description=docs.DESCRIPTION),
+        security_schemes={"key": {"type": "http", "scheme": "bearer"}},
         doc_ui=False,
         validation_error_callback=errors.raise_invalid_request,
         validation_error_model=schemas.Error,
@@ -58,9 +70,15 @@ def create_app(config: Config) -> Application:
     app.config["TRUSTED_HOSTS"] = security.trusted_hosts(config.server)
     app.extensions["lookalike"] = IndexHolder(config)
     app.extensions["thumbnails"] = ThumbnailCache(config.server.thumbnail_cache_bytes)
+    if config.server.proxies:
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=config.server.proxies, x_proto=0)  # type: ignore[method-assign]
     errors.register(app)
+    logs.register(app)
+    metrics.register(app)
+    admission.register(app, config.server)
     security.register(app)
     app.register_api(health.blueprint)
+    app.register_api(metrics.blueprint)
     app.register_blueprint(pages.blueprint)
     app.register_blueprint(collection.blueprint)
     app.register_blueprint(exports.blueprint)

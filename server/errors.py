@@ -4,7 +4,7 @@ import logging
 from http import HTTPStatus
 from typing import NoReturn
 
-from flask import Flask, Response, jsonify, render_template, request
+from flask import Flask, Response, g, jsonify, render_template, request
 from pydantic import ValidationError
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
@@ -28,6 +28,7 @@ STATUSES = {
     "encoder_mismatch": HTTPStatus.SERVICE_UNAVAILABLE,
     "missing_dependency": HTTPStatus.SERVICE_UNAVAILABLE,
     "not_ready": HTTPStatus.SERVICE_UNAVAILABLE,
+    "overloaded": HTTPStatus.SERVICE_UNAVAILABLE,
 }
 """The status of each domain error; one that is missing here is a fault of the server's, 500."""
 
@@ -43,7 +44,8 @@ PUBLIC = {
 }
 """What clients read of errors that concern the operator and name paths of the machine."""
 
-RETRY_AFTER_S = 10
+RETRY_AFTER_S = {"overloaded": 1}
+"""When it may be worth to ask again; 10 seconds where nothing is said."""
 
 
 class InvalidRequest(LookalikeError):
@@ -83,13 +85,13 @@ def error_response(status: int, code: str, message: str, hint: str) -> Response:
         response = jsonify({"error": {"code": code, "message": message, "hint": hint}})
         response.status_code = status
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
-        response.headers["Retry-After"] = str(RETRY_AFTER_S)
+        response.headers["Retry-After"] = str(RETRY_AFTER_S.get(code, 10))
     return response
 
 
 def _wants_html() -> bool:
     """Tell a browser looking at a page from the API's callers, who always get JSON."""
-    if request.path.startswith(("/api/", "/healthz", "/readyz", "/openapi.json")):
+    if request.path.startswith(("/api/", "/healthz", "/readyz", "/metrics", "/openapi.json")):
         return False
     accepted = request.accept_mimetypes
     return accepted.quality("text/html") > accepted.quality("application/json")
@@ -109,6 +111,10 @@ def _http_error(error: HTTPException) -> Response:
     hint = "The API is described at /docs."
     if isinstance(error, RequestEntityTooLarge):
         code, hint = "upload_too_large", "Send a smaller file, or raise server.max_upload_bytes."
+    if status == HTTPStatus.UNAUTHORIZED:
+        hint = "Send the key as a bearer token, or in a browser as the password."
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        hint = "Ask less often; Retry-After says when to go on."
     response = error_response(status, code, str(error.description), hint)
     for name, value in error.get_headers():
         if name not in ("Content-Type", "Content-Length"):  # such as Allow, with 405
@@ -129,5 +135,5 @@ def _unexpected_error(error: Exception) -> Response:
         HTTPStatus.INTERNAL_SERVER_ERROR,
         "internal_error",
         "Something unexpected went wrong; it has been logged.",
-        "Look into the server's log.",
+        f"Look into the server's log for request {g.get('request_id')}.",
     )

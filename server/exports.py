@@ -12,6 +12,7 @@ from flask import Blueprint, Response, request
 
 from indexer.errors import InvalidQuery, LookalikeError
 from indexer.search import Hit, Searcher
+from server.admission import find
 from server.index_holder import index_holder
 from server.pages import posted, refused
 from server.question import Question
@@ -71,7 +72,7 @@ def _hits(searcher: Searcher) -> Sequence[Hit]:
         raise InvalidQuery("There is nothing to export.", "Search with an image first.")
     count = request.values.get("count", type=int) or question.k
     whole = replace(question.selection(), k=count, page=1, collapse_duplicates=False)
-    return searcher.search(question.query(), whole).hits
+    return find(searcher, question.query(), whole).hits
 
 
 def _download(content: str | Iterator[bytes], media_type: str, name: str) -> Response:

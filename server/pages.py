@@ -7,6 +7,7 @@ from werkzeug.wrappers import Response
 from indexer.errors import InvalidQuery, LookalikeError, NoPublishedIndex
 from indexer.search import Query, Searcher, Selection
 from server import layout, schemas
+from server.admission import find
 from server.api import uploaded_files
 from server.errors import PUBLIC, STATUSES
 from server.index_holder import index_holder
@@ -68,10 +69,10 @@ def image(image_id: int) -> tuple[str, int] | str:
         row = searcher.image(image_id)
         question = Question.of(request.args, {})
         own = Query(image_id=image_id)
-        neighbours = searcher.search(own, Selection(k=NEIGHBOURS + 1))
+        neighbours = find(searcher, own, Selection(k=NEIGHBOURS + 1))
         vector, distance = neighbours.vector, None
         if not question.is_empty:
-            vector = searcher.search(question.query(), Selection(k=1)).vector
+            vector = find(searcher, question.query(), Selection(k=1)).vector
             distance = searcher.distance(vector, image_id)
         distribution = searcher.distribution(vector)
     except LookalikeError as error:
@@ -126,7 +127,7 @@ def _start_page(searcher: Searcher) -> str:
 
 
 def _answer_page(searcher: Searcher, question: Question) -> str:
-    answer = searcher.search(question.query(), question.selection(), preview_side=PREVIEW_SIDE)
+    answer = find(searcher, question.query(), question.selection(), preview_side=PREVIEW_SIDE)
     examples = [searcher.image(i) for i in (*question.positives, *question.negatives)]
     first = None if question.upload else examples.pop(0)
     return render(

@@ -1,5 +1,6 @@
 """The wire types of answers: they shape them and make the document."""
 
+from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
@@ -269,6 +270,15 @@ class Error(BaseModel):
     """The shape of every error."""
 
     error: ErrorDetail
+
+
+SECURITY: list[dict[str, list[str]]] = [{"key": []}, {}]
+"""How routes are asked: with a key, or without one where the server has none."""
+
+
+def refusals(*statuses: HTTPStatus) -> dict[Any, Any]:
+    """Document statuses that are answered with an error."""
+    return dict.fromkeys(statuses, Error)
 
 
 def file_url(row: ImageRow) -> str:

@@ -5,70 +5,51 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from urllib.error import URLError
 from urllib.request import urlopen
 
 import pytest
 
 from indexer.config import Config
+from server.keys import digest
 from tests.conftest import ROOT
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-Server = tuple["subprocess.Popen[str]", int]
-
-
-@contextmanager
-def running_server(config: Config) -> Iterator[Server]:
-    """Start the server of a store, and kill it at the end."""
-    port = free_port()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "server", "--store", str(config.store), "--port", str(port)],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        try:
-            urlopen(f"http://127.0.0.1:{port}/healthz", timeout=5).close()
-            break
-        except URLError:
-            time.sleep(0.1)
-    try:
-        yield process, port
-    finally:
-        process.kill()
-        process.communicate()
+from tests.server.processes import running_server
 
 
 @pytest.fixture
-def server(demo_config: Config) -> Iterator[Server]:
-    with running_server(demo_config) as running:
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "log"
+
+
+@pytest.fixture
+def server(demo_config: Config, log: Path) -> Iterator[tuple["subprocess.Popen[str]", int]]:
+    with running_server(demo_config, log=log) as running:
         yield running
 
 
 def test_it_prints_its_address_answers_and_stops(
-    server: Server,
+    server: tuple["subprocess.Popen[str]", int], log: Path
 ) -> None:
     process, port = server
     with urlopen(f"http://127.0.0.1:{port}/api/v1/index", timeout=10) as response:
         assert json.load(response)["indexed"] == 40
     process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=30)
+    process.communicate(timeout=30)
     assert process.returncode == 0
-    assert f"Open http://127.0.0.1:{port}" in errors
+    first, *entries = log.read_text().splitlines()
+    assert first == f"Open http://127.0.0.1:{port}"
+    assert [json.loads(entry)["path"] for entry in entries] == ["/api/v1/index"]
 
 
-def test_it_listens_on_the_loopback_only(server: Server) -> None:
+def test_a_new_key_is_printed_once_with_its_digest() -> None:
+    command = [sys.executable, "-m", "server", "--new-key", "read"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    key = done.stderr.splitlines()[0].rpartition(" ")[2]
+    assert f"sha256: {digest(key)}, scope: read" in done.stderr
+
+
+def test_it_listens_on_the_loopback_only(server: tuple["subprocess.Popen[str]", int]) -> None:
     _, port = server
     listening = Path("/proc/net/tcp").read_text() if Path("/proc/net/tcp").exists() else None
     if listening is None:

@@ -1,0 +1,158 @@
+"""Metrics for Prometheus: how long requests and their stages take, what the index holds.
+
+One process of threads serves, so the counters are simply in its memory. Each application has a
+registry of its own.
+"""
+
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+
+from flask import Flask, Response, current_app, request
+from flask_openapi import APIBlueprint
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Histogram
+from prometheus_client import generate_latest as exposition
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.metrics_core import Metric
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
+
+from indexer.errors import LookalikeError
+from server import schemas
+from server.index_holder import IndexHolder
+from server.logs import seconds_since_begin
+from server.worker import load
+
+blueprint = APIBlueprint("metrics", __name__, abp_security=schemas.SECURITY)
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+STAGES = ("decode", "encode", "search")
+
+
+class Metrics:
+    """What one application counts."""
+
+    def __init__(self, holder: IndexHolder) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Histogram(
+            "lookalike_request_seconds",
+            "Time from the request's first handler to the answer's first byte.",
+            ("method", "route", "status"),
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+        self.stages = Histogram(
+            "lookalike_stage_seconds",
+            "Time of one stage of a query, waiting for its turn included.",
+            ("stage",),
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+        for stage in STAGES:
+            self.stages.labels(stage)  # there from the start: a graph of none is a line at 0
+        self.registry.register(IndexCollector(holder))
+        self.registry.register(LoadCollector(holder.config.server.threads))
+        ProcessCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+
+    def observe(self, timings_ms: Mapping[str, float]) -> None:
+        """Count a query's stages by the milliseconds they took; not those that did not happen."""
+        for stage in STAGES:
+            if timings_ms.get(stage):
+                self.stages.labels(stage).observe(timings_ms[stage] / 1000)
+
+
+class IndexCollector(Collector):
+    """Reads what the index is at the moment of asking; nothing while there is none."""
+
+    def __init__(self, holder: IndexHolder) -> None:
+        self._holder = holder
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield readiness, version, vectors and the recall measured when the index was built."""
+        ready = self._holder.not_ready() is None
+        yield GaugeMetricFamily(
+            "lookalike_ready", "1 if every query can be answered.", float(ready)
+        )
+        try:
+            info = self._holder.searcher().info
+        except LookalikeError:
+            return
+        named = {"version": info.version, "encoder": info.encoder.fingerprint}
+        yield InfoMetricFamily("lookalike_index", "The version that answers.", named)
+        version = float(info.version)
+        yield GaugeMetricFamily("lookalike_index_version", "The version as a number.", version)
+        yield GaugeMetricFamily(
+            "lookalike_vectors", "Images that can be found.", float(info.counts.indexed)
+        )
+        yield GaugeMetricFamily(
+            "lookalike_skipped_files",
+            "Files that could not be indexed.",
+            float(info.counts.skipped),
+        )
+        if info.chosen:
+            yield GaugeMetricFamily(
+                "lookalike_recall", "Recall@30 of approximate search.", info.chosen.recall
+            )
+
+
+class LoadCollector(Collector):
+    """Reads what the worker is busy with."""
+
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield the requests at work, in the queue and on their way."""
+        queue = max(load.working - self._threads, 0)
+        gauges = {
+            "lookalike_requests_working": ("Requests at work.", load.working - queue),
+            "lookalike_requests_waiting": ("Requests that wait for a thread.", queue),
+            "lookalike_requests_receiving": ("Connections still sending.", load.receiving),
+            "lookalike_requests_bytes": ("What unanswered requests hold.", load.held_bytes),
+        }
+        for name, (text, value) in gauges.items():
+            yield GaugeMetricFamily(name, text, float(value))
+        yield CounterMetricFamily(
+            "lookalike_requests_timed_out", "Requests that came too slowly.", float(load.timed_out)
+        )
+
+
+def register(app: Flask) -> None:
+    """Count every answer of the application."""
+    app.extensions["metrics"] = Metrics(app.extensions["lookalike"])
+    app.after_request(_count)
+
+
+def metrics() -> Metrics:
+    """Return the metrics of the application that handles the request."""
+    found: Metrics = current_app.extensions["metrics"]
+    return found
+
+
+@blueprint.get(
+    "/metrics",
+    summary="Metrics for Prometheus",
+    description="With keys configured, it takes one of scope admin.",
+    responses={
+        HTTPStatus.OK: {"content": {"text/plain": {"schema": {"type": "string"}}}},
+        **schemas.refusals(
+            HTTPStatus.BAD_REQUEST,
+            HTTPStatus.UNAUTHORIZED,
+            HTTPStatus.FORBIDDEN,
+            HTTPStatus.TOO_MANY_REQUESTS,
+        ),
+    },
+)
+def exposed() -> Response:
+    """Return all metrics in Prometheus' text format."""
+    return Response(exposition(metrics().registry), content_type=CONTENT_TYPE_LATEST)
+
+
+def _count(response: Response) -> Response:
+    # The rule, not the path: as many series as there are routes, whatever is asked.
+    route = request.url_rule.rule if request.url_rule else "none"
+    method = request.method if request.url_rule else "none"
+    timer = metrics().requests.labels(method, route, str(response.status_code))
+    timer.observe(seconds_since_begin())
+    return response

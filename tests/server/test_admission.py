@@ -1,0 +1,157 @@
+"""Keys, rates and capacity: what is refused, in the shape of every error."""
+
+import base64
+import threading
+from pathlib import Path
+
+import pytest
+from flask.testing import FlaskClient
+
+from indexer.config import Config
+from indexer.errors import ConfigError
+from server import worker
+from server.admission import Admission, Overloaded
+from server.app import create_app
+from server.keys import digest
+from tests.conftest import small_config
+from tests.server.test_api import assert_error, body, upload
+
+READ, ADMIN = "r" * 43, "a" * 43
+KEYS = [
+    {"name": "shop", "sha256": digest(READ), "scope": "read"},
+    {"name": "watch", "sha256": digest(ADMIN), "scope": "admin"},
+]
+
+
+def app_client(demo_config: Config, **server: object) -> FlaskClient:
+    config = small_config(demo_config.dataset.roots[0], demo_config.store, server=server)
+    return create_app(config).test_client()
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
+
+
+def basic(key: str) -> dict[str, str]:
+    return {"Authorization": "Basic " + base64.b64encode(f"me:{key}".encode()).decode()}
+
+
+def test_with_keys_every_route_but_the_health_checks_takes_one(demo_config: Config) -> None:
+    client = app_client(demo_config, api_keys=KEYS)
+    for url in ("/api/v1/index", "/metrics", "/openapi.json", "/nothing", "/static/style.css"):
+        for wrong in ({}, bearer("x"), bearer(""), basic("x"), {"Authorization": "Bearer"}):
+            refused = client.get(url, headers={"Accept": "application/json", **wrong})
+            assert_error(refused, 401, "unauthorized")
+            assert refused.headers["WWW-Authenticate"].startswith("Basic ")
+    assert client.get("/healthz").status_code == 200
+    for headers in (bearer(READ), basic(READ), bearer(ADMIN)):
+        assert client.get("/api/v1/index", headers=headers).status_code == 200
+
+
+def test_metrics_take_the_scope_admin(demo_config: Config) -> None:
+    client = app_client(demo_config, api_keys=KEYS)
+    assert_error(client.get("/metrics", headers=bearer(READ)), 403, "forbidden")
+    assert client.get("/metrics", headers=bearer(ADMIN)).status_code == 200
+
+
+def test_a_key_in_the_configuration_must_be_a_digest(demo_config: Config) -> None:
+    with pytest.raises(ConfigError, match="sha256"):
+        app_client(demo_config, api_keys=[{"name": "a", "sha256": READ}])
+
+
+def test_the_rate_limit_holds_on_both_sides(demo_config: Config) -> None:
+    client = app_client(demo_config, rate_limit="3/hour")
+    for _ in range(3):
+        assert client.get("/api/v1/index").status_code == 200
+    refused = client.get("/api/v1/index")
+    assert_error(refused, 429, "too_many_requests")
+    assert 0 < int(refused.headers["Retry-After"]) <= 3600
+    assert client.get("/healthz").status_code == 200
+    other = client.get("/api/v1/index", environ_overrides={"REMOTE_ADDR": "10.0.0.9"})
+    assert other.status_code == 200
+
+
+def test_clients_with_keys_have_a_rate_each(demo_config: Config) -> None:
+    client = app_client(demo_config, rate_limit="1/hour", api_keys=KEYS)
+    statuses = [
+        client.get("/api/v1/index", headers=bearer(key)).status_code
+        for key in (READ, READ, ADMIN, ADMIN)
+    ]
+    assert statuses == [200, 429, 200, 429]
+
+
+@pytest.mark.parametrize(("proxies", "statuses"), [(0, [200, 429]), (1, [200, 200])])
+def test_the_client_behind_a_proxy_is_believed_only_if_configured(
+    demo_config: Config, proxies: int, statuses: list[int]
+) -> None:
+    client = app_client(demo_config, rate_limit="1/hour", proxies=proxies)
+    asked = [
+        client.get("/api/v1/index", headers={"X-Forwarded-For": f"10.0.0.{n}"}) for n in (1, 2)
+    ]
+    assert [answer.status_code for answer in asked] == statuses
+
+
+@pytest.mark.parametrize("rate", ["fast", "0/minute", "5/fortnight", "5"])
+def test_a_rate_that_is_none_is_refused(demo_config: Config, rate: str) -> None:
+    with pytest.raises(ConfigError, match="rate_limit"):
+        app_client(demo_config, rate_limit=rate)
+
+
+def test_beyond_the_places_for_encoding_uploads_are_refused_and_searches_are_not(
+    demo_config: Config, photos: list[Path]
+) -> None:
+    client = app_client(demo_config, max_encoding=1)
+    places: Admission = client.application.extensions["admission"]
+    with places.place():
+        refused = upload(client, photos[0].read_bytes())
+        assert_error(refused, 503, "overloaded")
+        assert refused.headers["Retry-After"] == "1"
+        assert "busy" in client.post("/?", data={"image": photos[0].open("rb")}).text
+        assert client.post("/api/v1/search", json={"image_id": 1}).status_code == 200
+    assert upload(client, photos[0].read_bytes()).status_code == 200
+
+
+def test_a_place_is_given_back_after_an_error(demo_config: Config) -> None:
+    client = app_client(demo_config, max_encoding=1)
+    for _ in range(3):
+        assert_error(upload(client, b"no image"), 415, "unsupported_image")
+
+
+def test_no_more_places_are_given_than_there_are() -> None:
+    admission, barrier = Admission(3), threading.Barrier(8)
+    outcomes: list[bool] = []
+
+    def ask() -> None:
+        barrier.wait()
+        try:
+            with admission.place():
+                outcomes.append(True)
+                done.wait()
+        except Overloaded:
+            outcomes.append(False)
+            if outcomes.count(False) == 5:
+                done.set()
+
+    done = threading.Event()
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert sorted(outcomes) == [False] * 5 + [True] * 3
+
+
+def test_the_lobby_refuses_everything_but_what_watches_the_server(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker._here, "lobby", True, raising=False)
+    refused = client.post("/api/v1/search", json={"image_id": 1})
+    assert_error(refused, 503, "overloaded")
+    for url in ("/healthz", "/metrics"):
+        assert client.get(url).status_code == 200
+    assert set(body(client.get("/healthz"))) == {"status"}
+
+
+def test_chunked_requests_are_refused(client: FlaskClient) -> None:
+    refused = client.post("/api/v1/search", headers={"Transfer-Encoding": "chunked"})
+    assert_error(refused, 411, "length_required")

@@ -1,0 +1,220 @@
+"""The worker with real sockets: slow clients, overload, signals."""
+
+import json
+import os
+import signal
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection, HTTPResponse
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from indexer.config import Config
+from tests.server.processes import children, running_server, wait_until_answering
+
+FORM = b"--b\r\nContent-Disposition: form-data; name=image; filename=a\r\n\r\n%s\r\n--b--\r\n"
+QUERY = json.dumps({"image_id": 1, "k": 3})
+
+
+def ask(port: int, body: str | bytes = QUERY, content_type: str = "application/json") -> Any:
+    """The status and the JSON of one search over a connection of its own."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        connection.request("POST", "/api/v1/search", body, {"Content-Type": content_type})
+        response = connection.getresponse()
+        return response.status, json.loads(response.read())
+    finally:
+        connection.close()
+
+
+def upload(port: int, image: bytes) -> Any:
+    return ask(port, FORM % image, "multipart/form-data; boundary=b")
+
+
+def head(length: int, *lines: str) -> bytes:
+    fields = ["POST /api/v1/search HTTP/1.1", "Host: localhost", "Content-Type: application/json"]
+    return "\r\n".join([*fields, f"Content-Length: {length}", *lines, "", ""]).encode()
+
+
+class Answer(NamedTuple):
+    status: int
+    connection: str | None
+    body: bytes
+
+
+def answer(sock: socket.socket) -> Answer:
+    response = HTTPResponse(sock)
+    response.begin()
+    try:
+        return Answer(response.status, response.getheader("Connection"), response.read())
+    finally:
+        response.close()
+
+
+@pytest.fixture(scope="module")
+def small(demo_config: Config) -> Iterator[int]:
+    """A server of two threads that gives a request two seconds to arrive."""
+    settings = {"threads": 2, "max_waiting": 2, "request_timeout_s": 2, "max_upload_bytes": 100_000}
+    with running_server(demo_config, "/readyz", **settings) as (_, port):
+        yield port
+
+
+@pytest.mark.parametrize("sent", [b"", b"POST /api", head(50), head(50) + b"{"])
+def test_slow_clients_hold_no_threads_and_are_sent_away(small: int, sent: bytes) -> None:
+    """Twenty of them, where there are two threads; others are answered meanwhile."""
+    slow = [socket.create_connection(("127.0.0.1", small)) for _ in range(20)]
+    for sock in slow:
+        sock.sendall(sent)
+    assert [ask(small)[0] for _ in range(10)] == [200] * 10
+    for sock in slow:
+        sock.settimeout(20)
+        response = answer(sock)
+        assert response.status == 408
+        assert json.loads(response.body)["error"]["code"] == "request_timeout"
+        sock.close()
+
+
+def test_a_request_may_come_in_pieces(small: int) -> None:
+    with socket.create_connection(("127.0.0.1", small)) as sock:
+        for byte in head(len(QUERY)) + QUERY.encode():
+            sock.sendall(bytes([byte]))
+        assert answer(sock).status == 200
+
+
+def test_a_connection_serves_request_after_request_also_sent_at_once(small: int) -> None:
+    request = head(len(QUERY)) + QUERY.encode()
+    with socket.create_connection(("127.0.0.1", small)) as sock:
+        for count in (1, 3):
+            sock.sendall(request * count)
+            stream = sock.makefile("rb")
+            for _ in range(count):
+                assert stream.readline().startswith(b"HTTP/1.1 200")
+                fields = dict(
+                    line.lower().split(b": ", 1) for line in iter(stream.readline, b"\r\n")
+                )
+                stream.read(int(fields[b"content-length"]))
+
+
+def test_a_client_that_waits_for_leave_to_send_gets_it(small: int) -> None:
+    with socket.create_connection(("127.0.0.1", small), timeout=10) as sock:
+        sock.sendall(head(len(QUERY), "Expect: 100-continue"))
+        assert sock.recv(100).startswith(b"HTTP/1.1 100")
+        sock.sendall(QUERY.encode())
+        assert answer(sock).status == 200
+
+
+def test_too_long_a_body_is_refused_before_it_is_sent(small: int) -> None:
+    with socket.create_connection(("127.0.0.1", small), timeout=10) as sock:
+        sock.sendall(head(10**9))
+        response = answer(sock)
+        assert (response.status, response.connection) == (413, "close")
+        assert json.loads(response.body)["error"]["code"] == "upload_too_large"
+
+
+def test_chunked_bodies_are_refused(small: int) -> None:
+    with socket.create_connection(("127.0.0.1", small), timeout=10) as sock:
+        fields = head(0).replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
+        sock.sendall(fields)
+        assert answer(sock).status == 411
+
+
+@pytest.mark.parametrize(
+    "smuggled",
+    [
+        b"Content-Length: 4\r\nContent-Length: 5",
+        b"Content-Length: 4\r\nTransfer-Encoding: chunked",
+        b"Content-Length: -1",
+        b"Content-Length: 4, 5",
+        b"Content-Length : 4",
+        b"X: a\rY: b",
+        b"X" * 70_000,
+    ],
+)
+def test_heads_that_can_be_read_in_two_ways_are_refused(small: int, smuggled: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", small), timeout=10) as sock:
+        sock.sendall(head(0).replace(b"Content-Length: 0", smuggled) + b"{}{}")
+        assert answer(sock).status in (400, 411, 431)
+    assert ask(small)[0] == 200
+
+
+def test_beyond_capacity_the_answer_is_503_at_once_and_health_is_answered(
+    demo_config: Config, photos: list[Path]
+) -> None:
+    """Forty clients ask two threads with two places in the queue."""
+    settings = {"threads": 2, "max_waiting": 2, "max_encoding": 2}
+    stop = threading.Event()
+    with running_server(demo_config, "/readyz", **settings) as (_, port):
+        image = photos[0].read_bytes()
+
+        def client(_: int) -> Counter[int]:
+            seen: Counter[int] = Counter()
+            while not stop.is_set():
+                status, answered = upload(port, image)
+                seen[status] += 1
+                assert status == 200 or answered["error"]["code"] == "overloaded"
+            return seen
+
+        with ThreadPoolExecutor(40) as pool:
+            clients = [pool.submit(client, n) for n in range(40)]
+            for _ in range(10):
+                wait_until_answering(port)
+            time.sleep(2)
+            stop.set()
+            total = sum((found.result() for found in clients), Counter())
+        assert set(total) == {200, 503}
+        assert [upload(port, image)[0] for _ in range(3)] == [200] * 3
+
+
+def test_stopping_answers_what_has_been_asked(demo_config: Config, photos: list[Path]) -> None:
+    image = photos[0].read_bytes()
+    with running_server(demo_config, "/readyz", threads=2, max_waiting=30) as (process, port):
+        idle = socket.create_connection(("127.0.0.1", port))
+        socks = [socket.create_connection(("127.0.0.1", port)) for _ in range(20)]
+        form = FORM % image
+        for sock in socks:
+            fields = head(len(form)).replace(
+                b"application/json", b"multipart/form-data; boundary=b"
+            )
+            sock.sendall(fields + form)
+        assert answer(socks[0]).status == 200
+        process.send_signal(signal.SIGTERM)
+        statuses = [answer(sock).status for sock in socks[1:]]
+        process.communicate(timeout=30)
+        for sock in (idle, *socks):
+            sock.close()
+        assert statuses == [200] * 19
+        assert process.returncode == 0
+
+
+def test_a_worker_that_is_killed_under_load_is_replaced(demo_config: Config) -> None:
+    with running_server(demo_config, "/readyz") as (process, port):
+        stop = threading.Event()
+        wrong: list[Any] = []
+
+        def client(_: int) -> None:
+            while not stop.is_set():
+                try:
+                    status, answered = ask(port)
+                except (OSError, ValueError):  # the connection went with the worker
+                    continue
+                if status != 200 or len(answered["results"]) != 3:
+                    wrong.append((status, answered))
+
+        with ThreadPoolExecutor(4) as pool:
+            clients = [pool.submit(client, n) for n in range(4)]
+            (worker,) = children(process.pid)
+            os.kill(worker, signal.SIGKILL)
+            while children(process.pid) in ([], [worker]):
+                time.sleep(0.05)
+            wait_until_answering(port, "/readyz")
+            assert ask(port)[0] == 200
+            stop.set()
+            for found in clients:
+                found.result()
+        assert wrong == []
