@@ -1,7 +1,8 @@
 """What is asked: the images a query is made of, and which of its neighbours are wanted."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,12 +65,20 @@ class Query:
                 raise InvalidQuery(f"The weight {example.weight} is not above 0 and up to 100.")
 
 
+class Allowed(NamedTuple):
+    """Which images may be found: those whose key begins so and whose metadata has these values."""
+
+    key_prefix: str = ""
+    metadata: Mapping[str, str | int | float | bool] = {}
+
+
 @dataclass(frozen=True, slots=True)
 class Selection:
     """Which of the neighbours are wanted; what is left out comes from the settings.
 
     ``k`` results make a page, ``page`` counts from 1 and has no limit. ``threshold`` is the largest
-    distance. ``collapse_duplicates`` puts near-duplicates below the best of them.
+    distance. ``collapse_duplicates`` puts near-duplicates below the best of them. With
+    ``allowed`` the others are as if they were not there.
     """
 
     k: int | None = None
@@ -77,6 +86,7 @@ class Selection:
     mode: Mode | None = None
     threshold: float | None = None
     collapse_duplicates: bool = False
+    allowed: Allowed | None = None
 
     def within(self, limits: SearchConfig) -> tuple[int, Mode]:
         """Return k and mode with defaults filled in. Raises :class:`InvalidQuery`."""

@@ -5,13 +5,14 @@ import threading
 import numpy as np
 from numpy.typing import NDArray
 
+from indexer.batching import Batcher
 from indexer.config import EncoderConfig, is_weights_path
 from indexer.encoders import Encoder, EncoderSpec, open_encoder
 from indexer.errors import EncoderMismatch, LookalikeError
 
 
 class QueryEncoder:
-    """Encodes one query at a time with the encoder ``spec`` names. Safe between threads.
+    """Encodes queries with the encoder ``spec`` names. Safe between threads.
 
     The index decides which encoder that is; ``configured`` may say where its weights are now and
     how it runs.
@@ -20,14 +21,19 @@ class QueryEncoder:
     def __init__(self, spec: EncoderSpec, configured: EncoderConfig) -> None:
         self._spec = spec
         self._configured = configured
-        self._encoder: Encoder | None = None
+        self._batcher: Batcher | None = None
         self._failure: LookalikeError | None = None
-        self._one_at_a_time = threading.Lock()
+        self._loading = threading.Lock()
 
     @property
     def is_loaded(self) -> bool:
         """True once queries are encoded without delay."""
-        return self._encoder is not None
+        return self._batcher is not None
+
+    @property
+    def batcher(self) -> Batcher | None:
+        """What gathers the images of concurrent queries, once the encoder is loaded."""
+        return self._batcher
 
     def load(self) -> None:
         """Load the model now, so that the first query does not wait for it.
@@ -35,14 +41,11 @@ class QueryEncoder:
         Raises :class:`~indexer.errors.WeightsUnavailable` or
         :class:`~indexer.errors.EncoderMismatch` if it is no longer the one of the index.
         """
-        with self._one_at_a_time:
-            self._loaded()
+        self._loaded()
 
     def encode(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the feature float32 (dim,) of one image, uint8 (224, 224, 3)."""
-        with self._one_at_a_time:
-            vector: NDArray[np.float32] = self._loaded().encode(pixels[np.newaxis])[0]
-            return vector
+        return self._loaded().encode(pixels)
 
     def open(self) -> Encoder:
         """Open the encoder the index was made with; a configured weights file is tried first."""
@@ -60,16 +63,17 @@ class QueryEncoder:
             )
         return encoder
 
-    def _loaded(self) -> Encoder:
-        """Return the encoder. A failure is final: it takes a restart to mend it."""
-        if self._failure:
-            raise self._failure
-        if self._encoder is None:
-            try:
-                encoder = self.open()
-                encoder.load()
-            except LookalikeError as error:
-                self._failure = error
-                raise
-            self._encoder = encoder
-        return self._encoder
+    def _loaded(self) -> Batcher:
+        """Return the loaded encoder's batcher. A failure is final: it takes a restart to mend."""
+        with self._loading:
+            if self._failure:
+                raise self._failure
+            if self._batcher is None:
+                try:
+                    encoder = self.open()
+                    encoder.load()
+                except LookalikeError as error:
+                    self._failure = error
+                    raise
+                self._batcher = Batcher(encoder)
+            return self._batcher

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from indexer.answers import Answer, Distribution, Hit, ImageFile, IndexInfo, Stopwatch
+from indexer.batching import Batcher
 from indexer.config import Config, Mode
 from indexer.datasets import open_dataset
 from indexer.encoders import EncoderSpec
@@ -22,13 +23,15 @@ from indexer.images import Box, crop, decode, media_type, model_input, thumbnail
 from indexer.indexes import Indexes, choose_recall
 from indexer.machine import available_cores
 from indexer.paging import Distances, Ids, Place, collapsed_page_of, page_of
-from indexer.queries import Example, Query, Selection, Vector, combined, unit_vector
+from indexer.queries import Allowed, Example, Query, Selection, Vector, combined, unit_vector
 from indexer.query_encoder import QueryEncoder
 from indexer.store import Counts, ImageRow, Recall, Store, Version
 from indexer.vector_index import Map, Stage, VectorIndex, open_map
 
 __all__ = [
+    "Allowed",
     "Answer",
+    "Batcher",
     "Box",
     "Counts",
     "Distribution",
@@ -118,6 +121,11 @@ class Searcher:
         """True once queries by image are answered without delay."""
         return self._encoder.is_loaded
 
+    @property
+    def batcher(self) -> Batcher | None:
+        """What gathers the images of concurrent queries, once the encoder is loaded."""
+        return self._encoder.batcher
+
     def take_over(self, other: "Searcher") -> None:
         """Use the encoder another searcher has loaded, if both indexes were made with it."""
         same = other.encoder_spec.fingerprint == self.encoder_spec.fingerprint
@@ -185,6 +193,13 @@ class Searcher:
             own_vector=own,
             preview=preview,
         )
+
+    def embed(self, image: bytes, box: Box | None = None) -> tuple[Vector, Mapping[str, float]]:
+        """Return the feature of an image file's bytes, float32 (dim,), and the times in ms."""
+        watch = Stopwatch()
+        vector, _ = self._own_vector(Query(image=image, crop=box), watch, None)
+        assert vector is not None
+        return vector, watch.finish()
 
     def search_image(
         self, data: bytes, *, k: int | None = None, mode: Mode | None = None
@@ -323,13 +338,19 @@ class Searcher:
         self, vector: Vector, index: VectorIndex, k: int, selection: Selection, stages: list[Stage]
     ) -> tuple[list[Place], bool]:
         """Return a page of neighbours and whether there is another; ``stages`` of the search."""
+        allowed, count = None, len(self._vectors)
+        if selection.allowed is not None:
+            allowed = self._version.catalogue.matching(*selection.allowed)
+            count = len(allowed)
 
         def neighbours(depth: int) -> tuple[Distances, Ids]:
             stages.clear()
-            distances, ids = index.search(vector[np.newaxis], depth, explain=stages)
+            distances, ids = index.search(
+                vector[np.newaxis], depth, allowed=allowed, explain=stages
+            )
             return distances[0], ids[0]
 
-        page, threshold, count = selection.page, selection.threshold, len(self._vectors)
+        page, threshold = selection.page, selection.threshold
         if selection.collapse_duplicates:
             return collapsed_page_of(neighbours, self._stored, count, k, page, threshold)
         return page_of(neighbours, count, k, page, threshold)

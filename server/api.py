@@ -9,7 +9,7 @@ from flask_openapi.models import Schema
 from pydantic import BaseModel, ValidationError
 from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
 
-from indexer.search import ImageRow
+from indexer.search import Answer, ImageRow, Searcher
 from server import requests, schemas
 from server.admission import find
 from server.errors import invalid_request
@@ -36,8 +36,10 @@ blueprint = APIBlueprint(
 )
 
 
-def _request_body(**models: type[BaseModel]) -> dict[str, Any]:
+def request_body(**models: type[BaseModel]) -> dict[str, Any]:
     """Document a body that may come in several media types, each with its own model.
+
+    ``answer`` registers the model of an answer that may come in several, too.
 
     The OpenAPI library validates one model per route. Here the view picks the model by media type,
     and the same models are registered for the document.
@@ -50,6 +52,7 @@ def _request_body(**models: type[BaseModel]) -> dict[str, Any]:
     content = {
         media_types[name]: {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}
         for name, model in models.items()
+        if name in media_types
     }
     return {"required": True, "content": content}
 
@@ -67,27 +70,33 @@ def _request_body(**models: type[BaseModel]) -> dict[str, Any]:
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE: schemas.Error,
         HTTPStatus.UNSUPPORTED_MEDIA_TYPE: schemas.Error,
     },
-    request_body=_request_body(multipart=requests.SearchUpload, json=requests.SearchStored),
+    request_body=request_body(multipart=requests.SearchUpload, json=requests.SearchStored),
 )
 def search() -> Response:
     """Search by an uploaded image, an indexed image or a vector."""
     searcher = index_holder().searcher()
     body: requests.SearchUpload | requests.SearchStored
     if request.mimetype == "multipart/form-data":
-        body = _uploaded()
+        body = validated(requests.SearchUpload, {**request.form.to_dict(), **uploaded_files()})
     elif request.is_json:
-        body = _validated(requests.SearchStored, request.json)
+        body = validated(requests.SearchStored, request.json)
     else:
         raise UnsupportedMediaType(
             "Send multipart/form-data with an image, or application/json with image_id, vector "
             "or positives."
         )
-    answer = find(searcher, body.query(), body.selection())
+    return jsonify(described(searcher, body, find(searcher, body.query(), body.selection())))
+
+
+def described(
+    searcher: Searcher, body: requests.SearchUpload | requests.SearchStored, answer: Answer
+) -> dict[str, Any]:
+    """Return an answer as it goes over the wire."""
     distribution = searcher.distribution(answer.vector) if body.explain else None
     query = schemas.Query.of(body, answer)
     found = schemas.SearchAnswer.of(answer, query, distribution)
     explained = {"stages", "distribution"}
-    return jsonify(found.model_dump(mode="json", exclude=None if body.explain else explained))
+    return found.model_dump(mode="json", exclude=None if body.explain else explained)
 
 
 def uploaded_files() -> dict[str, bytes]:
@@ -96,11 +105,6 @@ def uploaded_files() -> dict[str, bytes]:
     if len(files.get("image", b"")) > index_holder().config.server.max_upload_bytes:
         raise RequestEntityTooLarge
     return files
-
-
-def _uploaded() -> requests.SearchUpload:
-    """Return the validated fields of an upload form."""
-    return _validated(requests.SearchUpload, {**request.form.to_dict(), **uploaded_files()})
 
 
 @blueprint.get(
@@ -191,7 +195,8 @@ def collection_map() -> Response:
     return response
 
 
-def _validated(model: type[Model], fields: object) -> Model:
+def validated(model: type[Model], fields: object) -> Model:
+    """Return the model of some fields. Raises InvalidRequest."""
     try:
         return model.model_validate(fields)
     except ValidationError as error:

@@ -97,12 +97,17 @@ def _wants_html() -> bool:
     return accepted.quality("text/html") > accepted.quality("application/json")
 
 
-def _domain_error(error: LookalikeError) -> Response:
-    status = STATUSES.get(error.code, HTTPStatus.INTERNAL_SERVER_ERROR)
+def public(error: LookalikeError) -> dict[str, str]:
+    """Return what clients read of an error; what is kept from them is logged."""
     message, hint = PUBLIC.get(error.code, (error.message, error.hint))
     if (message, hint) != (error.message, error.hint):
         logger.error("%s: %s %s", error.code, error.message, error.hint)
-    return error_response(status, error.code, message, hint)
+    return {"code": error.code, "message": message, "hint": hint}
+
+
+def _domain_error(error: LookalikeError) -> Response:
+    status = STATUSES.get(error.code, HTTPStatus.INTERNAL_SERVER_ERROR)
+    return error_response(status, **public(error))
 
 
 def _http_error(error: HTTPException) -> Response:

@@ -4,6 +4,7 @@ One process of threads serves, so the counters are simply in its memory. Each ap
 registry of its own.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 
@@ -11,13 +12,19 @@ from flask import Flask, Response, current_app, request
 from flask_openapi import APIBlueprint
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Histogram
 from prometheus_client import generate_latest as exposition
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+)
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.metrics_core import Metric
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from indexer.errors import LookalikeError
+from indexer.search import Batcher
 from server import schemas
 from server.index_holder import IndexHolder
 from server.logs import seconds_since_begin
@@ -75,9 +82,10 @@ class IndexCollector(Collector):
             "lookalike_ready", "1 if every query can be answered.", float(ready)
         )
         try:
-            info = self._holder.searcher().info
+            searcher = self._holder.searcher()
         except LookalikeError:
             return
+        info = searcher.info
         named = {"version": info.version, "encoder": info.encoder.fingerprint}
         yield InfoMetricFamily("lookalike_index", "The version that answers.", named)
         version = float(info.version)
@@ -90,10 +98,27 @@ class IndexCollector(Collector):
             "Files that could not be indexed.",
             float(info.counts.skipped),
         )
+        if searcher.batcher:
+            yield from self._batches(searcher.batcher)
         if info.chosen:
             yield GaugeMetricFamily(
                 "lookalike_recall", "Recall@30 of approximate search.", info.chosen.recall
             )
+
+    def _batches(self, batcher: Batcher) -> Iterable[Metric]:
+        sizes = dict(batcher.sizes)
+        buckets = [
+            (str(bound), float(sum(n for size, n in sizes.items() if size <= bound)))
+            for bound in (1, 2, 4, 8, 16, 32, math.inf)
+        ]
+        buckets[-1] = ("+Inf", buckets[-1][1])
+        images = float(sum(size * n for size, n in sizes.items()))
+        yield HistogramMetricFamily(
+            "lookalike_encode_batch_images", "Images encoded together.", buckets, images
+        )
+        yield GaugeMetricFamily(
+            "lookalike_encode_waiting", "Images that wait for the encoder.", float(batcher.waiting)
+        )
 
 
 class LoadCollector(Collector):

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, Json, model_vali
 
 from indexer import search
 
+StrictInt64 = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 Fraction = Annotated[FiniteFloat, Field(ge=0, le=1)]
 
 
@@ -35,6 +36,24 @@ class Example(Request):
     weight: Annotated[FiniteFloat, Field(gt=0, le=100, description="How much it counts.")] = 1.0
 
 
+Value = Annotated[str, Field(max_length=1000)] | StrictInt64 | FiniteFloat | bool
+
+
+class Allowed(Request):
+    """Which images may be found; the others are as if they were not there."""
+
+    model_config = ConfigDict(strict=True)
+
+    key_prefix: Annotated[
+        str, Field(max_length=1000, description="How their keys begin, such as a folder: cats/")
+    ] = ""
+    metadata: Annotated[
+        dict[str, Value],
+        Field(default_factory=dict, max_length=16, description="Values their metadata has."),
+    ]
+
+
+ALLOWED = Field(description="Find only images whose key begins so and whose metadata is so.")
 CROP = Field(description="Search with this region of the upload or of the indexed image.")
 Examples = Annotated[list[Example], Field(max_length=64)]
 POSITIVES: Any = Field(
@@ -83,12 +102,14 @@ class SearchRequest(Request):
 
     def selection(self) -> search.Selection:
         """Return which of the neighbours are wanted."""
+        allowed: Allowed | None = getattr(self, "allowed", None)
         return search.Selection(
             k=self.k or self.per_page,
             page=self.page,
             mode=self.mode,
             threshold=self.threshold,
             collapse_duplicates=self.collapse_duplicates,
+            allowed=search.Allowed(**allowed.model_dump()) if allowed else None,
         )
 
 
@@ -103,6 +124,7 @@ class SearchUpload(SearchRequest):
         ),
     ]
     crop: Annotated[Json[Box] | None, CROP] = None
+    allowed: Annotated[Json[Allowed] | None, ALLOWED] = None
     positives: Annotated[Json[Examples], POSITIVES]
     negatives: Annotated[Json[Examples], NEGATIVES]
 
@@ -129,6 +151,7 @@ class SearchStored(SearchRequest):
         Field(description="A feature of the index's encoder; it is divided by its norm."),
     ] = None
     crop: Annotated[Box | None, CROP] = None
+    allowed: Annotated[Allowed | None, ALLOWED] = None
     positives: Annotated[Examples, POSITIVES]
     negatives: Annotated[Examples, NEGATIVES]
 
@@ -149,6 +172,58 @@ class SearchStored(SearchRequest):
             positives=_examples(self.positives),
             negatives=_examples(self.negatives),
         )
+
+
+MAX_BATCH = 100
+
+
+class BatchStored(Request):
+    """Several searches at once."""
+
+    queries: Annotated[list[SearchStored], Field(min_length=1, max_length=MAX_BATCH)]
+
+    def searches(self) -> list[SearchStored]:
+        """Return the searches one by one."""
+        return self.queries
+
+
+class BatchUpload(SearchRequest):
+    """Several uploaded images, as fields of the same name, and what all searches share."""
+
+    image: Annotated[
+        list[bytes],
+        Field(
+            min_length=1,
+            max_length=MAX_BATCH,
+            description="The image files, together no larger than one upload may be.",
+            json_schema_extra={
+                "items": {"type": "string", "contentMediaType": "application/octet-stream"}
+            },
+        ),
+    ]
+    allowed: Annotated[Json[Allowed] | None, ALLOWED] = None
+
+    def searches(self) -> list[SearchUpload]:
+        """Return the searches one by one."""
+        shared = {name: getattr(self, name) for name in self.model_fields_set - {"image"}}
+        return [SearchUpload.model_construct(image=image, **shared) for image in self.image]
+
+
+class EmbedUpload(Request):
+    """An uploaded image whose feature is wanted."""
+
+    image: Annotated[
+        bytes,
+        Field(
+            description="The image file.",
+            json_schema_extra={"type": "string", "contentMediaType": "application/octet-stream"},
+        ),
+    ]
+    crop: Annotated[Json[Box] | None, CROP] = None
+
+    def box(self) -> search.Box | None:
+        """Return the region that is wanted, None for the whole image."""
+        return _box(self.crop)
 
 
 class ImagePath(BaseModel):

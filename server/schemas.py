@@ -147,7 +147,7 @@ class Timings(BaseModel):
 
     decode: float
     encode: float
-    search: float
+    search: float = 0.0
     total: float
 
 
@@ -195,6 +195,14 @@ class SearchAnswer(BaseModel):
             else None,
             distribution=Histogram.of(distribution) if distribution else None,
         )
+
+
+class Embedding(BaseModel):
+    """The feature of an image."""
+
+    encoder: Encoder
+    vector: Annotated[list[float], Field(description="Its norm is 1.")]
+    timings_ms: Timings
 
 
 class RecallPoint(BaseModel):
@@ -270,6 +278,12 @@ class Error(BaseModel):
     """The shape of every error."""
 
     error: ErrorDetail
+
+
+class BatchAnswer(BaseModel):
+    """What each search was answered with, in the order of the searches."""
+
+    answers: list[SearchAnswer | Error]
 
 
 SECURITY: list[dict[str, list[str]]] = [{"key": []}, {}]

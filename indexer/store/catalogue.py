@@ -292,6 +292,16 @@ class Catalogue:
         rows = self._query("SELECT row, id FROM images WHERE segment = ? ORDER BY row", (segment,))
         return np.array(rows, np.int64).reshape(-1, 2)
 
+    def matching(self, prefix: str, metadata: Mapping[str, Any]) -> NDArray[np.int64]:
+        """Return the ids of images whose key begins so and whose metadata has these values."""
+        wanted = "status = ? AND key >= ? AND key < ?"
+        values: list[Any] = ["indexed", prefix, f"{prefix}\U0010ffff"]
+        for name, value in metadata.items():
+            wanted += " AND EXISTS (SELECT 1 FROM json_each(metadata) WHERE key = ? AND value = ?)"
+            values += [name, value]
+        rows = self._query(f"SELECT id FROM images WHERE {wanted}", values)  # noqa: S608 -- constants
+        return np.array(rows, np.int64).reshape(-1)
+
     def segments(self) -> list[str]:
         """Return the ids of the segments that hold at least one image's vector, in order."""
         return list(self.sizes())
