@@ -12,7 +12,7 @@ INDEX_FLAGS = --config "$(CONFIG)" $(if $(IMAGES),--images "$(IMAGES)") \
 SERVE_FLAGS = --config "$(CONFIG)" $(if $(STORE),--store "$(STORE)") $(if $(PORT),--port $(PORT))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo index plan serve status verify test lint format lock screenshots bench-extract bench-precision bench-search clean
+.PHONY: help setup demo index plan serve status verify test lint format lock screenshots bench-extract bench-precision bench-search bench-serve soak audit clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,6 +71,17 @@ bench-extract: $(VENV)/.installed ## Extraction side by side: the original, Kera
 
 bench-search: $(VENV)/.installed ## Search side by side: the original, IndexFlatL2, Lookalike (N= VECTORS= features to expand)
 	@$(PY) -m benchmarks.search $(if $(N),--n $(N)) $(if $(VECTORS),--vectors "$(VECTORS)")
+
+bench-serve: $(VENV)/.installed ## The server beside the searcher alone, overload, what HTTP costs (N= VECTORS=)
+	@$(PY) -m benchmarks.serve $(if $(N),--n $(N)) $(if $(VECTORS),--vectors "$(VECTORS)")
+
+soak: $(VENV)/.installed-dev ## Thousands of generated and mutated requests, then load for minutes with flat memory
+	@FUZZ_LONG=1 SOAK_SECONDS=300 $(PY) -m pytest -q tests/server/test_fuzz.py tests/server/test_soak.py
+
+audit: $(VENV)/.installed-dev ## Ask for known vulnerabilities of the locked dependencies (needs network)
+	@if $(VENV)/bin/pip-audit --version >/dev/null && curl -sfo /dev/null --max-time 10 https://pypi.org/simple/pip/; \
+	then $(VENV)/bin/pip-audit --disable-pip --requirement requirements.lock; \
+	else echo "SKIPPED: pypi.org cannot be reached, the dependencies were not audited."; fi
 
 clean: ## Remove the environment and the demo's index
 	rm -rf $(VENV) var/demo

@@ -77,6 +77,9 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("image", type=Path, metavar="IMAGE", help="an image file")
     verb.add_argument("--k", type=int, metavar="N", help="how many results")
     verb.add_argument("--mode", choices=("exact", "approximate"), help="how to search")
+    verb.add_argument(
+        "--server", metavar="URL", help="ask this server (with the key LOOKALIKE_KEY, if it is set)"
+    )
     verb.set_defaults(run=verbs.search)
 
     verb = commands.add_parser("status", parents=[shared], help="what the index holds")

@@ -25,6 +25,8 @@ from yaml import YAMLError
 from indexer.errors import ConfigError
 
 ENV_PREFIX = "LOOKALIKE_"
+NO_SETTINGS = {"LOOKALIKE_KEY"}
+"""Variables of this prefix with another purpose: the key that the command line sends a server."""
 DEFAULT_FILE = Path("config.yaml")
 
 Mode = Literal["exact", "approximate"]
@@ -228,6 +230,8 @@ def _refuse_unknown_variables() -> None:
     """Raise for a misspelt variable, which would otherwise be ignored without a word."""
     sections = {f"{ENV_PREFIX}{name.upper()}" for name in Config.model_fields}
     for name in os.environ:
+        if name in NO_SETTINGS:
+            continue
         if name.startswith(ENV_PREFIX) and name.split("__")[0].upper() not in sections:
             raise ConfigError(
                 f"The environment variable {name} is not a setting.",

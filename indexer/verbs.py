@@ -3,6 +3,7 @@
 import argparse
 import csv
 import json
+import os
 import sys
 from dataclasses import astuple, fields
 from typing import TYPE_CHECKING
@@ -60,6 +61,8 @@ def search(options: argparse.Namespace, config: "Config") -> int:
         data = options.image.read_bytes()
     except OSError as error:
         raise InvalidImage(f"{options.image} cannot be read: {error.strerror}.") from None
+    if options.server:
+        return _show_remote(options, data)
     answer = Searcher.open(config).search_image(data, k=options.k, mode=options.mode)
     _warn_of_random_weights(answer.encoder.weights)
     if options.json:
@@ -82,6 +85,21 @@ def search(options: argparse.Namespace, config: "Config") -> int:
         print(f"{hit.rank:4}  {hit.distance:.4f}  {hit.image.key}")
     total = answer.timings_ms["total"]
     print(f"{len(answer.hits)} results, {answer.mode}, encoder {answer.encoder}, {total:.0f} ms")
+    return 0
+
+
+def _show_remote(options: argparse.Namespace, image: bytes) -> int:
+    from indexer.remote import search_remotely
+
+    key = os.environ.get("LOOKALIKE_KEY")
+    answer = search_remotely(options.server, image, k=options.k, mode=options.mode, key=key)
+    if options.json:
+        print(json.dumps(answer))
+        return 0
+    for hit in answer["results"]:
+        print(f"{hit['rank']:4}  {hit['distance']:.4f}  {hit['key']}")
+    total = answer["timings_ms"]["total"]
+    print(f"{len(answer['results'])} results, {answer['mode']}, {options.server}, {total:.0f} ms")
     return 0
 
 

@@ -85,18 +85,19 @@ def search() -> Response:
             "Send multipart/form-data with an image, or application/json with image_id, vector "
             "or positives."
         )
-    return jsonify(described(searcher, body, find(searcher, body.query(), body.selection())))
+    answer = find(searcher, body.query(), body.selection())
+    return Response(described(searcher, body, answer), mimetype="application/json")
 
 
 def described(
     searcher: Searcher, body: requests.SearchUpload | requests.SearchStored, answer: Answer
-) -> dict[str, Any]:
-    """Return an answer as it goes over the wire."""
+) -> str:
+    """Return an answer as it goes over the wire, JSON on one line."""
     distribution = searcher.distribution(answer.vector) if body.explain else None
     query = schemas.Query.of(body, answer)
     found = schemas.SearchAnswer.of(answer, query, distribution)
     explained = {"stages", "distribution"}
-    return found.model_dump(mode="json", exclude=None if body.explain else explained)
+    return found.model_dump_json(exclude=None if body.explain else explained)
 
 
 def uploaded_files() -> dict[str, bytes]:

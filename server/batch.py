@@ -65,8 +65,9 @@ def search_batch() -> Response:
         answers = _answers(searcher, searches)
         accepted = request.accept_mimetypes
         if accepted.quality(NDJSON) <= accepted.quality("application/json"):
-            return jsonify({"answers": list(answers)})
-        lines = (json.dumps(answer) + "\n" for answer in answers)
+            whole = f'{{"answers": [{",".join(answers)}]}}'
+            return Response(whole, mimetype="application/json")
+        lines = (f"{answer}\n" for answer in answers)
         response = Response(stream_with_context(lines), mimetype=NDJSON)
         response.call_on_close(held.pop_all().close)
         return response
@@ -101,15 +102,15 @@ def embed() -> Response:
     return jsonify(embedding.model_dump(mode="json"))
 
 
-def _answers(searcher: Searcher, searches: list[Any]) -> Iterator[dict[str, Any]]:
-    """Yield the answers; a search that fails has its error in its place."""
+def _answers(searcher: Searcher, searches: list[Any]) -> Iterator[str]:
+    """Yield the answers as JSON; a search that fails has its error in its place."""
     for search in searches:
         try:
             answer = searcher.search(search.query(), search.selection())
         except LookalikeError as error:
             if error.code not in STATUSES:
                 raise
-            yield {"error": public(error)}
+            yield json.dumps({"error": public(error)})
             continue
         metrics().observe(answer.timings_ms)
         yield described(searcher, search, answer)

@@ -20,7 +20,7 @@ from indexer.versions import rollback
 from server.app import create_app
 from server.index_holder import IndexHolder
 from tests.conftest import small_config
-from tests.server.test_server_process import running_server
+from tests.server.processes import running_server
 
 Reindex = Callable[[], BuildReport]
 
