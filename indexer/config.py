@@ -135,6 +135,7 @@ class ServerConfig(Section):
     max_waiting: int = Field(default=32, ge=0)
     max_encoding: int = Field(default=6, ge=1)
     request_timeout_s: float = Field(default=60, gt=0)
+    allow_url_queries: bool = False
     max_upload_bytes: int = Field(default=20_000_000, ge=1)
     max_pixels: int = Field(default=100_000_000, ge=1)
     thumbnail_cache_bytes: int = Field(default=1_000_000_000, ge=0)

@@ -11,10 +11,11 @@ from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
 
 from indexer.search import Answer, ImageRow, Searcher
 from server import requests, schemas
-from server.admission import find
+from server.admission import admission, find
 from server.errors import invalid_request
 from server.index_holder import index_holder
 from server.thumbnails import ThumbnailCache
+from server.url_queries import Fetcher, UrlRefused
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -80,6 +81,8 @@ def search() -> Response:
         body = validated(requests.SearchUpload, {**request.form.to_dict(), **uploaded_files()})
     elif request.is_json:
         body = validated(requests.SearchStored, request.json)
+        if body.url is not None:
+            body = body.with_image(_fetched(body.url))
     else:
         raise UnsupportedMediaType(
             "Send multipart/form-data with an image, or application/json with image_id, vector "
@@ -87,6 +90,15 @@ def search() -> Response:
         )
     answer = find(searcher, body.query(), body.selection())
     return Response(described(searcher, body, answer), mimetype="application/json")
+
+
+def _fetched(url: str) -> bytes:
+    """Return the image at an address; it takes one of the places of uploads meanwhile."""
+    fetcher: Fetcher | None = current_app.extensions["fetcher"]
+    if fetcher is None:
+        raise UrlRefused("This server fetches no images.", "Upload the image instead.")
+    with admission().place():
+        return fetcher.fetch(url)
 
 
 def described(

@@ -25,6 +25,7 @@ from server import (
 )
 from server.index_holder import IndexHolder
 from server.thumbnails import ThumbnailCache
+from server.url_queries import Fetcher
 from server.worker import FORM_OVERHEAD_BYTES
 
 
@@ -69,6 +70,9 @@ def create_app(config: Config) -> Application:
     app.config["MAX_CONTENT_LENGTH"] = config.server.max_upload_bytes + FORM_OVERHEAD_BYTES
     app.config["TRUSTED_HOSTS"] = security.trusted_hosts(config.server)
     app.extensions["lookalike"] = IndexHolder(config)
+    app.extensions["fetcher"] = (
+        Fetcher(config.server.max_upload_bytes) if config.server.allow_url_queries else None
+    )
     app.extensions["thumbnails"] = ThumbnailCache(config.server.thumbnail_cache_bytes)
     if config.server.proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=config.server.proxies, x_proto=0)  # type: ignore[method-assign]

@@ -18,6 +18,7 @@ STATUSES = {
     "image_too_large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     "invalid_query": HTTPStatus.UNPROCESSABLE_ENTITY,
     "invalid_request": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "url_refused": HTTPStatus.UNPROCESSABLE_ENTITY,
     "unknown_image": HTTPStatus.NOT_FOUND,
     "image_gone": HTTPStatus.NOT_FOUND,
     "unreadable": HTTPStatus.NOT_FOUND,

@@ -150,6 +150,13 @@ class SearchStored(SearchRequest):
         list[FiniteFloat] | None,
         Field(description="A feature of the index's encoder; it is divided by its norm."),
     ] = None
+    url: Annotated[
+        str | None,
+        Field(
+            max_length=2000,
+            description="The https address of an image, where server.allow_url_queries is on.",
+        ),
+    ] = None
     crop: Annotated[Box | None, CROP] = None
     allowed: Annotated[Allowed | None, ALLOWED] = None
     positives: Annotated[Examples, POSITIVES]
@@ -157,11 +164,17 @@ class SearchStored(SearchRequest):
 
     @model_validator(mode="after")
     def _one_query(self) -> "SearchStored":
-        if self.image_id is not None and self.vector is not None:
-            raise ValueError("give either image_id or vector, not both")
-        if self.image_id is None and self.vector is None and not self.positives:
+        given = [part for part in (self.image_id, self.vector, self.url) if part is not None]
+        if len(given) > 1:
+            raise ValueError("give one of image_id, vector and url, not several")
+        if not given and not self.positives:
             raise ValueError("give image_id, vector or positives (or upload an image as multipart)")
         return self
+
+    def with_image(self, image: bytes) -> SearchUpload:
+        """Return the same search by an image that was fetched."""
+        shared = {name: getattr(self, name) for name in self.model_fields_set - {"url"}}
+        return SearchUpload.model_construct(image=image, **shared)
 
     def query(self) -> search.Query:
         """Return what is asked."""
@@ -181,6 +194,12 @@ class BatchStored(Request):
     """Several searches at once."""
 
     queries: Annotated[list[SearchStored], Field(min_length=1, max_length=MAX_BATCH)]
+
+    @model_validator(mode="after")
+    def _nothing_to_fetch(self) -> "BatchStored":
+        if any(query.url is not None for query in self.queries):
+            raise ValueError("a batch takes no url; send such searches one by one")
+        return self
 
     def searches(self) -> list[SearchStored]:
         """Return the searches one by one."""
