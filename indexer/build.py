@@ -20,6 +20,7 @@ from indexer.ingest import Ingest
 from indexer.plan import estimate
 from indexer.repair import repair
 from indexer.store import (
+    Damage,
     Derived,
     DerivedKind,
     Recall,
@@ -146,7 +147,7 @@ def _check_approximate(config: Config, encoder: Encoder, found: int) -> None:
 def _published(store: Store, writer: Writer, encoder: Encoder, config: Config) -> str | None:
     """Return the published version's id if publishing again would only repeat it."""
     damage = writer.damage()
-    if store.current() is None or damage.segments or damage.derived:
+    if store.current() is None or damage != Damage():
         return None
     try:
         manifest = store.open_published().manifest

@@ -48,7 +48,7 @@ def _merge(writer: Writer, names: list[str]) -> None:
 
     ids, vectors = [], []
     for name in names:
-        segment, alive = writer.segment(name), writer.catalogue.ids_in(name)
+        segment, alive = writer.sound_segment(name), writer.catalogue.ids_in(name)
         vectors.append(read_vectors(segment.vectors_path, alive[:, 0]))
         ids.append(alive[:, 1])
     writer.replace(names, np.concatenate(ids), flat_file(np.concatenate(vectors)))

@@ -165,16 +165,20 @@ def _encoded(
     """Return the structure with a part for each segment, encoding those it lacks."""
     folder = writer.derived / derived.folder
     parts: dict[str, DerivedPart] = {}
-    numbered = list(enumerate(segments))
-    missing = sum(segment.id not in derived.parts for segment in segments)
+    for segment in segments:
+        part = derived.parts.get(segment.id)
+        if part and part.vectors == segment.digest:
+            parts[segment.id] = part
+    missing = len(segments) - len(parts)
     with tqdm(total=missing, unit="segment", desc=f"Making the {recipe.kind}", disable=None) as bar:
-        for number, segment in numbered:
-            if segment.id in derived.parts:
-                parts[segment.id] = derived.parts[segment.id]
+        for number, segment in enumerate(segments):
+            if segment.id in parts:
                 continue
             encoded = coder.encode(vectors.parts[number].matrix)
             file = writer.write_derived(folder / part_name(segment.id), encoded.content)
-            parts[segment.id] = DerivedPart(file=file, count=segment.count, error=encoded.error)
+            parts[segment.id] = DerivedPart(
+                file=file, vectors=segment.digest, count=segment.count, error=encoded.error
+            )
             bar.update()
     return derived.model_copy(update={"parts": parts})
 

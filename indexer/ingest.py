@@ -150,7 +150,7 @@ class Ingest:
 
         vectors = np.empty((len(rows), self._encoder.spec.dim), np.float32)
         for vector, row in zip(vectors, rows, strict=True):
-            segment = self._writer.segment(str(row.segment))
+            segment = self._writer.sound_segment(str(row.segment))
             vector[:] = read_vectors(segment.vectors_path, np.array([row.row]))[0]
         return vectors
 

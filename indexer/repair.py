@@ -12,12 +12,18 @@ def repair(writer: Writer) -> list[str]:
     A segment counts as damaged if it cannot be opened, or if ``verify`` found it damaged and it
     still is. Reading every byte before each build would take longer than most builds.
     """
-    found, notes = writer.damage(), list[str]()
-    for name in writer.catalogue.segments():
-        if _is_damaged(writer, name, found):
-            with writer.catalogue.transaction():
-                count = writer.catalogue.forget_segment(name)
-            notes.append(f"Segment {name} was damaged: its {count} images are read again.")
+    found, names = writer.damage(), writer.catalogue.segments()
+    damaged = [name for name in names if _is_damaged(writer, name, found)]
+    if len(damaged) == len(names) > 1:
+        raise StoreCorrupt(
+            f"None of the store's {len(names)} segments is sound.",
+            "Check that the store's disk is mounted; if it is, delete the store and index again.",
+        )
+    notes = []
+    for name in damaged:
+        with writer.catalogue.transaction():
+            count = writer.catalogue.forget_segment(name)
+        notes.append(f"Segment {name} was damaged: its {count} images are read again.")
     return notes
 
 

@@ -78,6 +78,8 @@ class Searcher:
         self._encoder = QueryEncoder(self.encoder_spec, config.encoder)
         indexes = Indexes.of(version)
         self._vectors, self._indexes = indexes.vectors, indexes.by_mode
+        files = version.derived("map")
+        self._map = open_map(files.parts if files else None, self._vectors)
         self._recall = choose_recall(manifest.recall, config.index.recall)
         if indexes.approximate and self._recall:
             indexes.approximate.nprobe = self._recall.nprobe
@@ -259,8 +261,7 @@ class Searcher:
 
     def map(self) -> Map:
         """Return where every image lies on the plane of the first two principal axes."""
-        files = self._version.derived("map")
-        return open_map(files.parts if files else [], self._vectors)
+        return self._map
 
     def random_id(self) -> int:
         """Return any image's id. Raises :class:`~indexer.errors.UnknownImage` if there is none."""

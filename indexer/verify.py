@@ -35,6 +35,7 @@ def verify(config: Config) -> Verdict:
         Damage(
             segments=tuple(sorted({f.name for f in folders if f.parent == store.segments})),
             derived=tuple(sorted({f.name for f in folders if f.parent == store.derived})),
+            versions=(version.id,) if problems and not damaged else (),
         ),
     )
     return Verdict(version.id, version.manifest.counts.indexed, problems)

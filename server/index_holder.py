@@ -17,6 +17,9 @@ logger = logging.getLogger(__name__)
 POLL_SECONDS = 1.0
 """How often to look whether another version was published: reading a nine-byte file."""
 
+RETRY_SECONDS = 60.0
+"""When to look again at a version that was refused: the trouble may have passed."""
+
 
 class EncoderLoading(LookalikeError):
     """The encoder is on its way; a query by image waits for it."""
@@ -46,6 +49,7 @@ class IndexHolder:
         self._lock = threading.Lock()
         self._searcher: Searcher | None = None
         self._encoder_problem: LookalikeError | None = None
+        self._again = 0.0
         self.refused: Refused | None = None
         """The published version, if it failed its checks and an older one goes on answering."""
 
@@ -84,7 +88,7 @@ class IndexHolder:
         if old is None or version is None or version == old.info.version:
             self.refused = None if old and version == old.info.version else self.refused
             return
-        if self.refused and self.refused.version == version:
+        if self.refused and self.refused.version == version and time.monotonic() < self._again:
             return
         try:
             new = Searcher.open(self.config)
@@ -95,6 +99,9 @@ class IndexHolder:
         except LookalikeError as error:
             self._refuse(version, error)
             return
+        except Exception as error:  # noqa: BLE001 -- whatever it is, the old version stays
+            self._refuse(version, LookalikeError(f"It cannot be opened: {error!r}."))
+            return
         self._searcher, self.refused = new, None
         logger.warning("Now answering from version %s instead of %s.", version, old.info.version)
         if not new.encoder_is_loaded:
@@ -102,6 +109,7 @@ class IndexHolder:
 
     def _refuse(self, version: str, error: LookalikeError) -> None:
         """Note and log, once, why a published version is not used."""
+        self._again = time.monotonic() + RETRY_SECONDS
         refused = Refused(version, error.message)
         if refused != self.refused:
             logger.error("Version %s is not used: %s %s", version, error.message, error.hint)

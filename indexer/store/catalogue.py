@@ -149,14 +149,20 @@ class Catalogue:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Make all writes of the block durable at once, or none of them."""
+        """Make all writes of the block durable at once, or none of them.
+
+        Raises :class:`OSError` if they cannot be written, to a full disk for instance.
+        """
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
+            self._db.execute("COMMIT")
+        except BaseException as error:
+            if self._db.in_transaction:  # a full disk has ended it already
+                self._db.execute("ROLLBACK")
+            if isinstance(error, sqlite3.OperationalError):
+                raise OSError(f"{self.path} cannot be written: {error}.") from error
             raise
-        self._db.execute("COMMIT")
 
     def next_id(self) -> int:
         """Return the id the next new row gets; ids only grow, also past deleted rows."""
@@ -334,7 +340,10 @@ class Catalogue:
 
     def snapshot(self, path: Path) -> None:
         """Write a compact copy to a new file, through to the disk."""
-        self._db.execute("VACUUM INTO ?", (str(path),))
+        try:
+            self._db.execute("VACUUM INTO ?", (str(path),))
+        except sqlite3.OperationalError as error:
+            raise OSError(f"{path} cannot be written: {error}.") from error
         sync(path)
 
     def problems(self) -> list[str]:

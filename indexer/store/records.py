@@ -43,6 +43,8 @@ class DerivedPart(Record):
     """One segment's share of a derived structure."""
 
     file: FileRecord
+    vectors: str
+    """SHA-256 of the vectors it was made from."""
     count: int
     error: float
     """How badly the training fits these vectors, on average."""
@@ -80,6 +82,7 @@ class Damage(Record):
 
     segments: tuple[str, ...] = ()
     derived: tuple[str, ...] = ()
+    versions: tuple[str, ...] = ()
 
 
 class Manifest(Record):

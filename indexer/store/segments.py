@@ -48,6 +48,11 @@ class Segment:
         return self.marker.count
 
     @property
+    def digest(self) -> str:
+        """SHA-256 of the file of vectors."""
+        return self.marker.files[VECTORS].sha256
+
+    @property
     def vectors_path(self) -> Path:
         """The file of vectors, an ``IndexFlatL2`` as FAISS writes it."""
         return self.folder / VECTORS

@@ -12,7 +12,7 @@ CURRENT = "CURRENT"
 
 def note_damage(store: "Store", damage: Damage) -> None:
     """Write down what is damaged for the next build; nothing, if nothing is."""
-    if damage.segments or damage.derived:
+    if damage != Damage():
         write_record(store.damage, damage)
     else:
         store.damage.unlink(missing_ok=True)

@@ -28,7 +28,7 @@ from indexer.store.files import (
 )
 from indexer.store.records import Damage, Derived, DerivedKind, Manifest, Recall, SegmentEntry
 from indexer.store.segments import Segment, write_segment
-from indexer.store.store import CURRENT, Store
+from indexer.store.store import CURRENT, Store, note_damage
 from indexer.store.versions import MANIFEST, SNAPSHOT, Version, part_name, trained_path
 
 Derive = Callable[
@@ -55,6 +55,7 @@ def open_writer(store: Store) -> Iterator["Writer"]:
     _require_store(store)
     for folder in (store.segments, store.versions, store.derived):
         folder.mkdir(parents=True, exist_ok=True)
+    sync(store.folder)
     lock = FileLock(store.folder / "build.lock", blocking=False)
     owner = store.folder / "build.owner"
     try:
@@ -102,7 +103,13 @@ class Writer:
         self.derived = store.derived
         """The folder of derived structures."""
         self._store = store
-        self._last_segment = _last_number(store.segments)
+        self._last_segment = max(
+            [
+                _last_number(store.segments),  # and those of versions whose segments are lost
+                *(int(s.id) for m in self._manifests().values() for s in m.segments),
+            ]
+        )
+        self._sound: set[str] = set()
         self._stored: dict[str, int] = {}
         self._published: set[str] | None = None
 
@@ -116,6 +123,22 @@ class Writer:
     def segment(self, name: str) -> Segment:
         """Open a segment. Raises :class:`~indexer.errors.StoreCorrupt`."""
         return Segment(self._store.segments / name)
+
+    def sound_segment(self, name: str) -> Segment:
+        """Open a segment whose vectors are to be written again; damage must not get a new seal.
+
+        Raises :class:`~indexer.errors.StoreCorrupt`; the next build makes the segment again.
+        """
+        segment = self.segment(name)
+        if name not in self._sound:
+            if segment.problems():
+                note_damage(self._store, Damage(segments=(name,)))
+                raise StoreCorrupt(
+                    f"{segment.folder} is damaged.",
+                    "Run the build again: it makes the segment again from its images.",
+                )
+            self._sound.add(name)
+        return segment
 
     @property
     def sizes(self) -> dict[str, SegmentSize]:
@@ -240,6 +263,7 @@ class Writer:
         """Make the folder of a new derived structure."""
         folder = self.derived / f"{_last_number(self.derived) + 1:08d}"
         folder.mkdir()
+        sync(self.derived)
         return folder
 
     def has_derived(self, derived: Derived) -> bool:
@@ -281,6 +305,10 @@ class Writer:
             for entry in _numbered(folder):
                 if entry.name not in names:
                     shutil.rmtree(entry)
+        parts = {part_name(segment) for segment in used}
+        for file in store.derived.glob("*/*.npy*"):
+            if file.name not in parts:
+                file.unlink()
 
     def _manifests(self) -> dict[str, Manifest]:
         """Return the manifests of all versions that can be read."""

@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
@@ -66,8 +66,8 @@ class MappedVectors:
         self._by_id = np.argsort(self.ids, kind="stable")
         self._sorted_ids = self.ids[self._by_id]
         self._shared = threading.local()
-        self._pool = ThreadPoolExecutor(
-            available_cores(), "search", initializer=lambda: setattr(self._shared, "already", True)
+        self._pool = ThreadPoolExecutor(  # threads that knew this object would keep it for ever
+            available_cores(), "search", initializer=partial(setattr, self._shared, "already", True)
         )
 
     def __len__(self) -> int:

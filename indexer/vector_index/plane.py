@@ -77,8 +77,13 @@ class MapCoder:
         return Encoded(file.getbuffer(), float(outside.mean()) if len(outside) else 0.0)
 
 
-def open_map(files: Sequence[Path], vectors: MappedVectors) -> Map:
-    """Return the map of a version. Raises :class:`StoreCorrupt` if a file has another shape."""
+def open_map(files: Sequence[Path] | None, vectors: MappedVectors) -> Map:
+    """Return the map of a version, an empty one if it has none.
+
+    Raises :class:`StoreCorrupt` if a file has another shape.
+    """
+    if files is None:
+        return Map(np.empty(0, np.uint32), np.empty((0, 2), np.uint16))
     flat = [np.empty((0, 2), np.float32)]
     for path, part in zip(files, vectors.parts, strict=True):
         try:

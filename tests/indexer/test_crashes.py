@@ -43,6 +43,7 @@ CRASH_POINTS = {
     "remove derived/N",
     "remove versions/N",
     "unlink damage.json",
+    "unlink derived/N/N.npy",
     "unlink build.owner",
     "sync file",
     "sync folder",

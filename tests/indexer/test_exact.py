@@ -1,5 +1,7 @@
 """Exact search: the proof holds on any collection, and pays on those it is made for."""
 
+import gc
+import weakref
 from pathlib import Path
 
 import faiss
@@ -240,3 +242,18 @@ def test_a_vector_is_at_distance_zero_from_itself_among_many(tmp_path: Path) -> 
             distances, found = index.search(vectors[:count], 1)
             assert (distances == 0).all()
             assert found[:, 0].tolist() == list(range(count))
+
+
+def test_an_index_nobody_holds_is_given_up_with_its_threads(tmp_path: Path) -> None:
+    """A server would else keep every version it has ever answered from."""
+    stored = mapped(tmp_path, some_vectors(300), np.arange(300))
+    assert stored.share(lambda n: n + 1, range(8)) == list(range(1, 9))
+    pool, left = stored._pool, weakref.ref(stored)
+    threads = list(pool._threads)
+    assert threads
+    del stored, pool
+    gc.collect()
+    assert left() is None
+    for thread in threads:
+        thread.join(timeout=30)
+        assert not thread.is_alive()

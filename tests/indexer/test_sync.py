@@ -245,3 +245,65 @@ def test_a_damaged_version_is_not_rolled_back_to(
     (store.versions / "00000001" / "manifest.json").write_bytes(b"")
     assert [v.indexed for v in versions(config)] == [None, 5]
     assert reindex().version == "00000002"
+
+
+def test_the_number_of_a_lost_segment_is_not_given_to_another(images: Path, tmp_path: Path) -> None:
+    """Else what was derived from the lost one would be taken for the new one's."""
+    settings = {"model": "efficientnet_lite0", "batch_size": 2}
+    config = small_config(images, tmp_path / "s", encoder=settings)
+    build(config)
+    lost = Store(config.store).open_published().segments[-1]
+    shutil.rmtree(lost.folder)
+    assert build(config).encoded == 2
+    assert lost.id not in {s.id for s in Store(config.store).open_published().segments}
+    assert_like_a_clean_build(config, tmp_path)
+
+
+def test_damage_is_never_sealed_by_compaction(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    commit(store, [2] * 7)
+    path = store.segments / "00000003" / "vectors.faiss"
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(StoreCorrupt, match="00000003 is damaged"):
+        commit(store, [2])
+    with open_writer(store) as writer:
+        assert writer.damage().segments == ("00000003",)
+        assert len(writer.sizes) == 8
+
+
+def test_a_damaged_snapshot_is_published_anew(reindex: Reindex, config: Config) -> None:
+    reindex()
+    path = Store(config.store).versions / "00000001" / "catalogue.sqlite"
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert verify(config).problems
+    assert reindex().version == "00000002"
+    assert verify(config).problems == []
+
+
+def test_segments_that_are_all_gone_are_not_taken_for_damage(images: Path, tmp_path: Path) -> None:
+    settings = {"model": "efficientnet_lite0", "batch_size": 2}
+    config = small_config(images, tmp_path / "s", encoder=settings)
+    build(config)
+    (config.store / "segments").rename(tmp_path / "unmounted")
+    with pytest.raises(StoreCorrupt, match="None of the store's 3 segments"):
+        build(config)
+    shutil.rmtree(config.store / "segments")
+    (tmp_path / "unmounted").rename(config.store / "segments")
+    assert build(config).encoded == 0
+
+
+def test_a_catalogue_that_cannot_grow_says_so(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    commit(store, [1])
+    with open_writer(store) as writer:
+        pages = writer.catalogue._query("PRAGMA page_count")[0][0]
+        writer.catalogue._db.execute(f"PRAGMA max_page_count = {pages}")
+        images = [NewImage(f"{n}" * 500, status="skipped", reason="r") for n in range(500)]
+        with (
+            pytest.raises(OSError, match="database or disk is full"),
+            writer.catalogue.transaction(),
+        ):
+            writer.catalogue.add(images, first_id=10)
+        assert writer.catalogue.counts().found == 1

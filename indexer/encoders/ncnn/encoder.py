@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import shutil
 import sys
 import threading
 from multiprocessing.connection import Connection
@@ -74,6 +75,8 @@ def _open(spec: EncoderSpec, weights: Weights) -> NcnnNetwork:
             return NcnnNetwork(*arguments)
         except DamagedFiles:
             sys.stderr.write(f"Converting the weights of {spec.model} for ncnn, once: {folder}\n")
+        for scratch in folder.parent.glob(f".{folder.name}-*"):  # of one that was interrupted
+            shutil.rmtree(scratch, ignore_errors=True)
         # In a process of its own: Keras would keep a gigabyte of this one for good.
         spawn = multiprocessing.get_context("spawn")
         receiver, sender = spawn.Pipe(duplex=False)
