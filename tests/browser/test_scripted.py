@@ -204,10 +204,12 @@ def test_back_leads_to_where_one_was_without_leaving_the_page(page: Page) -> Non
     page.goto("/?image_id=190")
     page.mouse.wheel(0, 3000)
     expect(results(page).nth(59)).to_be_attached()
+    link = results(page).nth(45).get_by_role("link", name="More like this")
+    link.scroll_into_view_if_needed()
     page.wait_for_timeout(300)
     before = page.evaluate("scrollY")
     page.evaluate("() => { window.sameDocument = true; }")
-    results(page).nth(45).get_by_role("link", name="More like this").click()
+    link.click()
     page.wait_for_url(lambda url: not url.endswith("=190"))
     expect(results(page).first.locator(".distance")).to_have_text("0.0000")
     assert page.evaluate("scrollY") == 0

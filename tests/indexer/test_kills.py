@@ -1,6 +1,6 @@
 """Real SIGKILLs at random moments of a build: nothing is lost, nothing is encoded twice.
 
-A long run: make test TESTS=tests/indexer/test_kills.py KILLS=200 KILLED_IMAGES=<folder>
+A long run: make test TESTS=tests/indexer/test_kills.py KILLS=200 KILL_WITHIN=0.7 KILLED_IMAGES=<folder>
 """
 
 import os
@@ -21,6 +21,9 @@ from indexer.verify import verify
 from tests.conftest import ROOT, small_config
 
 KILLS = int(os.environ.get("KILLS", "6"))
+WITHIN = float(os.environ.get("KILL_WITHIN", "1.2"))
+"""Seconds after its start in which a build is killed: fewer, and more kills fit into one build."""
+
 BATCH = 8
 
 BUILD = """
@@ -80,7 +83,7 @@ def test_sigkill_at_random_moments(tmp_path: Path, photos: list[Path]) -> None:
         )  # fmt: skip
         assert process.stdout is not None
         assert process.stdout.readline() == b"begins\n"
-        time.sleep(choice.uniform(0, 1.2))
+        time.sleep(choice.uniform(0, WITHIN))
         process.send_signal(signal.SIGKILL)
         _, errors = process.communicate()
         assert process.returncode in (0, -signal.SIGKILL), errors
