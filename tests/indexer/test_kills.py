@@ -1,6 +1,7 @@
 """Real SIGKILLs at random moments of a build: nothing is lost, nothing is encoded twice.
 
-A long run: make test TESTS=tests/indexer/test_kills.py KILLS=200 KILL_WITHIN=0.7 KILLED_IMAGES=<folder>
+A long run: make test TESTS=tests/indexer/test_kills.py KILLS=200 KILL_WITHIN=0.7, with a
+folder of photographs as KILLED_IMAGES.
 """
 
 import os
