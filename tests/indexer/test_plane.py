@@ -85,6 +85,6 @@ def test_a_map_of_another_shape_is_refused(
     searcher = Searcher.open(config)
     files = searcher._version.derived("map")
     assert files
-    np.save(files.parts[0], np.zeros((2, 2), np.float32))
+    np.save(files.parts[0], np.zeros((4, 3), np.float32))  # as many bytes as (6, 2)
     with pytest.raises(StoreCorrupt, match="places"):
-        searcher.map()
+        Searcher.open(config)
