@@ -101,6 +101,8 @@ class Catalogue:
 
     def __init__(self, path: Path, options: str) -> None:
         self.path = path
+        self.dropped = 0
+        """How many rows were dropped through this object."""
         try:
             self._db = sqlite3.connect(
                 f"{path.absolute().as_uri()}?{options}",
@@ -231,7 +233,9 @@ class Catalogue:
 
     def forget_segment(self, segment: str) -> int:
         """Drop the rows of a segment's images, and return how many there were."""
-        return self._db.execute("DELETE FROM images WHERE segment = ?", (segment,)).rowcount
+        count = self._db.execute("DELETE FROM images WHERE segment = ?", (segment,)).rowcount
+        self.dropped += count
+        return count
 
     def _leave_out_an_id(self) -> None:
         """Make :meth:`state` differ after a change that adds and removes nothing."""
@@ -239,7 +243,8 @@ class Catalogue:
 
     def remove(self, keys: Iterable[str]) -> None:
         """Drop the rows of these keys; unknown keys are passed over."""
-        self._db.executemany("DELETE FROM images WHERE key = ?", ((key,) for key in keys))
+        deleted = self._db.executemany("DELETE FROM images WHERE key = ?", ((k,) for k in keys))
+        self.dropped += max(deleted.rowcount, 0)
 
     def get(self, image_id: int) -> ImageRow | None:
         """Return the row of an id, or None."""

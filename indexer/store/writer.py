@@ -111,6 +111,8 @@ class Writer:
         )
         self._sound: set[str] = set()
         self._stored: dict[str, int] = {}
+        self._alive: dict[str, int] = {}
+        self._dropped = -1
         self._published: set[str] | None = None
 
     def damage(self) -> Damage:
@@ -143,10 +145,11 @@ class Writer:
     @property
     def sizes(self) -> dict[str, SegmentSize]:
         """The sizes of the segments that hold at least one image's vector, in order."""
-        alive = self.catalogue.sizes()
-        for name in alive.keys() - self._stored.keys():
+        if self._dropped != self.catalogue.dropped:  # counting all rows after every batch is slow
+            self._alive, self._dropped = self.catalogue.sizes(), self.catalogue.dropped
+        for name in self._alive.keys() - self._stored.keys():
             self._stored[name] = self.segment(name).count
-        return {name: SegmentSize(self._stored[name], count) for name, count in alive.items()}
+        return {name: SegmentSize(self._stored[name], n) for name, n in self._alive.items()}
 
     def require_encoder(self, fingerprint: str) -> None:
         """Raise :class:`EncoderMismatch` if the store holds vectors of another encoder."""
@@ -183,6 +186,8 @@ class Writer:
         with self.catalogue.transaction():
             self.catalogue.add(indexed, first_id=first_id, segment=name)
             self.catalogue.add(skipped, first_id=first_id + len(indexed))
+        if name:
+            self._alive[name] = len(indexed)
 
     def replace(self, names: Sequence[str], ids: NDArray[np.int64], vectors: Bytes) -> None:
         """Put the vectors of some segments' images into one new segment, in the order of ``ids``.
@@ -193,6 +198,9 @@ class Writer:
         name = self._write_segment(ids, vectors, dim=old.dim, fingerprint=old.fingerprint)
         with self.catalogue.transaction():
             self.catalogue.place(ids, name)
+        for old_name in names:
+            self._alive.pop(old_name, None)
+        self._alive[name] = len(ids)
         if self._published is None:
             self._published = {
                 entry.id for manifest in self._manifests().values() for entry in manifest.segments
