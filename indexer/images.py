@@ -5,6 +5,7 @@ same file must always give the same vector.
 """
 
 import math
+import time
 from io import BytesIO
 from typing import NamedTuple
 
@@ -24,6 +25,12 @@ SUFFIXES = frozenset(
 
 INPUT_SIDE = 224
 """Side of the square input of every encoder, in pixels."""
+
+MAX_DECODING_S = 10.0
+"""Seconds of a core that decoding one image may take. 100 megapixels of JPEG or PNG take 1 to 2."""
+
+READ_BYTES = 4096
+"""What a decoder is given at once, so that the time is looked at often enough."""
 
 ORIENTATION = 0x0112
 _TURNS = {
@@ -50,6 +57,27 @@ class Box(NamedTuple):
     height: float
 
 
+class _TimedFile(BytesIO):
+    """A file in memory that can be read until this thread has spent so much time on it.
+
+    Pixels alone do not bound the work: a progressive JPEG of 20 MB can go over 100 megapixels a
+    hundred thousand times. The time is the thread's own, so a busy machine refuses nothing.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self._until = time.thread_time() + MAX_DECODING_S
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Read as any file does. Raises :class:`InvalidImage` when the time is up."""
+        if time.thread_time() > self._until:
+            raise InvalidImage(
+                f"Decoding the image takes more than {MAX_DECODING_S:g} seconds.",
+                "Open it in an image editor and save it again.",
+            )
+        return super().read(size)
+
+
 def decode(data: bytes, *, max_pixels: int) -> Image.Image:
     """Decode the first frame of an image file: upright, RGB, transparency on white.
 
@@ -57,13 +85,15 @@ def decode(data: bytes, *, max_pixels: int) -> Image.Image:
     scaled to 8 bits, all before any resizing. ``image.format`` keeps the file's format.
 
     Raises :class:`UnsupportedImage` if the bytes are no image in one of :data:`FORMATS`,
-    :class:`ImageTooLarge` beyond ``max_pixels`` and :class:`InvalidImage` if decoding fails.
+    :class:`ImageTooLarge` beyond ``max_pixels`` and :class:`InvalidImage` if decoding fails or
+    takes longer than :data:`MAX_DECODING_S`.
     """
     if not data:
         raise UnsupportedImage("The file is empty.", "Choose an image file.")
     try:
-        with Image.open(BytesIO(data), formats=FORMATS) as image:
+        with Image.open(_TimedFile(data), formats=FORMATS) as image:
             _check_pixels(image, max_pixels)
+            image.decodermaxblock = READ_BYTES
             rgb = _to_rgb(_upright(image))
             # MPO, the multi-picture file of many cameras, is a JPEG to whoever reads one picture.
             rgb.format = "JPEG" if image.format == "MPO" else image.format

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from indexer import images
 from indexer.errors import ImageTooLarge, InvalidImage, UnsupportedImage
 from indexer.images import FORMATS, decode, media_type, model_input, thumbnail
 
@@ -184,3 +185,20 @@ def test_a_thumbnail_fits_and_is_never_enlarged() -> None:
     small = Image.open(BytesIO(thumbnail(Image.new("RGB", (400, 100)), side=200)))
     assert (small.format, small.size) == ("JPEG", (200, 50))
     assert Image.open(BytesIO(thumbnail(Image.new("RGB", (40, 10)), side=200))).size == (40, 10)
+
+
+def progressive(passes: int) -> bytes:
+    """A JPEG of 4 megapixels whose last scan, 14 bytes that cost a pass over all of them, is repeated."""
+    data = encoded(Image.new("L", (2000, 2000), "grey"), "JPEG", progressive=True)
+    last = data.rindex(b"\xff\xda")
+    return data[:-2] + data[last:-2] * passes + data[-2:]
+
+
+def test_a_small_file_that_takes_long_to_decode_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Decoded to its end it would take minutes; the file is as large as a photograph."""
+    assert decode(progressive(2), max_pixels=4_000_000).size == (2000, 2000)
+    monkeypatch.setattr(images, "MAX_DECODING_S", 0.2)
+    with pytest.raises(InvalidImage, match=r"takes more than 0\.2 seconds"):
+        decode(progressive(100_000), max_pixels=4_000_000)
