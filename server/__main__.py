@@ -12,9 +12,10 @@ from gunicorn.app.base import BaseApplication
 from indexer.config import Config, load_config
 from indexer.errors import LookalikeError, ServerError
 from indexer.machine import limit_spinning
+from server.connections import FORM_OVERHEAD_BYTES, Limits
 from server.keys import digest
 from server.logs import logging_settings
-from server.worker import FORM_OVERHEAD_BYTES, Limits, worker_class
+from server.worker import worker_class
 
 
 class Gunicorn(BaseApplication):  # type: ignore[misc]  # gunicorn has no types

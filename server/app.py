@@ -23,10 +23,10 @@ from server import (
     schemas,
     security,
 )
+from server.connections import FORM_OVERHEAD_BYTES
 from server.index_holder import IndexHolder
 from server.thumbnails import ThumbnailCache
 from server.url_queries import Fetcher
-from server.worker import FORM_OVERHEAD_BYTES
 
 
 class InMemoryRequest(Request):

@@ -26,9 +26,10 @@ from prometheus_client.registry import Collector
 from indexer.errors import LookalikeError
 from indexer.search import Batcher
 from server import schemas
+from server.connections import load
 from server.index_holder import IndexHolder
 from server.logs import seconds_since_begin
-from server.worker import load
+from server.refusals import refused
 
 blueprint = APIBlueprint("metrics", __name__, abp_security=schemas.SECURITY)
 
@@ -138,9 +139,14 @@ class LoadCollector(Collector):
         }
         for name, (text, value) in gauges.items():
             yield GaugeMetricFamily(name, text, float(value))
-        yield CounterMetricFamily(
-            "lookalike_requests_timed_out", "Requests that came too slowly.", float(load.timed_out)
+        refusals = CounterMetricFamily(
+            "lookalike_requests_refused",
+            "Requests that never reached the application: too slow, too long, unreadable.",
+            labels=("status",),
         )
+        for status, count in refused.items():
+            refusals.add_metric((str(status.value),), float(count))
+        yield refusals
 
 
 def register(app: Flask) -> None:

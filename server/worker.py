@@ -6,54 +6,28 @@ no end. Here the event loop collects a request without blocking, within a time l
 memory, and hands it to a thread afterwards. When all threads are busy and enough requests wait for
 one, a further one goes to the lobby: one thread beside the others that refuses it at once, with the
 documented error (:mod:`server.admission`), and still answers health checks.
+
+This builds on parts of gunicorn that may change with a major version, hence the bound on it in
+``pyproject.toml``; ``tests/server/test_worker.py`` tries all of it with real sockets.
 """
 
-import json
-import re
 import selectors
 import socket
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from gunicorn import util
-from gunicorn.workers.gthread import TConn, ThreadWorker
+from gunicorn.workers.gthread import ThreadWorker
+
+from server.connections import MAX_CHUNK, Connection, Limits, load
+from server.refusals import HEAD_TOO_LONG, TOO_MUCH, TOO_SLOW, UNEXPECTED, Refusal, refusal_of
 
 MAX_HEAD_BYTES = 64 * 1024
-
-MAX_CHUNK = 1 << 16
-FORM_OVERHEAD_BYTES = 128 * 1024
-"""Beside the image a form carries its own framing and short fields; the page's own form carries the
-feature of an upload, 22 kB for 4096 dimensions, and a small picture of it."""
 LINGER_S = 2.0
 """How long a client has to read the answer to a request that was refused before its end."""
-
-LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,18})[ \t]*(?=\r\n)", re.IGNORECASE)
-CHUNKED = re.compile(rb"\r\ntransfer-encoding:", re.IGNORECASE)
-EXPECTS = re.compile(rb"\r\nexpect:[ \t]*100-continue[ \t]*(?=\r\n)", re.IGNORECASE)
-
-TOO_SLOW = (
-    "408 Request Timeout",
-    "request_timeout",
-    "The request took too long to arrive.",
-    "Send a smaller image, or raise server.request_timeout_s.",
-)
-TOO_LONG = (
-    "431 Request Header Fields Too Large",
-    "header_too_large",
-    "The head of the request is too long.",
-    "Send fewer or shorter header fields.",
-)
-TOO_MUCH = (
-    "503 Service Unavailable",
-    "overloaded",
-    "The server is busy.",
-    "Try again in a second.",
-)
 
 _here = threading.local()
 
@@ -61,130 +35,6 @@ _here = threading.local()
 def in_lobby() -> bool:
     """Tell whether this thread is there to refuse what comes beyond capacity."""
     return bool(getattr(_here, "lobby", False))
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How much a worker takes on."""
-
-    waiting: int
-    """Requests that may wait for a thread."""
-    request_bytes: int
-    """A longer body is not collected: the application refuses it by its length alone."""
-    total_bytes: int
-    """What all requests that are not answered yet may take together."""
-    request_timeout_s: float
-    """Seconds a request has to arrive, and seconds a client has to take a piece of an answer."""
-
-
-@dataclass(slots=True)
-class Load:
-    """What the worker is busy with at the moment; read by the metrics."""
-
-    working: int = 0
-    """Requests that are being answered or wait for a thread."""
-    receiving: int = 0
-    """Connections whose request has not arrived completely."""
-    held_bytes: int = 0
-    """What has arrived of all requests that are not answered yet."""
-    timed_out: int = 0
-    """Requests that took too long to arrive, since the start."""
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-
-load = Load()
-"""The load of this process, which has one worker."""
-
-
-class Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
-    """A connection that knows what has arrived of the next request."""
-
-    def __init__(self, *args: Any, limits: Limits) -> None:
-        super().__init__(*args)
-        self.limits = limits
-        self.inbox = bytearray()
-        self.held = 0  # bytes that count in Load.held_bytes
-        self.length: int | None = None
-        self.is_unread = False
-        self.in_lobby = False
-        self.timeout = time.monotonic() + limits.request_timeout_s
-
-    def init(self) -> None:
-        """Make the parser if needed. A client that does not read its answer times out as well."""
-        super().init()
-        self.sock.settimeout(self.limits.request_timeout_s)
-
-    def receive(self) -> bool:
-        """Take what has arrived; False if the client has hung up. Never blocks."""
-        while self.length is None or len(self.inbox) < self.length:
-            try:
-                data = self.sock.recv(MAX_CHUNK)
-            except BlockingIOError:
-                return True
-            except OSError:
-                return False
-            if not data:
-                return False
-            self.inbox += data
-            self._hold(len(data))
-            if self.length is None:
-                self._read_head()
-        return True
-
-    def is_complete(self) -> bool:
-        """Tell whether a thread can take over."""
-        if self.length is None:
-            self._read_head()
-        return self.length is not None and len(self.inbox) >= self.length
-
-    def hand_over(self) -> None:
-        """Give the request to the parser; what has arrived of the next one stays here."""
-        assert self.length is not None
-        super().init()
-        self.parser.unreader.unread(bytes(self.inbox[: self.length]))
-        del self.inbox[: self.length]
-        self.length = None
-
-    def forget_answered(self) -> None:
-        """Count no longer what the request took that has been answered."""
-        self._hold(len(self.inbox) - self.held)
-
-    def refuse(self, status: str, code: str, message: str, hint: str) -> None:
-        """Answer from the event loop, in the shape of every error, if the client takes it."""
-        body = json.dumps({"error": {"code": code, "message": message, "hint": hint}})
-        head = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nRetry-After: 1\r\n"
-        head += f"Connection: close\r\nContent-Length: {len(body)}\r\n\r\n"
-        with suppress(OSError):
-            self.sock.send((head + body).encode("ascii"))
-
-    def close(self, graceful: bool = False) -> None:
-        """Close at once. Gunicorn would wait in the event loop for the client to close first."""
-        self.inbox.clear()
-        self.forget_answered()
-        if graceful:
-            with suppress(OSError):
-                self.sock.shutdown(socket.SHUT_WR)
-        util.close(self.sock)
-
-    def _hold(self, size: int) -> None:
-        self.held += size
-        load.held_bytes += size
-
-    def _read_head(self) -> None:
-        """Set the length of the request, once its head is here."""
-        end = self.inbox.find(b"\r\n\r\n")
-        if end < 0:
-            return
-        head = bytes(self.inbox[: end + 2])
-        found = LENGTH.findall(head)
-        body = int(found[0]) if found else 0
-        if CHUNKED.search(head) or len(set(found)) > 1 or body > self.limits.request_bytes:
-            body = 0
-            self.is_unread = True  # the application, or gunicorn, refuses it by its head alone
-        elif body and EXPECTS.search(head):
-            with suppress(OSError):
-                self.sock.send(b"HTTP/1.1 100 Continue\r\n\r\n")
-        self.length = end + 4 + body
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
@@ -242,6 +92,13 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             req.force_close()
         return super().handle_request(req, conn)
 
+    def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:
+        """Answer a head that cannot be read, or what went wrong outside the application."""
+        refusal = refusal_of(exc)
+        cause = exc if refusal is UNEXPECTED else None
+        with suppress(OSError):
+            client.sendall(refusal.answer(addr and addr[0], cause))
+
     def finish_request(self, conn: Connection, future: "Future[Any]") -> None:
         """Keep the connection for the next request, which may be here already, or close it."""
         conn.forget_answered()
@@ -257,7 +114,6 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         """Close the connections whose time is up."""
         now = time.monotonic()
         for conn in [conn for conn in self.pending_conns if conn.timeout < now]:
-            load.timed_out += 1
             self._drop(conn, TOO_SLOW)
         if not self.alive:  # stopping: those that have not begun to ask have lost nothing
             for conn in [conn for conn in self.pending_conns if not conn.inbox]:
@@ -282,7 +138,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         elif not alive:
             self._drop(conn)
         elif conn.length is None and len(conn.inbox) > MAX_HEAD_BYTES:
-            self._drop(conn, TOO_LONG)
+            self._drop(conn, HEAD_TOO_LONG)
         elif load.held_bytes > self.limits.total_bytes:
             self._drop(conn, TOO_MUCH)
 
@@ -291,10 +147,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         self.pending_conns.remove(conn)
         load.receiving -= 1
 
-    def _drop(self, conn: Connection, refusal: tuple[str, str, str, str] | None = None) -> None:
+    def _drop(self, conn: Connection, refusal: Refusal | None = None) -> None:
         self._stop_waiting(conn)
         if refusal:
-            conn.refuse(*refusal)
+            conn.refuse(refusal)
             self._linger(conn)
         else:
             self.nr_conns -= 1

@@ -188,7 +188,7 @@ def test_a_thumbnail_fits_and_is_never_enlarged() -> None:
 
 
 def progressive(passes: int) -> bytes:
-    """A JPEG of 4 megapixels whose last scan, 14 bytes that cost a pass over all of them, is repeated."""
+    """A JPEG of 4 megapixels whose last scan of 14 bytes, a pass over all of it, is repeated."""
     data = encoded(Image.new("L", (2000, 2000), "grey"), "JPEG", progressive=True)
     last = data.rindex(b"\xff\xda")
     return data[:-2] + data[last:-2] * passes + data[-2:]

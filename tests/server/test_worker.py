@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.request import urlopen
 
 import pytest
 
@@ -139,8 +140,49 @@ def test_chunked_bodies_are_refused(small: int) -> None:
 def test_heads_that_can_be_read_in_two_ways_are_refused(small: int, smuggled: bytes) -> None:
     with socket.create_connection(("127.0.0.1", small), timeout=10) as sock:
         sock.sendall(head(0).replace(b"Content-Length: 0", smuggled) + b"{}{}")
-        assert answer(sock).status in (400, 411, 431)
+        refused = answer(sock)
+        assert refused.status in (400, 411, 431)
+        assert refused.connection == "close"
+        assert set(json.loads(refused.body)["error"]) == {"code", "message", "hint"}
     assert ask(small)[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"GET /\r\n\r\n", 400),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\r\n\r\n", 400),
+        (b"get / HTTP/1.1\r\n\r\n", 400),
+        (b"GET / HTTP/9.9\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nA\x00B: c\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nA: b\r\n c\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n", 400),
+        (b"GET /" + b"a" * 5000 + b" HTTP/1.1\r\n\r\n", 414),
+        (b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 200 + b"\r\n", 431),
+    ],
+)
+def test_what_is_no_http_is_refused_in_the_shape_of_every_error(
+    small: int, sent: bytes, status: int
+) -> None:
+    before = refusals(small, status)
+    with socket.create_connection(("127.0.0.1", small), timeout=10) as sock:
+        sock.sendall(sent)
+        response = HTTPResponse(sock)
+        response.begin()
+        error = json.loads(response.read())["error"]
+    assert response.status == status
+    assert set(error) == {"code", "message", "hint"}
+    assert len(response.headers["X-Request-Id"]) == 16
+    assert "gunicorn" not in str(error).lower()
+    assert refusals(small, status) == before + 1
+
+
+def refusals(port: int, status: int) -> float:
+    with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as response:
+        text = response.read().decode()
+    name = f'lookalike_requests_refused_total{{status="{status}"}} '
+    (line,) = [line for line in text.splitlines() if line.startswith(name)]
+    return float(line.removeprefix(name))
 
 
 def test_beyond_capacity_the_answer_is_503_at_once_and_health_is_answered(
