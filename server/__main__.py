@@ -12,8 +12,8 @@ from gunicorn.app.base import BaseApplication
 from indexer.config import Config, load_config
 from indexer.errors import LookalikeError, ServerError
 from indexer.machine import limit_spinning
-from server.connections import FORM_OVERHEAD_BYTES, Limits
 from server.keys import digest
+from server.load import Limits
 from server.logs import logging_settings
 from server.worker import worker_class
 
@@ -32,19 +32,13 @@ class Gunicorn(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             "bind": _address(server.host, server.port),
             # One process: the vectors, the encoder and their caches exist once.
             "workers": 1,
-            "worker_class": worker_class(
-                Limits(
-                    waiting=server.max_waiting,
-                    request_bytes=server.max_upload_bytes + FORM_OVERHEAD_BYTES,
-                    total_bytes=16 * (server.max_upload_bytes + FORM_OVERHEAD_BYTES),
-                    request_timeout_s=server.request_timeout_s,
-                )
-            ),
+            "worker_class": worker_class(Limits.of(server)),
             "threads": server.threads,
             # Measures whether the worker's loop is alive, not how long a request takes.
             "timeout": 60,
             "graceful_timeout": 30,
             "control_socket_disable": True,
+            "sendfile": False,  # it would wait for the client
             "when_ready": lambda _: _say(f"Open {_url(server.host, server.port)}"),
             "loglevel": "warning",
             "logconfig_dict": logging_settings(),

@@ -16,8 +16,8 @@ from indexer.config import ServerConfig
 from indexer.errors import LookalikeError
 from indexer.search import Answer, Query, Searcher, Selection
 from server import keys
+from server.load import in_lobby
 from server.metrics import metrics
-from server.worker import in_lobby
 
 
 class Overloaded(LookalikeError):

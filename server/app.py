@@ -23,8 +23,8 @@ from server import (
     schemas,
     security,
 )
-from server.connections import FORM_OVERHEAD_BYTES
 from server.index_holder import IndexHolder
+from server.load import FORM_OVERHEAD_BYTES, max_request_bytes
 from server.thumbnails import ThumbnailCache
 from server.url_queries import Fetcher
 
@@ -67,7 +67,7 @@ def create_app(config: Config) -> Application:
     )
     app.openapi_version = "3.1.0"
     app.json.sort_keys = False  # type: ignore[attr-defined]  # rank before distance, as documented
-    app.config["MAX_CONTENT_LENGTH"] = config.server.max_upload_bytes + FORM_OVERHEAD_BYTES
+    app.config["MAX_CONTENT_LENGTH"] = max_request_bytes(config.server)
     app.config["TRUSTED_HOSTS"] = security.trusted_hosts(config.server)
     app.extensions["lookalike"] = IndexHolder(config)
     app.extensions["fetcher"] = (

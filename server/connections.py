@@ -2,75 +2,59 @@
 
 import re
 import socket
-import threading
 import time
+from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any
 
 from gunicorn import util
 from gunicorn.workers.gthread import TConn
 
+from server.load import Limits, load
 from server.refusals import Refusal
+from server.sending import MIN_PROGRESS, SendingSocket
 
 MAX_CHUNK = 1 << 16
-FORM_OVERHEAD_BYTES = 128 * 1024
-"""Beside the image a form carries its own framing and short fields; the page's own form carries the
-feature of an upload, 22 kB for 4096 dimensions, and a small picture of it."""
 
 LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,18})[ \t]*(?=\r\n)", re.IGNORECASE)
 CHUNKED = re.compile(rb"\r\ntransfer-encoding:", re.IGNORECASE)
 EXPECTS = re.compile(rb"\r\nexpect:[ \t]*100-continue[ \t]*(?=\r\n)", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How much a worker takes on."""
-
-    waiting: int
-    """Requests that may wait for a thread."""
-    request_bytes: int
-    """A longer body is not collected: the application refuses it by its length alone."""
-    total_bytes: int
-    """What all requests that are not answered yet may take together."""
-    request_timeout_s: float
-    """Seconds a request has to arrive, and seconds a client has to take a piece of an answer."""
-
-
-@dataclass(slots=True)
-class Load:
-    """What the worker is busy with at the moment; read by the metrics."""
-
-    working: int = 0
-    """Requests that are being answered or wait for a thread."""
-    receiving: int = 0
-    """Connections whose request has not arrived completely."""
-    held_bytes: int = 0
-    """What has arrived of all requests that are not answered yet."""
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-
-load = Load()
-"""The load of this process, which has one worker."""
-
-
 class Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
-    """A connection that knows what has arrived of the next request."""
+    """A connection that knows what has arrived of the next request, and what waits to be sent."""
 
-    def __init__(self, *args: Any, limits: Limits) -> None:
-        super().__init__(*args)
+    sock: SendingSocket
+
+    def __init__(self, cfg: Any, sock: socket.socket, *addresses: Any, limits: Limits) -> None:
+        super().__init__(cfg, SendingSocket(sock, limits), *addresses)
         self.limits = limits
         self.inbox = bytearray()
         self.held = 0  # bytes that count in Load.held_bytes
         self.length: int | None = None
         self.is_unread = False
         self.in_lobby = False
-        self.timeout = time.monotonic() + limits.request_timeout_s
+        self.answered: Future[Any] | None = None
+        """The answer, once it has been made, while it waits to be sent."""
+        self._taken_before = 0
+        self.renew_timeout()
 
     def init(self) -> None:
-        """Make the parser if needed. A client that does not read its answer times out as well."""
+        """Make the parser if needed; the socket is never waited for."""
         super().init()
-        self.sock.settimeout(self.limits.request_timeout_s)
+        self.sock.setblocking(False)
+
+    def renew_timeout(self) -> None:
+        """Let the time begin that the client has for its request, or to take its answer."""
+        self.timeout = time.monotonic() + self.limits.request_timeout_s
+
+    def send_waiting(self) -> bool:
+        """Send what the client takes now; True if nothing waits any more. Never blocks."""
+        is_sent = self.sock.send_waiting()
+        if self.sock.taken_bytes - self._taken_before >= MIN_PROGRESS:
+            self._taken_before = self.sock.taken_bytes
+            self.renew_timeout()
+        return is_sent
 
     def receive(self) -> bool:
         """Take what has arrived; False if the client has hung up. Never blocks."""
@@ -108,7 +92,7 @@ class Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
         self._hold(len(self.inbox) - self.held)
 
     def refuse(self, refusal: Refusal) -> None:
-        """Answer with a refusal, if the client takes it. Never blocks in the event loop."""
+        """Answer with a refusal, if the client takes it. Never blocks."""
         with suppress(OSError):
             self.sock.send(refusal.answer(self.client and self.client[0]))
 
@@ -116,6 +100,7 @@ class Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
         """Close at once. Gunicorn would wait in the event loop for the client to close first."""
         self.inbox.clear()
         self.forget_answered()
+        self.sock.abandon()
         if graceful:
             with suppress(OSError):
                 self.sock.shutdown(socket.SHUT_WR)

@@ -26,8 +26,8 @@ from prometheus_client.registry import Collector
 from indexer.errors import LookalikeError
 from indexer.search import Batcher
 from server import schemas
-from server.connections import load
 from server.index_holder import IndexHolder
+from server.load import load
 from server.logs import seconds_since_begin
 from server.refusals import refused
 
@@ -135,10 +135,17 @@ class LoadCollector(Collector):
             "lookalike_requests_working": ("Requests at work.", load.working - queue),
             "lookalike_requests_waiting": ("Requests that wait for a thread.", queue),
             "lookalike_requests_receiving": ("Connections still sending.", load.receiving),
+            "lookalike_answers_sending": ("Answers still being taken.", load.sending),
             "lookalike_requests_bytes": ("What unanswered requests hold.", load.held_bytes),
+            "lookalike_answers_bytes": ("What waits for clients to take it.", load.unsent_bytes),
         }
         for name, (text, value) in gauges.items():
             yield GaugeMetricFamily(name, text, float(value))
+        yield CounterMetricFamily(
+            "lookalike_answers_cut_off",
+            "Answers that clients did not take in time.",
+            float(load.cut_off),
+        )
         refusals = CounterMetricFamily(
             "lookalike_requests_refused",
             "Requests that never reached the application: too slow, too long, unreadable.",

@@ -5,7 +5,8 @@ that send a byte a second hold all threads, and whatever comes meanwhile waits i
 no end. Here the event loop collects a request without blocking, within a time limit and a budget of
 memory, and hands it to a thread afterwards. When all threads are busy and enough requests wait for
 one, a further one goes to the lobby: one thread beside the others that refuses it at once, with the
-documented error (:mod:`server.admission`), and still answers health checks.
+documented error (:mod:`server.admission`), and still answers health checks. What a client does not
+take of its answer at once waits in memory, and the event loop sends it (:mod:`server.sending`).
 
 This builds on parts of gunicorn that may change with a major version, hence the bound on it in
 ``pyproject.toml``; ``tests/server/test_worker.py`` tries all of it with real sockets.
@@ -13,7 +14,6 @@ This builds on parts of gunicorn that may change with a major version, hence the
 
 import selectors
 import socket
-import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -22,19 +22,13 @@ from typing import Any
 
 from gunicorn.workers.gthread import ThreadWorker
 
-from server.connections import MAX_CHUNK, Connection, Limits, load
+from server.connections import MAX_CHUNK, Connection
+from server.load import Limits, enter_lobby, load
 from server.refusals import HEAD_TOO_LONG, TOO_MUCH, TOO_SLOW, UNEXPECTED, Refusal, refusal_of
 
 MAX_HEAD_BYTES = 64 * 1024
 LINGER_S = 2.0
 """How long a client has to read the answer to a request that was refused before its end."""
-
-_here = threading.local()
-
-
-def in_lobby() -> bool:
-    """Tell whether this thread is there to refuse what comes beyond capacity."""
-    return bool(getattr(_here, "lobby", False))
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
@@ -45,9 +39,18 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def init_process(self) -> None:
         """Make the lobby's thread beside the pool."""
-        self.lobby = ThreadPoolExecutor(1, "lobby", initializer=_enter_lobby)
+        self.lobby = ThreadPoolExecutor(1, "lobby", initializer=enter_lobby)
+        self.sending: list[Connection] = []
         self.lingering: list[Connection] = []
         super().init_process()
+
+    def run(self) -> None:
+        """Serve until stopped; then let no thread wait for a client."""
+        try:
+            super().run()
+        finally:
+            for conn in self.sending:
+                conn.sock.abandon()
 
     def accept(self, listener: socket.socket) -> None:
         """Accept a connection and wait in the event loop for its request."""
@@ -58,13 +61,14 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         self.nr_conns += 1
         name = listener.getsockname()
         conn = Connection(self.cfg, sock, address, name, limits=self.limits)
+        conn.sock.needs_sending = lambda: self.method_queue.defer(self._begin_sending, conn)
         self._await_request(conn)
 
     def on_client_socket_readable(self, conn: Connection, client: socket.socket) -> None:
         """Begin to collect the next request of a connection that was kept alive."""
         self.poller.unregister(client)
         self.keepalived_conns.remove(conn)
-        conn.timeout = time.monotonic() + self.limits.request_timeout_s
+        conn.renew_timeout()
         self._await_request(conn)
 
     def enqueue_req(self, conn: Connection) -> None:
@@ -102,6 +106,13 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
     def finish_request(self, conn: Connection, future: "Future[Any]") -> None:
         """Keep the connection for the next request, which may be here already, or close it."""
         conn.forget_answered()
+        if conn.sock.waiting_bytes:
+            conn.answered = future
+            return
+        if conn.sock.is_abandoned:
+            self.nr_conns -= 1
+            conn.close()
+            return
         keep = not future.cancelled() and not future.exception() and future.result()
         if not keep and not future.cancelled():
             self._linger(conn)
@@ -118,11 +129,33 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         if not self.alive:  # stopping: those that have not begun to ask have lost nothing
             for conn in [conn for conn in self.pending_conns if not conn.inbox]:
                 self._drop(conn)
+        for conn in [conn for conn in self.sending if conn.timeout < now]:
+            conn.sock.cut_off()
+            self._send(conn, conn.sock)
         for conn in [conn for conn in self.lingering if conn.timeout < now]:
             self._forget(conn)
 
+    def _begin_sending(self, conn: Connection) -> None:
+        """Send what waits for the client as it takes it; a thread may go on adding to it."""
+        if conn in self.sending or not conn.sock.waiting_bytes:
+            return
+        conn.renew_timeout()
+        self.sending.append(conn)
+        load.sending += 1
+        self.poller.register(conn.sock, selectors.EVENT_WRITE, partial(self._send, conn))
+
+    def _send(self, conn: Connection, _: socket.socket) -> None:
+        """Send what the client takes; then go on with a connection whose answer is complete."""
+        if not conn.send_waiting():
+            return
+        self.poller.unregister(conn.sock)
+        self.sending.remove(conn)
+        load.sending -= 1
+        if conn.answered:
+            answered, conn.answered = conn.answered, None
+            self.finish_request(conn, answered)
+
     def _await_request(self, conn: Connection) -> None:
-        conn.sock.setblocking(False)
         self.pending_conns.append(conn)
         load.receiving += 1
         self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._receive, conn))
@@ -192,7 +225,3 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
 def worker_class(limits: Limits) -> type[Worker]:
     """Return the worker with its limits, as gunicorn makes it without asking for any."""
     return type("LimitedWorker", (Worker,), {"limits": limits})
-
-
-def _enter_lobby() -> None:
-    _here.lobby = True

@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 
 from indexer.config import Config
 from indexer.errors import ConfigError
-from server import worker
+from server import load
 from server.admission import Admission, Overloaded
 from server.app import create_app
 from server.keys import digest
@@ -144,7 +144,7 @@ def test_no_more_places_are_given_than_there_are() -> None:
 def test_the_lobby_refuses_everything_but_what_watches_the_server(
     client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker._here, "lobby", True, raising=False)
+    monkeypatch.setattr(load._here, "lobby", True, raising=False)
     refused = client.post("/api/v1/search", json={"image_id": 1})
     assert_error(refused, 503, "overloaded")
     for url in ("/healthz", "/metrics"):

@@ -9,14 +9,18 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from http.client import HTTPConnection, HTTPResponse
+from http.client import HTTPConnection, HTTPResponse, IncompleteRead
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.request import urlopen
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from indexer.build import build
 from indexer.config import Config
+from tests.conftest import small_config
 from tests.server.processes import children, running_server, wait_until_answering
 
 FORM = b"--b\r\nContent-Disposition: form-data; name=image; filename=a\r\n\r\n%s\r\n--b--\r\n"
@@ -79,6 +83,63 @@ def test_slow_clients_hold_no_threads_and_are_sent_away(small: int, sent: bytes)
         assert response.status == 408
         assert json.loads(response.body)["error"]["code"] == "request_timeout"
         sock.close()
+
+
+def slow_reader(port: int, path: str) -> socket.socket:
+    """A client that asks for a file and takes nothing of it; its system takes a few kB."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.connect(("127.0.0.1", port))
+    sock.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+    return sock
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Iterator[tuple[int, bytes]]:
+    """A server of two threads over one image of 12 MB."""
+    noise = np.random.default_rng(0).integers(0, 255, (2000, 2000, 3), np.uint8)
+    (tmp_path / "images").mkdir()
+    Image.fromarray(noise).save(tmp_path / "images" / "noise.bmp")
+    config = small_config(tmp_path / "images", tmp_path / "store")
+    build(config)
+    settings = {"threads": 2, "max_waiting": 20, "request_timeout_s": 4}
+    with running_server(config, "/readyz", **settings) as (_, port):
+        yield port, (tmp_path / "images" / "noise.bmp").read_bytes()
+
+
+def test_clients_that_read_slowly_hold_no_threads(large: tuple[int, bytes]) -> None:
+    """Ten of them, where there are two threads; each gets all of the file in its own time."""
+    port, data = large
+    slow = [slow_reader(port, "/api/v1/images/1/file") for _ in range(10)]
+    while metric(port, "lookalike_answers_sending") < 10:
+        time.sleep(0.05)
+    assert metric(port, "lookalike_requests_working") <= 1
+    assert [ask(port)[0] for _ in range(10)] == [200] * 10
+    with ThreadPoolExecutor(10) as pool:
+        assert [found.body for found in pool.map(answer, slow)] == [data] * 10
+    for sock in slow:
+        sock.close()
+
+
+def test_a_client_that_takes_nothing_is_cut_off(large: tuple[int, bytes]) -> None:
+    port, data = large
+    with slow_reader(port, "/api/v1/images/1/file") as sock:
+        while not metric(port, "lookalike_answers_sending"):
+            time.sleep(0.05)
+        while metric(port, "lookalike_answers_sending"):
+            time.sleep(0.1)
+        assert metric(port, "lookalike_answers_bytes") == 0
+        assert metric(port, "lookalike_answers_cut_off_total") == 1
+        with pytest.raises((IncompleteRead, ConnectionError)):
+            answer(sock)
+    assert ask(port)[0] == 200
+    assert len(data) > 10_000_000
+
+
+def test_a_zip_is_made_no_faster_than_it_is_read(large: tuple[int, bytes]) -> None:
+    port, _ = large
+    with slow_reader(port, "/export.zip?image_id=1") as sock:
+        assert answer(sock).body.startswith(b"PK")
 
 
 def test_a_request_may_come_in_pieces(small: int) -> None:
@@ -178,10 +239,13 @@ def test_what_is_no_http_is_refused_in_the_shape_of_every_error(
 
 
 def refusals(port: int, status: int) -> float:
+    return metric(port, f'lookalike_requests_refused_total{{status="{status}"}}')
+
+
+def metric(port: int, name: str) -> float:
     with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as response:
         text = response.read().decode()
-    name = f'lookalike_requests_refused_total{{status="{status}"}} '
-    (line,) = [line for line in text.splitlines() if line.startswith(name)]
+    (line,) = [line for line in text.splitlines() if line.startswith(f"{name} ")]
     return float(line.removeprefix(name))
 
 
