@@ -1,6 +1,7 @@
 """``python -m server``: the production server, gunicorn with one process and several threads."""
 
 import argparse
+import resource
 import secrets
 import socket
 import sys
@@ -16,6 +17,9 @@ from server.keys import digest
 from server.load import Limits
 from server.logs import logging_settings
 from server.worker import worker_class
+
+FILES_OF_ITS_OWN = 100
+"""Files the server may have open beside its connections: the store's, thumbnails, its log."""
 
 
 class Gunicorn(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
@@ -34,6 +38,7 @@ class Gunicorn(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             "workers": 1,
             "worker_class": worker_class(Limits.of(server)),
             "threads": server.threads,
+            "worker_connections": _max_connections(server.threads),
             # Measures whether the worker's loop is alive, not how long a request takes.
             "timeout": 60,
             "graceful_timeout": 30,
@@ -86,6 +91,12 @@ def main() -> int:
         return 1
     Gunicorn(config).run()
     return 0
+
+
+def _max_connections(threads: int) -> int:
+    """Return how many clients are connected at once: as the system's limit of files allows."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(2 * threads, min(1000, files - FILES_OF_ITS_OWN))
 
 
 def _check_address(host: str, port: int) -> None:

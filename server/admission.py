@@ -10,13 +10,12 @@ from contextlib import contextmanager
 
 from flask import Flask, current_app, g, request
 from flask_limiter import Limiter
-from werkzeug.exceptions import LengthRequired
 
 from indexer.config import ServerConfig
 from indexer.errors import LookalikeError
 from indexer.search import Answer, Query, Searcher, Selection
 from server import keys
-from server.load import in_lobby
+from server.load import ALWAYS_OPEN, WATCHED, in_lobby
 from server.metrics import metrics
 
 
@@ -59,7 +58,7 @@ def register(app: Flask, server: ServerConfig) -> None:
             storage_uri="memory://",
             headers_enabled=True,
         )
-        limiter.request_filter(lambda: request.path in keys.ALWAYS_OPEN)
+        limiter.request_filter(lambda: request.path in ALWAYS_OPEN)
 
 
 def find(
@@ -89,10 +88,8 @@ def admission() -> Admission:
 
 
 def _refuse_beyond_capacity() -> None:
-    if in_lobby() and request.path not in (*keys.ALWAYS_OPEN, *keys.ADMINISTRATIVE):
+    if in_lobby() and request.path not in WATCHED:
         raise Overloaded
-    if "chunked" in request.headers.get("Transfer-Encoding", ""):
-        raise LengthRequired("Say how long the body is: chunked requests are not read.")
 
 
 def _client() -> str:

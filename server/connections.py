@@ -7,17 +7,21 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any
 
-from gunicorn import util
+from gunicorn import http, util
 from gunicorn.workers.gthread import TConn
 
-from server.load import Limits, load
-from server.refusals import Refusal
+from server.load import WATCHED, Limits, load
+from server.refusals import HEAD_TOO_LONG, LENGTH_REQUIRED, LENGTH_UNCLEAR, Refusal
 from server.sending import MIN_PROGRESS, SendingSocket
 
 MAX_CHUNK = 1 << 16
+MAX_HEAD_BYTES = 64 * 1024
+HEAD_TIMEOUT_S = 10.0
+"""Seconds the head of a request has to arrive, or less if that is so for the whole request."""
 
-LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,18})[ \t]*(?=\r\n)", re.IGNORECASE)
-CHUNKED = re.compile(rb"\r\ntransfer-encoding:", re.IGNORECASE)
+LENGTH = re.compile(rb"\r\ncontent-length[ \t]*:[ \t]*([^\r\n]*?)[ \t]*(?=\r\n)", re.IGNORECASE)
+DIGITS = re.compile(rb"[0-9]{1,18}")
+TRANSFER = re.compile(rb"\r\ntransfer-encoding[ \t]*:", re.IGNORECASE)
 EXPECTS = re.compile(rb"\r\nexpect:[ \t]*100-continue[ \t]*(?=\r\n)", re.IGNORECASE)
 
 
@@ -32,20 +36,28 @@ class Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
         self.inbox = bytearray()
         self.held = 0  # bytes that count in Load.held_bytes
         self.length: int | None = None
+        self.refusal: Refusal | None = None
+        """Why the next request is refused without a thread."""
+        self.is_watching = False
+        """True if the request is one that is answered however busy the threads are."""
         self.is_unread = False
         self.in_lobby = False
         self.answered: Future[Any] | None = None
         """The answer, once it has been made, while it waits to be sent."""
+        self._head_bytes = 0
         self._taken_before = 0
-        self.renew_timeout()
+        self.expect_request()
 
     def init(self) -> None:
-        """Make the parser if needed; the socket is never waited for."""
-        super().init()
+        """Do nothing where gunicorn would wait for the socket; there is a parser already."""
         self.sock.setblocking(False)
 
+    def expect_request(self) -> None:
+        """Let the time begin that the client has for the head of its next request."""
+        self.timeout = time.monotonic() + min(HEAD_TIMEOUT_S, self.limits.request_timeout_s)
+
     def renew_timeout(self) -> None:
-        """Let the time begin that the client has for its request, or to take its answer."""
+        """Let the time begin that the client has for the body, or to take some of its answer."""
         self.timeout = time.monotonic() + self.limits.request_timeout_s
 
     def send_waiting(self) -> bool:
@@ -58,7 +70,7 @@ class Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
 
     def receive(self) -> bool:
         """Take what has arrived; False if the client has hung up. Never blocks."""
-        while self.length is None or len(self.inbox) < self.length:
+        while not self.refusal and (self.length is None or len(self.inbox) < self.length):
             try:
                 data = self.sock.recv(MAX_CHUNK)
             except BlockingIOError:
@@ -67,23 +79,30 @@ class Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
                 return False
             if not data:
                 return False
+            seen = len(self.inbox)
             self.inbox += data
             self._hold(len(data))
             if self.length is None:
-                self._read_head()
+                self._read_head(seen)
         return True
 
     def is_complete(self) -> bool:
         """Tell whether a thread can take over."""
         if self.length is None:
-            self._read_head()
+            self._read_head(0)
         return self.length is not None and len(self.inbox) >= self.length
 
     def hand_over(self) -> None:
-        """Give the request to the parser; what has arrived of the next one stays here."""
+        """Give the request to a parser of its own; what has arrived of the next one stays here.
+
+        The parser gets bytes, not the socket: whatever it makes of the head, no thread waits for
+        more than has arrived.
+        """
         assert self.length is not None
-        super().init()
-        self.parser.unreader.unread(bytes(self.inbox[: self.length]))
+        head = EXPECTS.sub(b"", self.inbox[: self._head_bytes])  # answered here, where it was due
+        body = self.inbox[self._head_bytes : self.length]
+        self.parser = http.get_parser(self.cfg, [bytes(head + body)], self.client)
+        self.initialized = True
         del self.inbox[: self.length]
         self.length = None
 
@@ -110,18 +129,37 @@ class Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
         self.held += size
         load.held_bytes += size
 
-    def _read_head(self) -> None:
-        """Set the length of the request, once its head is here."""
-        end = self.inbox.find(b"\r\n\r\n")
-        if end < 0:
+    def _read_head(self, seen: int) -> None:
+        """Set the length of the request, or why it is refused, once its head is here.
+
+        ``seen`` bytes have been looked at before.
+        """
+        end = self.inbox.find(b"\r\n\r\n", max(seen - 3, 0))
+        if max(end, 0) > MAX_HEAD_BYTES or (end < 0 and len(self.inbox) > MAX_HEAD_BYTES):
+            self.refusal = HEAD_TOO_LONG
+        if end < 0 or self.refusal:
             return
         head = bytes(self.inbox[: end + 2])
-        found = LENGTH.findall(head)
-        body = int(found[0]) if found else 0
-        if CHUNKED.search(head) or len(set(found)) > 1 or body > self.limits.request_bytes:
-            body = 0
-            self.is_unread = True  # the application, or gunicorn, refuses it by its head alone
-        elif body and EXPECTS.search(head):
-            with suppress(OSError):
-                self.sock.send(b"HTTP/1.1 100 Continue\r\n\r\n")
-        self.length = end + 4 + body
+        lengths = set(LENGTH.findall(head))
+        length = lengths.pop() if len(lengths) == 1 else b"0"
+        if TRANSFER.search(head):
+            self.refusal = LENGTH_REQUIRED
+        elif lengths or not DIGITS.fullmatch(length):
+            self.refusal = LENGTH_UNCLEAR
+        else:
+            self._begin_body(head, end + 4, int(length))
+
+    def _begin_body(self, head: bytes, head_bytes: int, length: int) -> None:
+        target = head[: head.index(b"\r\n")].split(b" ")[1:2]
+        path = target[0].partition(b"?")[0].decode("latin-1") if target else ""
+        self.is_watching = path in WATCHED
+        self.is_unread = length > self.limits.request_bytes
+        if self.is_unread:  # the application refuses it by its length alone
+            length = 0
+        elif length:
+            self.renew_timeout()
+            if EXPECTS.search(head):
+                with suppress(OSError):
+                    self.sock.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self._head_bytes = head_bytes
+        self.length = head_bytes + length

@@ -8,9 +8,7 @@ from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Forbidden, Unauthorized
 
 from indexer.config import ApiKey
-
-ALWAYS_OPEN = ("/healthz", "/readyz")
-"""Whoever watches the server may ask these without a key, and however busy it is."""
+from server.load import ALWAYS_OPEN
 
 ADMINISTRATIVE = ("/metrics",)
 

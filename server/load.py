@@ -12,6 +12,12 @@ feature of an upload, 22 kB for 4096 dimensions, and a small picture of it."""
 UPLOADS_IN_MEMORY = 16
 """How many of the largest uploads the worker holds at once, and as many bytes of answers."""
 
+ALWAYS_OPEN = ("/healthz", "/readyz")
+"""Whoever watches the server may ask these without a key, by any name, as often as they like."""
+
+WATCHED = (*ALWAYS_OPEN, "/metrics")
+"""These are answered however busy the threads are."""
+
 _here = threading.local()
 
 

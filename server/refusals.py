@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 _STATUSES = (
     HTTPStatus.BAD_REQUEST,
     HTTPStatus.REQUEST_TIMEOUT,
+    HTTPStatus.LENGTH_REQUIRED,
     HTTPStatus.REQUEST_URI_TOO_LONG,
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
     HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -72,6 +73,18 @@ TOO_SLOW = Refusal(
     "request_timeout",
     "The request took too long to arrive.",
     "Send a smaller image, or raise server.request_timeout_s.",
+)
+LENGTH_REQUIRED = Refusal(
+    HTTPStatus.LENGTH_REQUIRED,
+    "length_required",
+    "The request does not say how long its body is: chunked requests are not read.",
+    "Send Content-Length and no Transfer-Encoding.",
+)
+LENGTH_UNCLEAR = Refusal(
+    HTTPStatus.BAD_REQUEST,
+    "bad_request",
+    "The Content-Length of the request is no number, or there are several.",
+    "Send one, in decimal digits.",
 )
 HEAD_TOO_LONG = Refusal(
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,

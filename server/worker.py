@@ -12,6 +12,7 @@ This builds on parts of gunicorn that may change with a major version, hence the
 ``pyproject.toml``; ``tests/server/test_worker.py`` tries all of it with real sockets.
 """
 
+import errno
 import selectors
 import socket
 import time
@@ -24,9 +25,8 @@ from gunicorn.workers.gthread import ThreadWorker
 
 from server.connections import MAX_CHUNK, Connection
 from server.load import Limits, enter_lobby, load
-from server.refusals import HEAD_TOO_LONG, TOO_MUCH, TOO_SLOW, UNEXPECTED, Refusal, refusal_of
+from server.refusals import TOO_MUCH, TOO_SLOW, UNEXPECTED, Refusal, refusal_of
 
-MAX_HEAD_BYTES = 64 * 1024
 LINGER_S = 2.0
 """How long a client has to read the answer to a request that was refused before its end."""
 
@@ -53,12 +53,21 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
                 conn.sock.abandon()
 
     def accept(self, listener: socket.socket) -> None:
-        """Accept a connection and wait in the event loop for its request."""
+        """Accept a connection and wait in the event loop for its request.
+
+        Where there are as many as there can be, the one goes that has taken longest to ask.
+        """
         try:
             sock, address = listener.accept()
-        except (BlockingIOError, ConnectionAbortedError):
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE) and self.pending_conns:
+                self._drop(self.pending_conns[0])
+            elif error.errno not in (errno.EAGAIN, errno.ECONNABORTED, errno.EMFILE, errno.ENFILE):
+                raise
             return
         self.nr_conns += 1
+        if self.nr_conns >= self.worker_connections and self.pending_conns:
+            self._drop(self.pending_conns[0])
         name = listener.getsockname()
         conn = Connection(self.cfg, sock, address, name, limits=self.limits)
         conn.sock.needs_sending = lambda: self.method_queue.defer(self._begin_sending, conn)
@@ -68,13 +77,17 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         """Begin to collect the next request of a connection that was kept alive."""
         self.poller.unregister(client)
         self.keepalived_conns.remove(conn)
-        conn.renew_timeout()
+        conn.expect_request()
         self._await_request(conn)
 
     def enqueue_req(self, conn: Connection) -> None:
-        """Hand a complete request to a thread, or to the lobby if too many wait already."""
+        """Hand a complete request to a thread, or to the lobby if too many wait already.
+
+        Those that watch the server do not wait at all.
+        """
         with load.lock:
-            conn.in_lobby = load.working >= self.cfg.threads + self.limits.waiting
+            waiting = 0 if conn.is_watching else self.limits.waiting
+            conn.in_lobby = load.working >= self.cfg.threads + waiting
             load.working += not conn.in_lobby
         pool = self.lobby if conn.in_lobby else self.tpool
         pool.submit(self.handle, conn).add_done_callback(
@@ -164,16 +177,16 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
     def _receive(self, conn: Connection, _: socket.socket) -> None:
         """Collect what has arrived; hand the request over when it is complete."""
         alive = conn.receive()
-        if conn.is_complete():
+        if conn.refusal:
+            self._drop(conn, conn.refusal)
+        elif conn.is_complete():
             self._stop_waiting(conn)
             conn.hand_over()
             self.enqueue_req(conn)
         elif not alive:
             self._drop(conn)
-        elif conn.length is None and len(conn.inbox) > MAX_HEAD_BYTES:
-            self._drop(conn, HEAD_TOO_LONG)
         elif load.held_bytes > self.limits.total_bytes:
-            self._drop(conn, TOO_MUCH)
+            self._drop(max(self.pending_conns, key=lambda other: len(other.inbox)), TOO_MUCH)
 
     def _stop_waiting(self, conn: Connection) -> None:
         self.poller.unregister(conn.sock)

@@ -1,6 +1,7 @@
 """Real servers in processes of their own, for the tests that need sockets and signals."""
 
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -24,15 +25,29 @@ def free_port() -> int:
 
 @contextmanager
 def running_server(
-    config: Config, ready: str = "/healthz", log: Path | None = None, **settings: object
+    config: Config,
+    ready: str = "/healthz",
+    log: Path | None = None,
+    max_files: int | None = None,
+    **settings: object,
 ) -> Iterator[tuple["subprocess.Popen[str]", int]]:
     """Start ``python -m server`` with some settings of ``server`` and wait until it answers."""
+
+    def limit() -> None:
+        if max_files is not None:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (max_files, max_files))
+
     port = free_port()
     variables = {f"LOOKALIKE_SERVER__{name.upper()}": str(it) for name, it in settings.items()}
     command = [sys.executable, "-m", "server", "--store", str(config.store), "--port", str(port)]
     with (log or Path(os.devnull)).open("w") as errors:  # a pipe nobody reads would fill up
         process = subprocess.Popen(
-            command, cwd=ROOT, env={**os.environ, **variables}, stderr=errors, text=True
+            command,
+            cwd=ROOT,
+            env={**os.environ, **variables},
+            stderr=errors,
+            text=True,
+            preexec_fn=limit,
         )
     try:
         wait_until_answering(port, ready)
