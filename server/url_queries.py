@@ -7,15 +7,25 @@ address must be public, redirects are followed by the same rules, and time and s
 
 import http.client
 import ipaddress
+import logging
 import socket
 import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from urllib.parse import urljoin, urlsplit
 
 from indexer.errors import LookalikeError
+
+logger = logging.getLogger(__name__)
+
+GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
+NOT_PUBLIC = (
+    ipaddress.ip_network("192.88.99.0/24"),  # 6to4 relays, RFC 7526
+    ipaddress.ip_network("3fff::/20"),  # documentation, RFC 9637; unknown to older Pythons
+)
 
 TIMEOUT_S = 10.0
 MAX_REDIRECTS = 3
@@ -54,6 +64,7 @@ class Fetcher:
         self._trust = trust or ssl.create_default_context()
         self._is_public = is_public or is_public_address
         self._timeout_s = timeout_s
+        self._look_ups = ThreadPoolExecutor(4, "look-up")
 
     def fetch(self, url: str) -> bytes:
         """Return what the address holds.
@@ -65,11 +76,15 @@ class Fetcher:
         for _ in range(MAX_REDIRECTS + 1):
             try:
                 answer = self._ask(url, deadline)
-            except (OSError, http.client.HTTPException, ValueError):
-                raise UrlRefused("The address cannot be reached or is too slow.") from None
-            if isinstance(answer, bytes):
-                return answer
-            url = urljoin(url, answer)
+                if isinstance(answer, bytes):
+                    return answer
+                url = urljoin(url, answer)
+            except (OSError, http.client.HTTPException, ValueError) as error:
+                logger.info("cannot fetch %s: %r", url, error)
+                raise UrlRefused(
+                    "The address cannot be reached or is too slow.",
+                    "Check it in a browser, or upload the image instead.",
+                ) from None
         raise UrlRefused(f"The address leads on more than {MAX_REDIRECTS} times.")
 
     def _ask(self, url: str, deadline: float) -> bytes | str:
@@ -98,7 +113,7 @@ class Fetcher:
         At the deadline the connection is cut, whatever it is at: a timeout of the socket begins
         anew with every byte.
         """
-        addresses = self._resolve(host, port)
+        addresses = self._looked_up(host, port, deadline)
         if not addresses or not all(self._is_public(address) for address in addresses):
             raise UrlRefused("The address is not a public one.")
         with (
@@ -115,6 +130,10 @@ class Fetcher:
             finally:
                 cut.cancel()
 
+    def _looked_up(self, host: str, port: int, deadline: float) -> list[str]:
+        """Return the addresses of a name. The system's own look-up knows no time limit."""
+        return self._look_ups.submit(self._resolve, host, port).result(_left(deadline))
+
     def _read(self, response: http.client.HTTPResponse, deadline: float) -> bytes:
         content = bytearray()
         while True:
@@ -128,15 +147,21 @@ class Fetcher:
 
 
 def is_public_address(address: str) -> bool:
-    """Tell whether an address is one of the public internet, and no other wrapped in one."""
+    """Tell whether an address is one of the public internet, and no other wrapped in one.
+
+    Of IPv6 only global unicast can be (RFC 4291, 2.4), without what leads on to an IPv4 address:
+    6to4, Teredo and ISATAP. NAT64, mapped and compatible addresses lie outside it.
+    """
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
-        inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
-        if inner is not None:
+        is_isatap = ip.packed[8:12] in (b"\x00\x00\x5e\xfe", b"\x02\x00\x5e\xfe")
+        if ip not in GLOBAL_UNICAST or ip.sixtofour or ip.teredo or is_isatap:
             return False
-        if ip in ipaddress.ip_network("64:ff9b::/96"):  # an IPv4 address behind NAT64
-            return False
-    return ip.is_global and not ip.is_multicast
+    return (
+        ip.is_global
+        and not ip.is_multicast
+        and not any(ip.version == network.version and ip in network for network in NOT_PUBLIC)
+    )
 
 
 def _cut(connection: socket.socket) -> None:

@@ -44,6 +44,7 @@ def port(certificate: tuple[Path, Path], photos: list[Path]) -> Iterator[int]:
                 "/to-private": "https://inside.test/photo",
                 "/to-photo": "/photo",
                 "/round": "/round",
+                "/to-nonsense": "//[",
             }
             if self.path in leads:
                 self.send_response(302)
@@ -115,7 +116,17 @@ def test_a_search_by_address_is_one_by_its_image(
 
 
 @pytest.mark.parametrize(
-    "path", ["/to-http", "/to-private", "/round", "/missing", "/large", "/slow", "/slow-head"]
+    "path",
+    [
+        "/to-http",
+        "/to-private",
+        "/round",
+        "/missing",
+        "/large",
+        "/slow",
+        "/slow-head",
+        "/to-nonsense",
+    ],
 )
 def test_what_is_refused_on_the_way(fetcher: Fetcher, port: int, path: str) -> None:
     with pytest.raises(UrlRefused):
@@ -135,6 +146,14 @@ def test_addresses_that_are_not_fetched(fetcher: Fetcher, url: str) -> None:
         fetcher.fetch(url)
 
 
+def test_a_name_that_is_not_found_in_time_is_refused() -> None:
+    asked = threading.Event()
+    fetcher = Fetcher(1000, resolve=lambda *_: [str(asked.wait(30))], timeout_s=0.2)
+    with pytest.raises(UrlRefused, match="too slow"):
+        fetcher.fetch("https://slow.test/")
+    asked.set()
+
+
 def test_a_server_without_a_trusted_certificate_is_refused(port: int) -> None:
     fetcher = Fetcher(1000, resolve=lambda *_: ["127.0.0.1"], is_public=lambda _: True)
     with pytest.raises(UrlRefused):
@@ -147,7 +166,8 @@ def test_a_server_without_a_trusted_certificate_is_refused(port: int) -> None:
         "127.0.0.1", "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254", "0.0.0.0",  # noqa: S104
         "100.64.0.1", "224.0.0.1", "255.255.255.255", "::1", "::", "fe80::1", "fe80::1%eth0",
         "fc00::1", "fd00:ec2::254", "ff02::1", "::ffff:127.0.0.1", "2002:7f00:1::",
-        "64:ff9b::7f00:1",
+        "64:ff9b::7f00:1", "64:ff9b:1::a9fe:a9fe", "::7f00:1", "::ffff:0:7f00:1", "fec0::1",
+        "2001:db8::1", "3fff::1", "2606:4700::5efe:7f00:1", "2001:0:7f00:1::", "192.88.99.1",
     ],
 )  # fmt: skip
 def test_addresses_that_are_not_public(address: str) -> None:
