@@ -10,6 +10,7 @@ import re
 import secrets
 import sys
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -41,17 +42,27 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(entry, ensure_ascii=False)
 
 
+class TextFormatter(logging.Formatter):
+    """A record as one line for people, with the id of its request where it has one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line, and a traceback below it. Nothing in it can move a cursor."""
+        asked = f" (request {g.request_id})" if has_request_context() and "request_id" in g else ""
+        message = "".join(c if c.isprintable() else repr(c)[1:-1] for c in record.getMessage())
+        line = f"{record.levelname}: {message}{asked}"
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
 def logging_settings() -> dict[str, Any]:
     """Return the settings of :mod:`logging` for a server: JSON for machines, text for people.
 
     Where stderr is a terminal a line is short, and requests that succeed are not logged at all.
     """
     person = sys.stderr.isatty()
-    text = {"format": "%(levelname)s: %(message)s"}
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "formatters": {"server": text if person else {"()": JsonFormatter}},
+        "formatters": {"server": {"()": TextFormatter if person else JsonFormatter}},
         "handlers": {
             "server": {
                 "class": "logging.StreamHandler",
@@ -73,9 +84,13 @@ def register(app: Flask) -> None:
     app.after_request(_answered)
 
 
-def seconds_since_begin() -> float:
-    """Return how long the request has been worked on."""
-    return time.perf_counter() - float(g.get("began", time.perf_counter()))
+def when_made(response: Response, act: Callable[[float], None]) -> None:
+    """Call ``act`` with the seconds an answer took: now, or at the end of one that is streamed."""
+    began = float(g.get("began", time.perf_counter()))
+    if response.is_streamed:
+        response.call_on_close(lambda: act(time.perf_counter() - began))
+    else:
+        act(time.perf_counter() - began)
 
 
 def _begin() -> None:
@@ -89,14 +104,20 @@ def _answered(response: Response) -> Response:
     failed = response.status_code >= 500
     if failed or not request.path.startswith(QUIET):
         fields = {
+            "request_id": g.request_id,
             "method": request.method,
             "path": request.path,
             "status": response.status_code,
-            "ms": round(seconds_since_begin() * 1000, 3),
             "client": request.remote_addr,
         }
+        if g.get("key"):
+            fields["key"] = g.key.name
         level = logging.WARNING if failed else logging.INFO
-        text = "%s %s %d"
-        args = (request.method, request.path, response.status_code)
-        logger.log(level, text, *args, extra={"fields": fields})
+        what = (request.method, request.path, response.status_code)
+
+        def log(seconds: float) -> None:
+            timed = {**fields, "ms": round(seconds * 1000, 3)}
+            logger.log(level, "%s %s %d", *what, extra={"fields": timed})
+
+        when_made(response, log)
     return response

@@ -28,7 +28,7 @@ from indexer.search import Batcher
 from server import schemas
 from server.index_holder import IndexHolder
 from server.load import load
-from server.logs import seconds_since_begin
+from server.logs import when_made
 from server.refusals import refused
 
 blueprint = APIBlueprint("metrics", __name__, abp_security=schemas.SECURITY)
@@ -44,7 +44,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         self.requests = Histogram(
             "lookalike_request_seconds",
-            "Time from the request's first handler to the answer's first byte.",
+            "Time from the request's first handler until the answer has been made.",
             ("method", "route", "status"),
             buckets=SECONDS,
             registry=self.registry,
@@ -192,5 +192,5 @@ def _count(response: Response) -> Response:
     route = request.url_rule.rule if request.url_rule else "none"
     method = request.method if request.url_rule else "none"
     timer = metrics().requests.labels(method, route, str(response.status_code))
-    timer.observe(seconds_since_begin())
+    when_made(response, timer.observe)
     return response

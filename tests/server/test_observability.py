@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from indexer.config import Config
 from server.app import create_app
-from server.logs import JsonFormatter
+from server.logs import JsonFormatter, TextFormatter
 from tests.conftest import ROOT, small_config
 from tests.server.test_api import upload
 
@@ -74,6 +75,33 @@ def test_a_line_of_the_log_is_one_line_whatever_is_logged() -> None:
     assert "\n" not in line
     assert "\x1b" not in line
     assert json.loads(line)["message"] == "a\nb \u2028 \x1b[31m"
+
+
+def test_a_line_for_people_has_the_id_and_nothing_that_moves_a_cursor(
+    demo_config: Config,
+) -> None:
+    record = logging.makeLogRecord({"levelname": "ERROR", "msg": "at %s", "args": ("/\x1b[2J\n",)})
+    assert TextFormatter().format(record) == "ERROR: at /\\x1b[2J\\n"
+    app = create_app(demo_config)
+    with app.test_request_context("/", headers={"X-Request-Id": "abc"}):
+        app.preprocess_request()
+        assert TextFormatter().format(record).endswith("(request abc)")
+
+
+def test_an_answer_that_is_streamed_is_timed_to_its_end(
+    demo_config: Config, photos: list[Path]
+) -> None:
+    client = create_app(demo_config).test_client()
+    image = photos[0].read_bytes()
+    data = {"image": [(BytesIO(image), "a.jpg"), (BytesIO(image), "b.jpg")]}
+    answer = client.post(
+        "/api/v1/search/batch", data=data, headers={"Accept": "application/x-ndjson"}
+    )
+    taken = [json.loads(line)["timings_ms"]["total"] for line in answer.text.splitlines()]
+    answer.close()
+    seen = values(client)
+    (name,) = [name for name in seen if name.startswith("lookalike_request_seconds_sum")]
+    assert seen[name] * 1000 >= sum(taken) > 0
 
 
 def test_metrics_count_requests_by_route_and_stages(
