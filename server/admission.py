@@ -5,11 +5,15 @@ everybody wait for answers nobody wants any more.
 """
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from flask import Flask, current_app, g, request
-from flask_limiter import Limiter
+from limits import parse
+from limits.storage import MemoryStorage
+from limits.strategies import FixedWindowRateLimiter
+from werkzeug.exceptions import TooManyRequests
 
 from indexer.config import ServerConfig
 from indexer.errors import LookalikeError
@@ -28,37 +32,61 @@ class Overloaded(LookalikeError):
         super().__init__("The server is busy.", "Try again in a second.")
 
 
-class Admission:
-    """The places for queries that are encoded, which take a core each. Safe between threads."""
+class Places:
+    """A number of places, each for one request at a time. Safe between threads."""
 
-    def __init__(self, max_encoding: int) -> None:
-        self._places = threading.BoundedSemaphore(max_encoding)
+    def __init__(self, count: int) -> None:
+        self._free = threading.BoundedSemaphore(count)
 
     @contextmanager
     def place(self) -> Iterator[None]:
         """Hold a place during the block. Raises :class:`Overloaded` if there is none."""
-        if not self._places.acquire(blocking=False):
+        if not self._free.acquire(blocking=False):
             raise Overloaded
         try:
             yield
         finally:
-            self._places.release()
+            self._free.release()
+
+
+class Rate:
+    """How often each client may ask. Safe between threads."""
+
+    def __init__(self, rate: str) -> None:
+        self._limit = parse(rate)
+        self._counts = FixedWindowRateLimiter(MemoryStorage())
+
+    def charge(self, client: str, requests: int) -> None:
+        """Count what a client asks. Raises TooManyRequests, with its Retry-After, beyond that."""
+        if self._counts.hit(self._limit, client, cost=requests):
+            return
+        begins_anew = self._counts.get_window_stats(self._limit, client).reset_time
+        raise TooManyRequests(
+            f"This client asks more often than {self._limit}.",
+            retry_after=max(1, round(begins_anew - time.time())),
+        )
+
+
+class Admission:
+    """What one application takes on."""
+
+    def __init__(self, server: ServerConfig) -> None:
+        self.encoding = Places(server.max_encoding)
+        """For queries that are encoded, which take a core each."""
+        self.streaming = Places(max(1, server.threads // 2))
+        """For answers that are made while their clients read them."""
+        self.rate = Rate(server.rate_limit) if server.rate_limit else None
 
 
 def register(app: Flask, server: ServerConfig) -> None:
-    """Check keys, rates and capacity before each request."""
-    app.extensions["admission"] = Admission(server.max_encoding)
+    """Check capacity, rates and keys before each request."""
+    app.extensions["admission"] = Admission(server)
     app.before_request(_refuse_beyond_capacity)
-    keys.register(app, server.api_keys)
-    if server.rate_limit:
-        limiter = Limiter(
-            _client,
-            app=app,
-            application_limits=[server.rate_limit],
-            storage_uri="memory://",
-            headers_enabled=True,
-        )
-        limiter.request_filter(lambda: request.path in ALWAYS_OPEN)
+    if server.api_keys:
+        app.before_request(lambda: keys.identify(server.api_keys))
+    app.before_request(lambda: charge(1))
+    if server.api_keys:
+        app.before_request(keys.require)
 
 
 def find(
@@ -73,7 +101,7 @@ def find(
     Raises :class:`Overloaded` or an error of the search.
     """
     if query.is_encoded:
-        with admission().place():
+        with admission().encoding.place():
             answer = searcher.search(query, selection, preview_side=preview_side)
     else:
         answer = searcher.search(query, selection, preview_side=preview_side)
@@ -82,9 +110,16 @@ def find(
 
 
 def admission() -> Admission:
-    """Return the places of the application that handles the request."""
+    """Return what the application that handles the request takes on."""
     found: Admission = current_app.extensions["admission"]
     return found
+
+
+def charge(requests: int) -> None:
+    """Count requests of the client that asks. Raises TooManyRequests beyond its rate."""
+    rate = admission().rate
+    if rate and requests and request.path not in ALWAYS_OPEN:
+        rate.charge(_client(), requests)
 
 
 def _refuse_beyond_capacity() -> None:
@@ -93,5 +128,5 @@ def _refuse_beyond_capacity() -> None:
 
 
 def _client() -> str:
-    """Tell clients apart: by their key, else by their address."""
-    return str(g.get("client") or request.remote_addr)
+    """Tell clients apart: by their key, else by their address, also where the key is wrong."""
+    return f"key {g.key.name}" if g.get("key") else str(request.remote_addr)

@@ -97,7 +97,7 @@ def _fetched(url: str) -> bytes:
     fetcher: Fetcher | None = current_app.extensions["fetcher"]
     if fetcher is None:
         raise UrlRefused("This server fetches no images.", "Upload the image instead.")
-    with admission().place():
+    with admission().encoding.place():
         return fetcher.fetch(url)
 
 

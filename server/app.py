@@ -68,7 +68,6 @@ def create_app(config: Config) -> Application:
     app.openapi_version = "3.1.0"
     app.json.sort_keys = False  # type: ignore[attr-defined]  # rank before distance, as documented
     app.config["MAX_CONTENT_LENGTH"] = max_request_bytes(config.server)
-    app.config["TRUSTED_HOSTS"] = security.trusted_hosts(config.server)
     app.extensions["lookalike"] = IndexHolder(config)
     app.extensions["fetcher"] = (
         Fetcher(config.server.max_upload_bytes) if config.server.allow_url_queries else None
@@ -79,8 +78,8 @@ def create_app(config: Config) -> Application:
     errors.register(app)
     logs.register(app)
     metrics.register(app)
+    security.register(app, config.server)
     admission.register(app, config.server)
-    security.register(app)
     app.register_api(health.blueprint)
     app.register_api(metrics.blueprint)
     app.register_blueprint(pages.blueprint)

@@ -61,7 +61,9 @@ def search_batch() -> Response:
     searches = body.searches()
     with ExitStack() as held:
         if any(search.query().is_encoded for search in searches):
-            held.enter_context(admission().place())  # one for all: they go one after the other
+            held.enter_context(
+                admission().encoding.place()
+            )  # one for all: they go one after the other
         answers = _answers(searcher, searches)
         accepted = request.accept_mimetypes
         if accepted.quality(NDJSON) <= accepted.quality("application/json"):
@@ -91,7 +93,7 @@ def embed() -> Response:
     if request.mimetype != "multipart/form-data":
         raise UnsupportedMediaType("Send multipart/form-data with an image.")
     body = validated(requests.EmbedUpload, {**request.form.to_dict(), **uploaded_files()})
-    with admission().place():
+    with admission().encoding.place():
         vector, timings = searcher.embed(body.image, body.box())
     metrics().observe(timings)
     embedding = schemas.Embedding(

@@ -2,27 +2,23 @@
 
 from flask import Blueprint, request
 
-from indexer.errors import InvalidQuery, LookalikeError, NoPublishedIndex
+from indexer.errors import InvalidQuery, LookalikeError
 from server.index_holder import index_holder
-from server.pages import refused, render
+from server.pages import error_page, render
+from server.question import whole
 
 blueprint = Blueprint("collection", __name__)
+blueprint.register_error_handler(LookalikeError, error_page)
 
 SKIPPED_PER_PAGE = 50
 IMAGES_PER_PAGE = 60
 
 
 @blueprint.get("/collection")
-def collection() -> tuple[str, int] | str:
+def collection() -> str:
     """Show counts, encoder, version, and the skipped files with their reasons."""
-    try:
-        searcher = index_holder().searcher()
-    except NoPublishedIndex as error:
-        return refused(None, error)
-    try:
-        offset, page = _offset(SKIPPED_PER_PAGE)
-    except LookalikeError as error:
-        return refused(searcher, error)
+    searcher = index_holder().searcher()
+    offset, page = _offset(SKIPPED_PER_PAGE)
     return render(
         "collection.html",
         searcher,
@@ -34,13 +30,10 @@ def collection() -> tuple[str, int] | str:
 
 
 @blueprint.get("/collection/images")
-def images() -> tuple[str, int] | str:
+def images() -> str:
     """List all images in order of their keys."""
     searcher = index_holder().searcher()
-    try:
-        offset, page = _offset(IMAGES_PER_PAGE)
-    except LookalikeError as error:
-        return refused(searcher, error)
+    offset, page = _offset(IMAGES_PER_PAGE)
     return render(
         "images.html",
         searcher,
@@ -52,7 +45,8 @@ def images() -> tuple[str, int] | str:
 
 def _offset(per_page: int) -> tuple[int, int]:
     """Return how many rows the address's page leaves out, and the page."""
-    page = request.args.get("page", 1, type=int)
+    text = request.args.get("page")
+    page = whole("page", text) if text else 1
     if not 1 <= page <= 10**9:
-        raise InvalidQuery(f"page is {page}; pages count from 1.")
+        raise InvalidQuery(f"page is {page}; pages count from 1.", "Begin with page=1.")
     return (page - 1) * per_page, page

@@ -4,9 +4,9 @@ import logging
 from http import HTTPStatus
 from typing import NoReturn
 
-from flask import Flask, Response, g, jsonify, render_template, request
+from flask import Flask, Response, current_app, g, jsonify, render_template, request
 from pydantic import ValidationError
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, SecurityError
 
 from indexer.errors import LookalikeError
 
@@ -45,8 +45,13 @@ PUBLIC = {
 }
 """What clients read of errors that concern the operator and name paths of the machine."""
 
-RETRY_AFTER_S = {"overloaded": 1}
-"""When it may be worth to ask again; 10 seconds where nothing is said."""
+RETRY_AFTER_S = {
+    "overloaded": 1,
+    "not_ready": 5,
+    "no_published_index": 10,
+    "store_corrupt": 60,
+}
+"""When it is worth to ask again; other troubles do not pass while the server runs."""
 
 
 class InvalidRequest(LookalikeError):
@@ -85,8 +90,13 @@ def error_response(status: int, code: str, message: str, hint: str) -> Response:
     else:
         response = jsonify({"error": {"code": code, "message": message, "hint": hint}})
         response.status_code = status
-    if status == HTTPStatus.SERVICE_UNAVAILABLE:
-        response.headers["Retry-After"] = str(RETRY_AFTER_S.get(code, 10))
+    return retry_later(response, code)
+
+
+def retry_later(response: Response, code: str) -> Response:
+    """Say in an answer when it is worth to ask again, if it is."""
+    if code in RETRY_AFTER_S:
+        response.headers["Retry-After"] = str(RETRY_AFTER_S[code])
     return response
 
 
@@ -98,17 +108,28 @@ def _wants_html() -> bool:
     return accepted.quality("text/html") > accepted.quality("application/json")
 
 
+def status_of(error: LookalikeError) -> HTTPStatus:
+    """Return the status an error is answered with."""
+    return STATUSES.get(error.code, HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
+def words(error: LookalikeError) -> tuple[str, str]:
+    """Return what clients read of an error: its message and hint."""
+    return PUBLIC.get(error.code, (error.message, error.hint))
+
+
 def public(error: LookalikeError) -> dict[str, str]:
-    """Return what clients read of an error; what is kept from them is logged."""
-    message, hint = PUBLIC.get(error.code, (error.message, error.hint))
-    if (message, hint) != (error.message, error.hint):
+    """Return an error for clients. What is kept from them is logged, once until it changes."""
+    message, hint = words(error)
+    told = (error.code, error.message)
+    if error.code in PUBLIC and current_app.extensions.get("told") != told:
+        current_app.extensions["told"] = told
         logger.error("%s: %s %s", error.code, error.message, error.hint)
     return {"code": error.code, "message": message, "hint": hint}
 
 
 def _domain_error(error: LookalikeError) -> Response:
-    status = STATUSES.get(error.code, HTTPStatus.INTERNAL_SERVER_ERROR)
-    return error_response(status, **public(error))
+    return error_response(status_of(error), **public(error))
 
 
 def _http_error(error: HTTPException) -> Response:
@@ -120,7 +141,9 @@ def _http_error(error: HTTPException) -> Response:
     if status == HTTPStatus.UNAUTHORIZED:
         hint = "Send the key as a bearer token, or in a browser as the password."
     if status == HTTPStatus.TOO_MANY_REQUESTS:
-        hint = "Ask less often; Retry-After says when to go on."
+        hint = "Retry-After says in how many seconds to go on."
+    if isinstance(error, SecurityError):
+        hint = "The names it answers to are in server.trusted_hosts."
     response = error_response(status, code, str(error.description), hint)
     for name, value in error.get_headers():
         if name not in ("Content-Type", "Content-Length"):  # such as Allow, with 405

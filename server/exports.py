@@ -4,6 +4,7 @@ import csv
 import re
 import zipfile
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from io import RawIOBase, StringIO
 from typing import Any
@@ -12,12 +13,13 @@ from flask import Blueprint, Response, request
 
 from indexer.errors import InvalidQuery, LookalikeError
 from indexer.search import Hit, Searcher
-from server.admission import find
+from server.admission import admission, find
 from server.index_holder import index_holder
-from server.pages import posted, refused
-from server.question import Question
+from server.pages import error_page, posted
+from server.question import Question, whole
 
 blueprint = Blueprint("exports", __name__)
+blueprint.register_error_handler(LookalikeError, error_page)
 
 MAX_ZIP_BYTES = 2_000_000_000
 COLUMNS = ("rank", "image_id", "key", "distance", "cosine", "width", "height", "bytes", "sha256")
@@ -25,17 +27,12 @@ TIME_OF_FILES = (1980, 1, 1, 0, 0, 0)  # of the zip's entries: the same results,
 
 
 @blueprint.route("/export.csv", methods=["GET", "POST"])
-def table() -> Response | tuple[str, int]:
+def table() -> Response:
     """Return the results as CSV, ``count`` of them, near-duplicates as rows of their own."""
-    searcher = index_holder().searcher()
-    try:
-        hits = _hits(searcher)
-    except LookalikeError as error:
-        return refused(searcher, error)
     text = StringIO()
     writer = csv.writer(text)
     writer.writerow(COLUMNS)
-    for hit in hits:
+    for hit in _hits(index_holder().searcher()):
         image = hit.image
         numbers = (f"{hit.distance:.6f}", f"{hit.cosine:.6f}", image.width, image.height)
         writer.writerow((hit.rank, image.id, image.key, *numbers, image.size, image.sha256))
@@ -43,21 +40,22 @@ def table() -> Response | tuple[str, int]:
 
 
 @blueprint.route("/export.zip", methods=["GET", "POST"])
-def originals() -> Response | tuple[str, int]:
+def originals() -> Response:
     """Return the original files of the results as a zip, ``count`` of them."""
     searcher = index_holder().searcher()
-    try:
-        hits = _hits(searcher)
-        total = sum(hit.image.size or 0 for hit in hits)
-        if total > MAX_ZIP_BYTES:
-            raise InvalidQuery(
-                f"The {len(hits)} originals have {total / 1e9:.1f} GB; "
-                f"a zip may have {MAX_ZIP_BYTES / 1e9:.0f} GB.",
-                "Export fewer results.",
-            )
-    except LookalikeError as error:
-        return refused(searcher, error)
-    return _download(_zipped(searcher, hits), "application/zip", "lookalike.zip")
+    hits = _hits(searcher)
+    total = sum(hit.image.size or 0 for hit in hits)
+    if total > MAX_ZIP_BYTES:
+        raise InvalidQuery(
+            f"The {len(hits)} originals have {total / 1e9:.1f} GB; "
+            f"a zip may have {MAX_ZIP_BYTES / 1e9:.0f} GB.",
+            "Export fewer results.",
+        )
+    with ExitStack() as held:
+        held.enter_context(admission().streaming.place())
+        response = _download(_zipped(searcher, hits), "application/zip", "lookalike.zip")
+        response.call_on_close(held.pop_all().close)
+    return response
 
 
 def safe_name(rank: int, key: str) -> str:
@@ -70,9 +68,10 @@ def _hits(searcher: Searcher) -> Sequence[Hit]:
     question = posted() if request.method == "POST" else Question.of(request.args, {})
     if question.is_empty:
         raise InvalidQuery("There is nothing to export.", "Search with an image first.")
-    count = request.values.get("count", type=int) or question.k
-    whole = replace(question.selection(), k=count, page=1, collapse_duplicates=False)
-    return find(searcher, question.query(), whole).hits
+    text = request.values.get("count")
+    count = whole("count", text) if text else question.k
+    everything = replace(question.selection(), k=count, page=1, collapse_duplicates=False)
+    return find(searcher, question.query(), everything).hits
 
 
 def _download(content: str | Iterator[bytes], media_type: str, name: str) -> Response:

@@ -6,6 +6,7 @@ from flask import Response, jsonify
 from flask_openapi import APIBlueprint
 
 from server import schemas
+from server.errors import words
 from server.index_holder import index_holder
 
 blueprint = APIBlueprint("health", __name__)
@@ -28,6 +29,9 @@ def readyz() -> Response:
     if reason:
         raise reason
     holder = index_holder()
-    refused = holder.refused._asdict() if holder.refused else None
+    rejected = holder.rejected
+    refused = (
+        {"version": rejected.version, "reason": words(rejected.error)[0]} if rejected else None
+    )
     version = holder.searcher().info.version
     return jsonify({"status": "ready", "version": version, "refused": refused})

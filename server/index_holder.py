@@ -30,11 +30,14 @@ class EncoderLoading(LookalikeError):
         super().__init__("The encoder is still loading.", "Try again in a few seconds.")
 
 
-class Refused(NamedTuple):
+class Rejected(NamedTuple):
     """A published version that failed its checks, and why."""
 
     version: str
-    reason: str
+    error: LookalikeError
+
+    def __str__(self) -> str:
+        return f"Version {self.version} is not used: {self.error.message}"
 
 
 class IndexHolder:
@@ -50,7 +53,7 @@ class IndexHolder:
         self._searcher: Searcher | None = None
         self._encoder_problem: LookalikeError | None = None
         self._again = 0.0
-        self.refused: Refused | None = None
+        self.rejected: Rejected | None = None
         """The published version, if it failed its checks and an older one goes on answering."""
 
     @property
@@ -83,12 +86,12 @@ class IndexHolder:
         try:
             version = Searcher.published(self.config)
         except LookalikeError as error:
-            self._refuse("unknown", error)
+            self._reject("unknown", error)
             return
         if old is None or version is None or version == old.info.version:
-            self.refused = None if old and version == old.info.version else self.refused
+            self.rejected = None if old and version == old.info.version else self.rejected
             return
-        if self.refused and self.refused.version == version and time.monotonic() < self._again:
+        if self.rejected and self.rejected.version == version and time.monotonic() < self._again:
             return
         try:
             new = Searcher.open(self.config)
@@ -97,23 +100,23 @@ class IndexHolder:
             if old.encoder_is_loaded:
                 new.load_encoder()
         except LookalikeError as error:
-            self._refuse(version, error)
+            self._reject(version, error)
             return
         except Exception as error:  # noqa: BLE001 -- whatever it is, the old version stays
-            self._refuse(version, LookalikeError(f"It cannot be opened: {error!r}."))
+            self._reject(version, LookalikeError(f"It cannot be opened: {error!r}."))
             return
-        self._searcher, self.refused = new, None
+        self._searcher, self.rejected = new, None
         logger.warning("Now answering from version %s instead of %s.", version, old.info.version)
         if not new.encoder_is_loaded:
             self._load_encoder(new)
 
-    def _refuse(self, version: str, error: LookalikeError) -> None:
+    def _reject(self, version: str, error: LookalikeError) -> None:
         """Note and log, once, why a published version is not used."""
         self._again = time.monotonic() + RETRY_SECONDS
-        refused = Refused(version, error.message)
-        if refused != self.refused:
-            logger.error("Version %s is not used: %s %s", version, error.message, error.hint)
-        self.refused = refused
+        rejected = Rejected(version, error)
+        if str(rejected) != str(self.rejected):
+            logger.error("%s %s", rejected, error.hint)
+        self.rejected = rejected
 
     def _open_first(self) -> Searcher:
         with self._lock:

@@ -1,15 +1,15 @@
 """The search page and the page of one image. Works without JavaScript."""
 
-from flask import Blueprint, redirect, render_template, request
+from flask import Blueprint, Response, redirect, render_template, request
 from werkzeug.datastructures import MultiDict
-from werkzeug.wrappers import Response
+from werkzeug.wrappers import Response as AnyResponse
 
-from indexer.errors import InvalidQuery, LookalikeError, NoPublishedIndex
+from indexer.errors import InvalidQuery, LookalikeError
 from indexer.search import Query, Searcher, Selection
 from server import layout, schemas
 from server.admission import find
 from server.api import uploaded_files
-from server.errors import PUBLIC, STATUSES
+from server.errors import STATUSES, public, retry_later
 from server.index_holder import index_holder
 from server.question import Question, base64_text
 
@@ -21,62 +21,46 @@ NEIGHBOURS = 12
 
 
 @blueprint.get("/")
-def start() -> Response | tuple[str, int] | str:
+def start() -> AnyResponse | str:
     """Show the results of the address's question, or images to start from."""
-    try:
-        searcher = index_holder().searcher()
-    except NoPublishedIndex as error:
-        return refused(None, error)
-    try:
-        question = Question.of(request.args, {})
-        if question.is_empty:
-            return _start_page(searcher)
-        if request.args.getlist("drop"):
-            return redirect(question.address())
-        return _answer_page(searcher, question)
-    except LookalikeError as error:
-        return refused(searcher, error)
+    searcher = index_holder().searcher()
+    question = Question.of(request.args, {})
+    if question.is_empty:
+        return render("search.html", searcher, sample=searcher.sample(SAMPLE_SIZE))
+    if request.args.getlist("drop"):
+        return redirect(question.address())
+    return _answer_page(searcher, question)
 
 
 @blueprint.post("/")
-def search() -> tuple[str, int] | str:
+def search() -> str:
     """Show the results of an uploaded image, which is answered and forgotten."""
     searcher = index_holder().searcher()
-    try:
-        question = posted()
-        if question.is_empty:
-            raise InvalidQuery("No image was chosen.", "Choose a file, then search.")
-        return _answer_page(searcher, question)
-    except LookalikeError as error:
-        return refused(searcher, error)
+    question = posted()
+    if question.is_empty:
+        raise InvalidQuery("No image was chosen.", "Choose a file, then search.")
+    return _answer_page(searcher, question)
 
 
 @blueprint.get("/random")
-def random_image() -> Response | tuple[str, int]:
+def random_image() -> AnyResponse:
     """Lead to the neighbours of any image."""
-    searcher = index_holder().searcher()
-    try:
-        return redirect(f"/?image_id={searcher.random_id()}")
-    except LookalikeError as error:
-        return refused(searcher, error)
+    return redirect(f"/?image_id={index_holder().searcher().random_id()}")
 
 
 @blueprint.get("/images/<int:image_id>")
-def image(image_id: int) -> tuple[str, int] | str:
+def image(image_id: int) -> str:
     """Show one image: the original, what is known of it, and how it lies to the question."""
     searcher = index_holder().searcher()
-    try:
-        row = searcher.image(image_id)
-        question = Question.of(request.args, {})
-        own = Query(image_id=image_id)
-        neighbours = find(searcher, own, Selection(k=NEIGHBOURS + 1))
-        vector, distance = neighbours.vector, None
-        if not question.is_empty:
-            vector = find(searcher, question.query(), Selection(k=1)).vector
-            distance = searcher.distance(vector, image_id)
-        distribution = searcher.distribution(vector)
-    except LookalikeError as error:
-        return refused(searcher, error)
+    row = searcher.image(image_id)
+    question = Question.of(request.args, {})
+    own = Query(image_id=image_id)
+    neighbours = find(searcher, own, Selection(k=NEIGHBOURS + 1))
+    vector, distance = neighbours.vector, None
+    if not question.is_empty:
+        vector = find(searcher, question.query(), Selection(k=1)).vector
+        distance = searcher.distance(vector, image_id)
+    distribution = searcher.distribution(vector)
     return render(
         "image.html",
         searcher,
@@ -97,13 +81,18 @@ def posted() -> Question:
     return Question.of(fields, uploaded_files())
 
 
-def refused(searcher: Searcher | None, error: LookalikeError) -> tuple[str, int]:
-    """Render the page with the reason instead of results; unforeseen errors go on upwards."""
+@blueprint.errorhandler(LookalikeError)
+def error_page(error: LookalikeError) -> Response:
+    """Show the search page with the reason instead of results."""
     if error.code not in STATUSES:
-        raise error
-    message, hint = PUBLIC.get(error.code, (error.message, error.hint))
-    page = render("search.html", searcher, message=message, hint=hint)
-    return page, STATUSES[error.code]
+        raise error  # unforeseen; see server.errors
+    try:
+        searcher = index_holder().searcher()
+    except LookalikeError:
+        searcher = None
+    shown = public(error)
+    page = render("search.html", searcher, message=shown["message"], hint=shown["hint"])
+    return retry_later(Response(page, STATUSES[error.code], mimetype="text/html"), error.code)
 
 
 def render(template: str, searcher: Searcher | None, **values: object) -> str:
@@ -120,10 +109,6 @@ def render(template: str, searcher: Searcher | None, **values: object) -> str:
         bar=layout.distance_bar,
         **values,
     )
-
-
-def _start_page(searcher: Searcher) -> str:
-    return render("search.html", searcher, sample=searcher.sample(SAMPLE_SIZE))
 
 
 def _answer_page(searcher: Searcher, question: Question) -> str:

@@ -53,7 +53,7 @@ class Question:
 
         Raises :class:`~indexer.errors.InvalidQuery` for a value that cannot be read.
         """
-        dropped = {_whole("drop", text) for text in fields.getlist("drop") if text}
+        dropped = {whole("drop", text) for text in fields.getlist("drop") if text}
         positives, negatives = (_ids(fields, name) for name in ("image_id", "not"))
         mode = fields.get("mode") or None
         if mode not in (None, "exact", "approximate"):
@@ -67,8 +67,8 @@ class Question:
             if fields.get("threshold")
             else None,
             show_duplicates=fields.get("duplicates") == "show",
-            k=_whole("k", fields["k"]) if fields.get("k") else None,
-            page=_whole("page", fields["page"]) if fields.get("page") else 1,
+            k=whole("k", fields["k"]) if fields.get("k") else None,
+            page=whole("page", fields["page"]) if fields.get("page") else 1,
             upload=_upload(fields, files),
         )
 
@@ -178,7 +178,7 @@ def _vector(feature: str) -> np.ndarray:
 
 def _ids(fields: MultiDict[str, str], name: str) -> tuple[int, ...]:
     """Return a repeated field's numbers, each once, in order."""
-    return tuple(dict.fromkeys(_whole(name, text) for text in fields.getlist(name) if text))
+    return tuple(dict.fromkeys(whole(name, text) for text in fields.getlist(name) if text))
 
 
 def _box(text: str) -> Box | None:
@@ -190,11 +190,12 @@ def _box(text: str) -> Box | None:
     return Box(*parts)
 
 
-def _whole(name: str, text: str) -> int:
+def whole(name: str, text: str) -> int:
+    """Return the number a field holds. Raises :class:`~indexer.errors.InvalidQuery`."""
     try:
         return int(text)
     except ValueError:
-        raise InvalidQuery(f"{name} is not a whole number.") from None
+        raise InvalidQuery(f"{name} is not a whole number.", "Write digits only.") from None
 
 
 def _number(name: str, text: str) -> float:

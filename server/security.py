@@ -1,8 +1,13 @@
-"""Response headers that hold on every page: nothing foreign is loaded, framed or sniffed."""
+"""What holds for every page: to whom it answers, and that nothing foreign is loaded or framed."""
 
-from flask import Flask, Response
+import ipaddress
+
+from flask import Flask, Response, request
+from werkzeug.exceptions import SecurityError
+from werkzeug.wsgi import get_host
 
 from indexer.config import ServerConfig
+from server.load import ALWAYS_OPEN
 
 LOOPBACK_NAMES = ["localhost", "127.0.0.1"]  # Werkzeug does not compare IPv6 addresses
 
@@ -12,8 +17,11 @@ CONTENT_SECURITY_POLICY = (
 )
 
 
-def register(app: Flask) -> None:
-    """Add the headers to every response that has not set its own."""
+def register(app: Flask, server: ServerConfig) -> None:
+    """Answer to trusted names only, and add the headers to what has not set its own."""
+    names = trusted_hosts(server)
+    if names is not None:
+        app.before_request(lambda: _refuse_foreign(names))
     app.after_request(_add_headers)
 
 
@@ -23,9 +31,26 @@ def trusted_hosts(server: ServerConfig) -> list[str] | None:
     A server on the loopback answers to this machine's names only: a web page elsewhere could
     otherwise let its own name point here (DNS rebinding) and read what it is not meant to see.
     """
-    if server.trusted_hosts is None and server.host in ("127.0.0.1", "localhost", "::1"):
+    if server.trusted_hosts is None and _is_loopback(server.host):
         return LOOPBACK_NAMES
     return server.trusted_hosts
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _refuse_foreign(names: list[str]) -> None:
+    """Refuse other names; whoever watches the server may call it by its address."""
+    if request.path in ALWAYS_OPEN:
+        return
+    try:
+        get_host(request.environ, names)
+    except SecurityError:
+        raise SecurityError("The server does not answer to this name.") from None
 
 
 def _add_headers(response: Response) -> Response:

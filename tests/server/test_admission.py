@@ -2,6 +2,7 @@
 
 import base64
 import threading
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from flask.testing import FlaskClient
 from indexer.config import Config
 from indexer.errors import ConfigError
 from server import load
-from server.admission import Admission, Overloaded
+from server.admission import Admission, Overloaded, Places
 from server.app import create_app
 from server.keys import digest
 from tests.conftest import small_config
@@ -71,6 +72,33 @@ def test_the_rate_limit_holds_on_both_sides(demo_config: Config) -> None:
     assert other.status_code == 200
 
 
+def test_retry_after_is_said_where_it_helps_and_nowhere_else(demo_config: Config) -> None:
+    client = app_client(demo_config, rate_limit="9/hour", max_encoding=1)
+    assert "Retry-After" not in client.get("/api/v1/index").headers
+    admission: Admission = client.application.extensions["admission"]
+    with admission.encoding.place():
+        refused = client.post("/api/v1/embed", data={"image": (BytesIO(b"a"), "a.jpg")})
+        assert_error(refused, 503, "overloaded")
+        assert refused.headers["Retry-After"] == "1"
+
+
+def test_a_wrong_key_counts_against_the_rate_of_its_address(demo_config: Config) -> None:
+    client = app_client(demo_config, rate_limit="2/hour", api_keys=KEYS)
+    wrong = [client.get("/api/v1/index", headers=bearer("x")).status_code for _ in range(3)]
+    assert wrong == [401, 401, 429]
+    assert client.get("/api/v1/index", headers=bearer(READ)).status_code == 200
+
+
+def test_exports_that_are_read_slowly_do_not_take_all_threads(demo_config: Config) -> None:
+    client = app_client(demo_config, threads=3)
+    first = client.get("/export.zip?image_id=1&count=2", buffered=False)
+    refused = client.get("/export.zip?image_id=1&count=2")
+    assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
+    assert "busy" in refused.text
+    first.close()
+    assert client.get("/export.zip?image_id=1&count=2").status_code == 200
+
+
 def test_clients_with_keys_have_a_rate_each(demo_config: Config) -> None:
     client = app_client(demo_config, rate_limit="1/hour", api_keys=KEYS)
     statuses = [
@@ -101,8 +129,8 @@ def test_beyond_the_places_for_encoding_uploads_are_refused_and_searches_are_not
     demo_config: Config, photos: list[Path]
 ) -> None:
     client = app_client(demo_config, max_encoding=1)
-    places: Admission = client.application.extensions["admission"]
-    with places.place():
+    admission: Admission = client.application.extensions["admission"]
+    with admission.encoding.place():
         refused = upload(client, photos[0].read_bytes())
         assert_error(refused, 503, "overloaded")
         assert refused.headers["Retry-After"] == "1"
@@ -118,13 +146,13 @@ def test_a_place_is_given_back_after_an_error(demo_config: Config) -> None:
 
 
 def test_no_more_places_are_given_than_there_are() -> None:
-    admission, barrier = Admission(3), threading.Barrier(8)
+    places, barrier = Places(3), threading.Barrier(8)
     outcomes: list[bool] = []
 
     def ask() -> None:
         barrier.wait()
         try:
-            with admission.place():
+            with places.place():
                 outcomes.append(True)
                 done.wait()
         except Overloaded:

@@ -312,6 +312,11 @@ def test_foreign_host_names_are_refused_on_the_loopback(
     """Else a web page could point its own name here and read the answers."""
     evil = {"Host": "evil.example"}
     assert_error(client.get("/api/v1/images/1", headers=evil), 400, "bad_request")
+    page = client.get("/", headers={**evil, "Accept": "text/html"})
+    assert (page.status_code, page.mimetype) == (400, "text/html")
+    assert "trusted_hosts" in page.text
+    for path in ("/healthz", "/readyz"):  # probes come by address
+        assert client.get(path, headers={"Host": "10.0.0.5:8000"}).status_code != 400
     for name in ("localhost:8000", "127.0.0.1"):
         assert client.get("/api/v1/images/1", headers={"Host": name}).status_code == 200
     for server in ({"host": "0.0.0.0"}, {"trusted_hosts": ["evil.example"]}):  # noqa: S104

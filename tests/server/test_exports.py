@@ -71,6 +71,11 @@ def test_a_zip_has_a_largest_size(client: FlaskClient, monkeypatch: pytest.Monke
     assert client.get("/export.zip?image_id=3&count=2").status_code == 422
 
 
+@pytest.mark.parametrize("query", ["", "?count=5", "?image_id=1&count=x", "?image_id=1&count=0.5"])
+def test_what_cannot_be_exported_is_explained(client: FlaskClient, query: str) -> None:
+    assert client.get(f"/export.csv{query}").status_code == 422
+
+
 @pytest.mark.parametrize(
     ("key", "name"),
     [

@@ -111,6 +111,19 @@ def test_without_an_index_the_page_says_what_to_run_until_there_is_one(config: C
     assert client.get("/").status_code == 200
 
 
+def test_without_an_index_every_page_says_so_and_the_log_once(
+    config: Config, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = create_app(config).test_client()
+    for url in ("/", "/random", "/collection", "/collection/images", "/export.csv?image_id=1"):
+        answer = client.get(url, headers={"Accept": "text/html"})
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "10")
+        assert "make index" in answer.text
+    client.get("/readyz")
+    told = [record for record in caplog.records if "no_published_index" in record.getMessage()]
+    assert len(told) == 1
+
+
 def test_an_empty_index_says_why(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "bad.jpg").write_bytes(b"x")

@@ -109,6 +109,8 @@ def test_a_version_that_fails_its_checks_is_refused_and_the_old_one_stays(
     holder(client).refresh = watched  # type: ignore[method-assign]
     eventually(lambda: ready(client).get("refused") is not None)
     assert ready(client)["version"] == "00000001"
+    assert str(config.store) not in str(ready(client))
+    assert str(config.store) in caplog.text
     assert client.post("/api/v1/search", json={"image_id": 1}).status_code == HTTPStatus.OK
     assert "is not used" in caplog.text
     shutil.rmtree(config.store / "segments")
