@@ -6,6 +6,7 @@ same file must always give the same vector.
 
 import math
 import time
+import warnings
 from io import BytesIO
 from typing import NamedTuple
 
@@ -46,6 +47,8 @@ _TURNS = {
 # Pillow's own limit warns where an error is wanted and applies to the whole process;
 # decode() refuses by the caller's limit before a pixel is decoded.
 Image.MAX_IMAGE_PIXELS = None
+# Of odd metadata Pillow warns on stderr, 65,535 times for one file that is made for it.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 class Box(NamedTuple):

@@ -70,7 +70,7 @@ def collapsed_page_of(
     depth = min(page * k + DUPLICATE_REACH + 1, count)
     while True:
         distances, ids = _near(neighbours(depth), threshold)
-        leaders = fold(vectors(ids))
+        leaders = fold(vectors, ids)
         firsts = np.flatnonzero(leaders == np.arange(len(leaders)))
         all_seen = depth == count or len(ids) < depth
         if all_seen or (len(firsts) > page * k and _closed(firsts, page * k, len(ids))):
@@ -88,20 +88,26 @@ def collapsed_page_of(
     return results, len(firsts) > page * k
 
 
-def fold(vectors: Vectors) -> NDArray[np.int64]:
-    """Return for each vector, float32 (n, dim) by rank, the row it folds under: its own if none."""
+def fold(vectors: Callable[[Ids], Vectors], ids: Ids) -> NDArray[np.int64]:
+    """Return for each image, by rank, the row it folds under: its own if none.
+
+    ``vectors`` returns those of images, float32 (n, dim). However many images there are, those of
+    twice :data:`DUPLICATE_REACH` are in memory at a time.
+    """
     least_cosine = 1 - DUPLICATE_DISTANCE**2 / 2
-    leaders = np.arange(len(vectors))
-    for start in range(0, len(vectors), DUPLICATE_REACH):
-        first = max(start - DUPLICATE_REACH, 0)
-        block = vectors[first : start + DUPLICATE_REACH]
-        near = vectors[start : start + DUPLICATE_REACH] @ block.T >= least_cosine
-        for row in range(start, min(start + DUPLICATE_REACH, len(vectors))):
+    leaders = np.arange(len(ids))
+    before = vectors(ids[:0])
+    for start in range(0, len(ids), DUPLICATE_REACH):
+        own = vectors(ids[start : start + DUPLICATE_REACH])
+        first = start - len(before)
+        near = own @ np.concatenate([before, own]).T >= least_cosine
+        for row in range(start, start + len(own)):
             lowest = max(row - DUPLICATE_REACH, 0)
             for other in lowest + np.flatnonzero(near[row - start, lowest - first : row - first]):
                 if leaders[other] == other:
                     leaders[row] = other
                     break
+        before = own
     return leaders
 
 

@@ -1,5 +1,8 @@
 """Decoding: every kind of file people have, and bytes that are none."""
 
+import struct
+import subprocess
+import sys
 import zlib
 from io import BytesIO
 from pathlib import Path
@@ -11,6 +14,7 @@ from PIL import Image, ImageOps
 from indexer import images
 from indexer.errors import ImageTooLarge, InvalidImage, UnsupportedImage
 from indexer.images import FORMATS, decode, media_type, model_input, thumbnail
+from tests.conftest import ROOT
 
 LIMIT = 1_000_000
 RED, WHITE = (255, 0, 0), (255, 255, 255)
@@ -202,3 +206,21 @@ def test_a_small_file_that_takes_long_to_decode_is_refused(
     monkeypatch.setattr(images, "MAX_DECODING_S", 0.2)
     with pytest.raises(InvalidImage, match=r"takes more than 0\.2 seconds"):
         decode(progressive(100_000), max_pixels=4_000_000)
+
+
+def test_odd_metadata_fills_no_log(tmp_path: Path) -> None:
+    """A TIFF of tags that cannot be read, of each of which Pillow would warn."""
+    tags = b"".join(struct.pack("<HHII", tag, 7, 1_000_000, 8) for tag in range(500))
+    data = b"II*\0" + struct.pack("<IH", 8, 500) + tags + bytes(4)
+    (tmp_path / "tags.tif").write_bytes(data)
+    script = f"""if True:
+        from pathlib import Path
+        from indexer.errors import InvalidImage, UnsupportedImage
+        from indexer.images import decode
+        try:
+            decode(Path({str(tmp_path / "tags.tif")!r}).read_bytes(), max_pixels=1000)
+        except (InvalidImage, UnsupportedImage):
+            print("refused")
+    """
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, check=True)
+    assert (done.stdout, done.stderr) == (b"refused\n", b"")
