@@ -7,7 +7,7 @@ everybody wait for answers nobody wants any more.
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from flask import Flask, current_app, g, request
 from limits import parse
@@ -19,8 +19,12 @@ from indexer.config import ServerConfig
 from indexer.errors import LookalikeError
 from indexer.search import Answer, Query, Searcher, Selection
 from server import keys
+from server.index_holder import index_holder
 from server.load import ALWAYS_OPEN, WATCHED, in_lobby
 from server.metrics import metrics
+
+DEEP = 3000
+"""Ranks from which on a page of results takes a core for long: all above it are ranked anew."""
 
 
 class Overloaded(LookalikeError):
@@ -72,7 +76,7 @@ class Admission:
 
     def __init__(self, server: ServerConfig) -> None:
         self.encoding = Places(server.max_encoding)
-        """For queries that are encoded, which take a core each."""
+        """For queries that take a core for long, such as those that are encoded."""
         self.streaming = Places(max(1, server.threads // 2))
         """For answers that are made while their clients read them."""
         self.rate = Rate(server.rate_limit) if server.rate_limit else None
@@ -100,13 +104,17 @@ def find(
 
     Raises :class:`Overloaded` or an error of the search.
     """
-    if query.is_encoded:
-        with admission().encoding.place():
-            answer = searcher.search(query, selection, preview_side=preview_side)
-    else:
+    with admission().encoding.place() if takes_long(query, selection) else nullcontext():
         answer = searcher.search(query, selection, preview_side=preview_side)
     metrics().observe(answer.timings_ms)
     return answer
+
+
+def takes_long(query: Query, selection: Selection | None) -> bool:
+    """Tell whether a search is one of those of which there are only so many at a time."""
+    if query.is_encoded or selection is None:
+        return query.is_encoded
+    return selection.page * (selection.k or index_holder().config.search.k) > DEEP
 
 
 def admission() -> Admission:

@@ -139,6 +139,15 @@ def test_beyond_the_places_for_encoding_uploads_are_refused_and_searches_are_not
     assert upload(client, photos[0].read_bytes()).status_code == 200
 
 
+@pytest.mark.parametrize(("page", "status"), [(100, 200), (101, 503)])
+def test_deep_pages_take_a_place(demo_config: Config, page: int, status: int) -> None:
+    client = app_client(demo_config, max_encoding=1)
+    admission: Admission = client.application.extensions["admission"]
+    with admission.encoding.place():
+        assert client.get(f"/?image_id=1&page={page}").status_code == status
+    assert client.get(f"/?image_id=1&page={page}").status_code == 200
+
+
 def test_a_place_is_given_back_after_an_error(demo_config: Config) -> None:
     client = app_client(demo_config, max_encoding=1)
     for _ in range(3):
