@@ -79,9 +79,10 @@ soak: $(VENV)/.installed-dev ## Thousands of generated and mutated requests, the
 	@FUZZ_LONG=1 SOAK_SECONDS=300 $(PY) -m pytest -q tests/server/test_fuzz.py tests/server/test_soak.py
 
 audit: $(VENV)/.installed-dev ## Ask for known vulnerabilities of the locked dependencies (needs network)
-	@if $(VENV)/bin/pip-audit --version >/dev/null && curl -sfo /dev/null --max-time 10 https://pypi.org/simple/pip/; \
-	then $(VENV)/bin/pip-audit --disable-pip --requirement requirements.lock; \
-	else echo "SKIPPED: pypi.org cannot be reached, the dependencies were not audited."; fi
+	@log=$$(mktemp); $(VENV)/bin/pip-audit --disable-pip --requirement requirements.lock 2>$$log; status=$$?; \
+	if grep -q ConnectionError $$log; \
+	then echo "SKIPPED: nobody can be asked from here, the dependencies were not audited."; status=0; \
+	else cat $$log >&2; fi; rm $$log; exit $$status
 
 clean: ## Remove the environment and the demo's index
 	rm -rf $(VENV) var/demo
