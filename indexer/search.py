@@ -81,8 +81,7 @@ class Searcher:
         files = version.derived("map")
         self._map = open_map(files.parts if files else None, self._vectors)
         self._recall = choose_recall(manifest.recall, config.index.recall)
-        if indexes.approximate and self._recall:
-            indexes.approximate.nprobe = self._recall.nprobe
+        self._nprobe = self._recall.nprobe if self._recall else None
         self._not_resident = indexes.vectors.make_resident() if config.index.resident else None
         if self._not_resident:
             logger.warning(
@@ -140,7 +139,7 @@ class Searcher:
         for row in rows[: len(self._vectors)]:
             vector = self._vectors.vectors(np.array([row]))
             for mode, index in self._indexes.items():
-                distances, _ = index.search(vector, 1)
+                distances, _ = index.search(vector, 1, nprobe=self._nprobe)
                 if not distances[0, 0] <= SELF_DISTANCE:
                     raise StoreCorrupt(
                         f"{self._version.folder}: image {self._vectors.ids[row]} does not find "
@@ -347,7 +346,7 @@ class Searcher:
         def neighbours(depth: int) -> tuple[Distances, Ids]:
             stages.clear()
             distances, ids = index.search(
-                vector[np.newaxis], depth, allowed=allowed, explain=stages
+                vector[np.newaxis], depth, allowed=allowed, explain=stages, nprobe=self._nprobe
             )
             return distances[0], ids[0]
 

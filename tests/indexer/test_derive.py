@@ -82,7 +82,6 @@ def test_new_vectors_cost_their_own_encoding_and_are_found(
     assert notes == []
     indexes = Indexes.of(version)
     assert indexes.approximate
-    indexes.approximate.nprobe = indexes.approximate.lists
     for index in (indexes.exact, indexes.approximate):
         query = vectors[1150]
         distances, found = index.search(query[np.newaxis], 20)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import faiss
 import numpy as np
 import pytest
 
@@ -101,6 +102,16 @@ def test_approximate_search_needs_an_approximate_index(config: Config) -> None:
     build(config)
     with pytest.raises(NoApproximateIndex):
         Searcher.open(config).search_id(1, mode="approximate")
+
+
+def test_approximate_search_visits_as_many_lists_as_the_wanted_recall_takes(
+    searcher: Searcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("indexer.vector_index.approximate.MIN_CANDIDATES", 8)
+    faiss.cvar.indexIVF_stats.reset()
+    searcher.search_id(7, k=1, mode="approximate")
+    assert searcher.info.chosen
+    assert faiss.cvar.indexIVF_stats.nlist == searcher.info.chosen.nprobe < 4
 
 
 def test_an_image_file_is_the_one_that_was_indexed(config: Config, images: Path) -> None:
