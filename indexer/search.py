@@ -62,13 +62,16 @@ class Searcher:
     """One immutable published version and the encoder it was made with. Safe between threads.
 
     What the index was made from, encoder and dataset, comes from the version's manifest, so that
-    a query can never meet vectors of another encoder; limits come from ``config``.
+    a query can never meet vectors of another encoder; limits come from ``config``. An image that
+    is sent as a query may have ``max_pixels``: ``dataset.max_pixels`` like one's own files, unless
+    a server says what it allows strangers.
     """
 
-    def __init__(self, version: Version, config: Config) -> None:
+    def __init__(self, version: Version, config: Config, max_pixels: int | None = None) -> None:
         manifest = version.manifest
         self._version = version
         self._config = config
+        self._max_pixels = config.dataset.max_pixels if max_pixels is None else max_pixels
         self._dataset = open_dataset(manifest.dataset)
         self._decoding = threading.BoundedSemaphore(available_cores())  # pixels take much memory
         try:
@@ -90,12 +93,12 @@ class Searcher:
             )
 
     @classmethod
-    def open(cls, config: Config) -> "Searcher":
-        """Open the store's published version.
+    def open(cls, config: Config, max_pixels: int | None = None) -> "Searcher":
+        """Open the store's published version; ``max_pixels`` limits images sent as queries.
 
         Raises :class:`~indexer.errors.NoPublishedIndex` or :class:`~indexer.errors.StoreCorrupt`.
         """
-        return cls(Store(config.store).open_published(), config)
+        return cls(Store(config.store).open_published(), config, max_pixels)
 
     @staticmethod
     def published(config: Config) -> str | None:
@@ -309,7 +312,7 @@ class Searcher:
             return self._features([Example(query.image_id)])[0], None
         if query.image is None and query.image_id is None:
             return None, None
-        limit = self._config.server.max_pixels
+        limit = self._max_pixels
         with watch.step("decode"), self._decoding:
             data = query.image
             if data is None:

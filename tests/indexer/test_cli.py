@@ -167,6 +167,20 @@ def test_a_query_that_cannot_be_read_is_explained(
     assert "nothing.jpg cannot be read: No such file" in capsys.readouterr().err
 
 
+def test_the_limit_of_a_query_is_that_of_ones_own_files(
+    store: str,
+    photos: list[Path],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    search = ["search", str(photos[0]), store]
+    monkeypatch.setenv("LOOKALIKE_SERVER__MAX_PIXELS", "1")
+    assert main(search) == 0
+    monkeypatch.setenv("LOOKALIKE_DATASET__MAX_PIXELS", "1")
+    assert main(search) == 1
+    assert "the limit is 1." in capsys.readouterr().err
+
+
 def test_naming_the_embedded_encoder_sets_other_weights_aside(
     images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

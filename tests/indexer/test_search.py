@@ -1,5 +1,6 @@
 """The searcher: three kinds of query, their limits, and what it refuses to mix."""
 
+import math
 from pathlib import Path
 
 import faiss
@@ -12,12 +13,14 @@ from indexer.encoders import EncoderSpec, open_encoder
 from indexer.errors import (
     EncoderMismatch,
     ImageGone,
+    ImageTooLarge,
     InvalidImage,
     InvalidQuery,
     NoApproximateIndex,
     StoreCorrupt,
     UnknownImage,
 )
+from indexer.images import decode
 from indexer.search import Searcher
 from indexer.store import Store, open_writer
 from indexer.vector_index import flat_file
@@ -96,6 +99,28 @@ def test_unknown_ids_are_refused(searcher: Searcher) -> None:
 def test_what_is_no_image_is_refused(searcher: Searcher) -> None:
     with pytest.raises(InvalidImage):
         searcher.search_image(b"no image")
+
+
+def test_ones_own_query_has_the_limit_of_ones_own_files_and_a_strangers_another(
+    demo_config: Config, photos: list[Path]
+) -> None:
+    def opened(own: int, max_pixels: int | None = None) -> Searcher:
+        dataset = {"root": str(demo_config.dataset.root), "max_pixels": own}
+        server = {"max_pixels": 1}
+        return Searcher.open(
+            small_config(DEMO_IMAGES, demo_config.store, dataset=dataset, server=server), max_pixels
+        )
+
+    photo = photos[0].read_bytes()
+    pixels = math.prod(decode(photo, max_pixels=10**8).size)
+    for searcher in (opened(pixels), opened(1, pixels)):
+        assert searcher.search_image(photo, k=1).hits
+        assert searcher.embed(photo)[0].shape == (1280,)
+    for searcher in (opened(pixels - 1), opened(pixels, pixels - 1)):
+        with pytest.raises(ImageTooLarge):
+            searcher.search_image(photo)
+        with pytest.raises(ImageTooLarge):
+            searcher.embed(photo)
 
 
 def test_approximate_search_needs_an_approximate_index(config: Config) -> None:
