@@ -340,4 +340,6 @@ def _numbered(folder: Path) -> list[Path]:
 
 
 def _last_number(folder: Path) -> int:
-    return max((int(entry.name.strip(".tmp")) for entry in _numbered(folder)), default=0)
+    """Return the highest number in a folder, 0 if there is none; unfinished ones count."""
+    numbers = (int(e.name.removeprefix(".").removesuffix(".tmp")) for e in _numbered(folder))
+    return max(numbers, default=0)

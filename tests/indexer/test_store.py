@@ -157,6 +157,12 @@ def test_what_a_crash_left_behind_is_removed(published: Store) -> None:
     assert published.open_published().problems() == []
 
 
+def test_the_number_of_an_unfinished_version_is_not_given_to_another(published: Store) -> None:
+    (published.versions / ".00000070.tmp").mkdir()
+    with open_writer(published) as writer:
+        assert publish(writer).id == "00000071"
+
+
 @pytest.mark.parametrize("name", ["versions/mywork/thesis.txt", "segments/.DS_Store", "notes.txt"])
 def test_a_folder_of_somebody_elses_is_refused_and_left_alone(store: Store, name: str) -> None:
     file = store.folder / name
