@@ -21,7 +21,7 @@ from indexer.errors import (
     UnknownImage,
 )
 from indexer.images import decode
-from indexer.search import Searcher
+from indexer.search import Batcher, Example, Query, Searcher
 from indexer.store import Store, open_writer
 from indexer.vector_index import flat_file
 from tests.conftest import DEMO_IMAGES, small_config
@@ -99,6 +99,23 @@ def test_unknown_ids_are_refused(searcher: Searcher) -> None:
 def test_what_is_no_image_is_refused(searcher: Searcher) -> None:
     with pytest.raises(InvalidImage):
         searcher.search_image(b"no image")
+
+
+def test_a_feature_that_is_not_finite_is_refused(
+    searcher: Searcher, photos: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One such component would make every distance NaN."""
+    searcher.load_encoder()
+    feature = np.eye(1, 1280, dtype=np.float32)[0]
+    monkeypatch.setattr(Batcher, "encode", lambda *_: feature)
+    query = Query(image=photos[0].read_bytes(), positives=[Example(1)])
+    assert searcher.search(query).hits
+    for value in (np.nan, np.inf):
+        feature[5] = value
+        with pytest.raises(InvalidQuery, match="not a finite number"):
+            searcher.search(query)
+        with pytest.raises(InvalidQuery, match="not a finite number"):
+            searcher.embed(photos[0].read_bytes())
 
 
 def test_ones_own_query_has_the_limit_of_ones_own_files_and_a_strangers_another(
