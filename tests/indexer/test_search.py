@@ -12,7 +12,6 @@ from indexer.config import Config
 from indexer.encoders import EncoderSpec, open_encoder
 from indexer.errors import (
     EncoderMismatch,
-    ImageGone,
     ImageTooLarge,
     InvalidImage,
     InvalidQuery,
@@ -78,13 +77,6 @@ def test_k_is_limited_on_both_sides(searcher: Searcher) -> None:
 def test_unusable_vectors_are_refused(searcher: Searcher, vector: list[float]) -> None:
     with pytest.raises(InvalidQuery):
         searcher.search_vector(vector)
-
-
-def test_the_sample_is_spread_over_the_collection(searcher: Searcher) -> None:
-    ids = [row.id for row in searcher.sample(4)]
-    assert ids == sorted(set(ids))
-    assert (len(ids), ids[0], ids[-1]) == (4, 1, 41)
-    assert len(searcher.sample(1000)) == 40
 
 
 def test_unknown_ids_are_refused(searcher: Searcher) -> None:
@@ -154,20 +146,6 @@ def test_approximate_search_visits_as_many_lists_as_the_wanted_recall_takes(
     searcher.search_id(7, k=1, mode="approximate")
     assert searcher.info.chosen
     assert faiss.cvar.indexIVF_stats.nlist == searcher.info.chosen.nprobe < 4
-
-
-def test_an_image_file_is_the_one_that_was_indexed(config: Config, images: Path) -> None:
-    build(config)
-    searcher = Searcher.open(config)
-    row = searcher.image(1)
-    file = searcher.image_file(1)
-    assert (file.data, file.media_type) == ((images / row.key).read_bytes(), "image/jpeg")
-    (images / row.key).write_bytes(file.data + b"more")
-    with pytest.raises(ImageGone, match="changed"):
-        searcher.image_file(1)
-    (images / row.key).unlink()
-    with pytest.raises(ImageGone, match="cannot be read"):
-        searcher.thumbnail(1, 100)
 
 
 def test_the_index_decides_which_encoder_answers(demo_config: Config, photos: list[Path]) -> None:
