@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from indexer.config import DatasetConfig, IndexConfig
 from indexer.errors import ConfigError, EncoderMismatch, StoreBusy, StoreCorrupt
-from indexer.store.catalogue import Catalogue, NewImage
+from indexer.store.catalogue import NewImage
+from indexer.store.catalogue_writer import CatalogueWriter
 from indexer.store.files import (
     Bytes,
     FileRecord,
@@ -68,7 +69,7 @@ def open_writer(store: Store) -> Iterator["Writer"]:
         ) from None
     try:
         owner.write_text(str(os.getpid()), encoding="ascii")
-        catalogue = Catalogue.writable(store.catalogue)
+        catalogue = CatalogueWriter(store.catalogue)
         try:
             yield Writer(store, catalogue)
         finally:
@@ -98,7 +99,7 @@ class SegmentSize(NamedTuple):
 class Writer:
     """A store opened for writing by :func:`open_writer`."""
 
-    def __init__(self, store: Store, catalogue: Catalogue) -> None:
+    def __init__(self, store: Store, catalogue: CatalogueWriter) -> None:
         self.catalogue = catalogue
         self.derived = store.derived
         """The folder of derived structures."""
