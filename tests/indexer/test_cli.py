@@ -12,7 +12,7 @@ from indexer import __version__
 from indexer.cli import _flags, _parser, main
 from indexer.config import Config, load_config
 from tests.conftest import ROOT
-from tests.indexer.test_store import damage
+from tests.stores import damage
 
 
 def run(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:

@@ -24,7 +24,7 @@ from indexer.search import Batcher, Example, Query, Searcher
 from indexer.store import Store, open_writer
 from indexer.vector_index import flat_file
 from tests.conftest import DEMO_IMAGES, small_config
-from tests.indexer.test_store import image
+from tests.stores import image
 
 
 def stored_vectors(searcher: Searcher, *ids: int) -> np.ndarray:
