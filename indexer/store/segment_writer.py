@@ -30,13 +30,15 @@ class SegmentWriter:
     def __init__(self, store: Store, catalogue: CatalogueWriter) -> None:
         self.catalogue = catalogue
         self._store = store
-        lost = map(int, self._segments_of_versions())  # some may be gone from the folder
-        self._last_segment = max([last_number(store.segments), *lost])
+        manifests = self._manifests().values()
+        self._published = {entry.id for manifest in manifests for entry in manifest.segments}
+        """The segments that versions refer to; these are not removed."""
+        named = map(int, self._published)  # also those that are gone from the folder
+        self._last_segment = max([last_number(store.segments), *named])
         self._sound: set[str] = set()
         self._stored: dict[str, int] = {}
         self._alive: dict[str, int] = {}
         self._dropped = -1
-        self._published: set[str] | None = None
 
     def damage(self) -> Damage:
         """Return what ``verify`` noted down as damaged."""
@@ -125,8 +127,6 @@ class SegmentWriter:
         for old_name in names:
             self._alive.pop(old_name, None)
         self._alive[name] = len(ids)
-        if self._published is None:
-            self._published = self._segments_of_versions()
         for unused in set(names) - self._published:
             shutil.rmtree(self._store.segments / unused)
 
@@ -143,6 +143,3 @@ class SegmentWriter:
     def _manifests(self) -> dict[str, Manifest]:
         """Return the manifests of all versions that can be read."""
         return {name: m for name, m in self._store.manifests().items() if m is not None}
-
-    def _segments_of_versions(self) -> set[str]:
-        return {entry.id for m in self._manifests().values() for entry in m.segments}

@@ -140,6 +140,7 @@ class Writer(SegmentWriter):
         folder.rename(store.versions / name)
         sync(store.versions)
         version = store.version(name)
+        self._published.update(segment.id for segment in segments)
         replace_file(store.folder / CURRENT, name.encode() + b"\n")
         store.damage.unlink(missing_ok=True)
         return version

@@ -8,22 +8,24 @@ import pytest
 import indexer.compact
 from indexer.compact import compact
 from indexer.errors import StoreCorrupt
-from indexer.store import Catalogue, NewImage, Store, open_writer
+from indexer.store import Catalogue, NewImage, Store, Writer, open_writer
 from indexer.vector_index import flat_file
-from tests.stores import damage
+from tests.stores import DIM, damage, publish
 
 
 def commit(store: Store, counts: list[int]) -> None:
     """Commit segments of so many vectors; compact after each, as a build does."""
     with open_writer(store) as writer:
-        for count in counts:
-            first = writer.catalogue.next_id()
-            vectors = np.full((count, 4), first, np.float32) + np.arange(count)[:, np.newaxis]
-            images = [
-                NewImage(f"{n}", 1, 1, "0", "JPEG", 1, 1) for n in range(first, first + count)
-            ]
-            writer.commit(images, flat_file(vectors), [], dim=4, fingerprint="e")
-            compact(writer)
+        grow(writer, counts)
+
+
+def grow(writer: Writer, counts: list[int]) -> None:
+    for count in counts:
+        first = writer.catalogue.next_id()
+        vectors = np.full((count, DIM), first, np.float32) + np.arange(count)[:, np.newaxis]
+        images = [NewImage(f"{n}", 1, 1, "0", "JPEG", 1, 1) for n in range(first, first + count)]
+        writer.commit(images, flat_file(vectors), [], dim=DIM, fingerprint="e1")
+        compact(writer)
 
 
 def sizes(store: Store) -> list[tuple[int, int]]:
@@ -101,3 +103,12 @@ def test_damage_is_never_sealed_by_compaction(tmp_path: Path) -> None:
     with open_writer(store) as writer:
         assert writer.damage().segments == ("00000003",)
         assert len(writer.sizes) == 8
+
+
+def test_compaction_leaves_the_segments_of_a_version_published_meanwhile(store: Store) -> None:
+    with open_writer(store) as writer:
+        grow(writer, [2] * 8)
+        publish(writer)
+        grow(writer, [2] * 64)
+        assert "00000009" not in writer.sizes
+    assert store.open_published().problems() == []
