@@ -214,11 +214,11 @@ def compare(
         "IndexFlatL2": lambda q: flat.search(q, K)[1],
         "Lookalike exact": lambda q: indexes.exact.search(q, K)[1] - 1,  # ids start at 1
     }
+    chosen = choose_recall(version.manifest.recall, IndexConfig().recall)
+    nprobe = chosen.nprobe if chosen else None
     if indexes.approximate:
         approximate = indexes.approximate
-        chosen = choose_recall(version.manifest.recall, IndexConfig().recall)
-        approximate.nprobe = chosen.nprobe if chosen else 1
-        searches["Lookalike approximate"] = lambda q: approximate.search(q, K)[1] - 1
+        searches["Lookalike approximate"] = lambda q: approximate.search(q, K, nprobe=nprobe)[1] - 1
     times: dict[str, list[float]] = {"the original": []}
     times |= {name: [] for name in searches}
     found: dict[str, list[NDArray[np.int64]]] = {name: [] for name in searches}
@@ -251,7 +251,7 @@ def compare(
         },
         "order confirmed in float64": confirmed(stored, queries, found["Lookalike exact"], truth),
         "queries": len(queries),
-        "nprobe": indexes.approximate.nprobe if indexes.approximate else None,
+        "nprobe": nprobe,
         "stages": stages(indexes, queries),
     }
 

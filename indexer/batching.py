@@ -39,7 +39,10 @@ class Batcher:
         return len(self._waiting)
 
     def encode(self, pixels: Pixels) -> Vector:
-        """Return the vector, float32 (dim,), of one image, uint8 (224, 224, 3)."""
+        """Return the vector, float32 (dim,), of one image, uint8 (224, 224, 3).
+
+        Raises whatever the encoder raises for the batch the image is in.
+        """
         vector: Future[Vector] = Future()
         self._waiting.append((pixels, vector))
         self._thread.submit(self._encode_some)  # one call per image: never too few
@@ -54,11 +57,12 @@ class Batcher:
         self.sizes[len(batch)] += 1
         try:
             vectors = self._encoder.encode(np.stack([pixels for pixels, _ in batch]))
-        except Exception as error:  # noqa: BLE001 -- raised in the threads that wait
+            answers = list(zip(batch, vectors, strict=True))
+        except BaseException as error:  # noqa: BLE001 -- raised in the threads that wait
             for _, future in batch:
                 future.set_exception(error)
             return
-        for (_, future), vector in zip(batch, vectors, strict=True):
+        for (_, future), vector in answers:
             future.set_result(vector)
 
     def _measured_limit(self) -> int:

@@ -5,7 +5,7 @@ encoded twice whatever happens; :mod:`indexer.compact` merges the small segments
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Never
 
 import numpy as np
@@ -15,7 +15,7 @@ from indexer.changes import Changes
 from indexer.compact import compact
 from indexer.datasets import Dataset, Item
 from indexer.encoders import Encoder, Vectors
-from indexer.extract import Batch, Recognised, extract
+from indexer.extract import Batch, Prepared, Recognised, Skipped, extract
 from indexer.store import ImageRow, NewImage, Stamp, Writer
 
 
@@ -80,32 +80,8 @@ class Ingest:
     def _take(self, batch: Batch) -> None:
         """Make a batch's outcomes durable."""
         copies = self._recognise(batch.recognised)
-        images = [
-            NewImage(
-                key=image.item.key,
-                size=image.item.size,
-                mtime_ns=image.item.mtime_ns,
-                sha256=image.sha256,
-                format=image.format,
-                width=image.width,
-                height=image.height,
-                metadata=image.item.metadata,
-            )
-            for image in batch.prepared
-        ]
-        skipped = (
-            NewImage(
-                key=skip.item.key,
-                size=skip.item.size,
-                mtime_ns=skip.item.mtime_ns,
-                metadata=skip.item.metadata,
-                status="skipped",
-                stage=skip.stage,
-                reason=skip.reason,
-                message=skip.message,
-            )
-            for skip in batch.skipped
-        )
+        images = [_row(image.item, image) for image in batch.prepared]
+        skipped = (_row(skip.item, skip) for skip in batch.skipped)
         vectors = np.concatenate([batch.vectors, self._vectors_of([row for row, _ in copies])])
         self._commit(images + [image for _, image in copies], vectors, skipped)
         self.done.encoded += len(batch.prepared)
@@ -125,16 +101,7 @@ class Ingest:
                     continue
                 self.done.recognised += 1
                 source = next(iter(rows.values()))
-                image = NewImage(
-                    key=item.key,
-                    size=item.size,
-                    mtime_ns=item.mtime_ns,
-                    sha256=file.sha256,
-                    format=source.format,
-                    width=source.width,
-                    height=source.height,
-                    metadata=item.metadata,
-                )
+                image = _row(item, source)
                 if item.key in rows:
                     catalogue.touch(rows[item.key].id, item.mtime_ns)
                 elif moved:
@@ -170,3 +137,23 @@ class Ingest:
                 dim=self._encoder.spec.dim,
                 fingerprint=self._encoder.spec.fingerprint,
             )
+
+
+def _row(item: Item, outcome: Prepared | Skipped | ImageRow) -> NewImage:
+    """Return a file's row: decoded or skipped now, or of the content of a row that is known."""
+    row = NewImage(item.key, item.size, item.mtime_ns, metadata=item.metadata)
+    if isinstance(outcome, Skipped):
+        return replace(
+            row,
+            status="skipped",
+            stage=outcome.stage,
+            reason=outcome.reason,
+            message=outcome.message,
+        )
+    return replace(
+        row,
+        sha256=outcome.sha256,
+        format=outcome.format,
+        width=outcome.width,
+        height=outcome.height,
+    )

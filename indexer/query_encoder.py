@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from indexer.batching import Batcher
 from indexer.config import EncoderConfig, is_weights_path
 from indexer.encoders import Encoder, EncoderSpec, open_encoder
-from indexer.errors import EncoderMismatch, LookalikeError
+from indexer.errors import EncoderMismatch, InvalidQuery, LookalikeError
 
 
 class QueryEncoder:
@@ -44,8 +44,18 @@ class QueryEncoder:
         self._loaded()
 
     def encode(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the feature float32 (dim,) of one image, uint8 (224, 224, 3)."""
-        return self._loaded().encode(pixels)
+        """Return the feature float32 (dim,) of one image, uint8 (224, 224, 3).
+
+        Raises what :meth:`load` does, and :class:`~indexer.errors.InvalidQuery` where the feature
+        is not finite: no distance to it would mean anything, and indexing skips such images.
+        """
+        vector = self._loaded().encode(pixels)
+        if not np.isfinite(vector).all():
+            raise InvalidQuery(
+                "The encoder's output for this image is not a finite number.",
+                "Such an image cannot be compared; if it is so for all images, check the weights.",
+            )
+        return vector
 
     def open(self) -> Encoder:
         """Open the encoder the index was made with; a configured weights file is tried first."""

@@ -1,32 +1,23 @@
 """Search: one published version and its encoder, answering queries."""
 
-import hashlib
 import logging
-import random
-import threading
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from indexer.answers import Answer, Distribution, Hit, ImageFile, IndexInfo, Stopwatch
 from indexer.batching import Batcher
+from indexer.collection import Collection
 from indexer.config import Config, Mode
-from indexer.datasets import open_dataset
 from indexer.encoders import EncoderSpec
-from indexer.errors import (
-    ImageGone,
-    NoApproximateIndex,
-    StoreCorrupt,
-    UnknownImage,
-)
-from indexer.images import Box, crop, decode, media_type, model_input, thumbnail
+from indexer.errors import NoApproximateIndex, StoreCorrupt
+from indexer.images import Box, crop, decode, model_input, thumbnail
 from indexer.indexes import Indexes, choose_recall
-from indexer.machine import available_cores
 from indexer.paging import Distances, Ids, Place, collapsed_page_of, page_of
 from indexer.queries import Allowed, Example, Query, Selection, Vector, combined, unit_vector
 from indexer.query_encoder import QueryEncoder
 from indexer.store import Counts, ImageRow, Recall, Store, Version
-from indexer.vector_index import Map, Stage, VectorIndex, open_map
+from indexer.vector_index import Map, Stage, VectorIndex
 
 __all__ = [
     "Allowed",
@@ -54,49 +45,43 @@ logger = logging.getLogger(__name__)
 SELF_DISTANCE = 0.01
 """The largest distance of a stored image to itself that approximate search may come up with."""
 
-DISTRIBUTION_SAMPLE = 1000
-"""Images whose distances stand for those of the whole collection."""
 
-
-class Searcher:
+class Searcher(Collection):
     """One immutable published version and the encoder it was made with. Safe between threads.
 
     What the index was made from, encoder and dataset, comes from the version's manifest, so that
-    a query can never meet vectors of another encoder; limits come from ``config``.
+    a query can never meet vectors of another encoder; limits come from ``config``. An image that
+    is sent as a query may have ``max_pixels``: ``dataset.max_pixels`` like one's own files, unless
+    a server says what it allows strangers.
     """
 
-    def __init__(self, version: Version, config: Config) -> None:
+    def __init__(self, version: Version, config: Config, max_pixels: int | None = None) -> None:
+        indexes = Indexes.of(version)
+        super().__init__(version, indexes.vectors)
         manifest = version.manifest
-        self._version = version
         self._config = config
-        self._dataset = open_dataset(manifest.dataset)
-        self._decoding = threading.BoundedSemaphore(available_cores())  # pixels take much memory
+        self._max_pixels = config.dataset.max_pixels if max_pixels is None else max_pixels
         try:
             self.encoder_spec = EncoderSpec.model_validate(manifest.encoder)
         except ValueError as error:
             raise StoreCorrupt(f"{version.folder}: the encoder is unreadable: {error}") from error
         self._encoder = QueryEncoder(self.encoder_spec, config.encoder)
-        indexes = Indexes.of(version)
-        self._vectors, self._indexes = indexes.vectors, indexes.by_mode
-        files = version.derived("map")
-        self._map = open_map(files.parts if files else None, self._vectors)
+        self._indexes = indexes.by_mode
         self._recall = choose_recall(manifest.recall, config.index.recall)
-        if indexes.approximate and self._recall:
-            indexes.approximate.nprobe = self._recall.nprobe
-        self._not_resident = indexes.vectors.make_resident() if config.index.resident else None
-        if self._not_resident:
+        self._nprobe = self._recall.nprobe if self._recall else None
+        not_resident = indexes.vectors.make_resident() if config.index.resident else None
+        if not_resident:
             logger.warning(
-                "The vectors were read into memory but cannot be locked there: %s.",
-                self._not_resident,
+                "The vectors were read into memory but cannot be locked there: %s.", not_resident
             )
 
     @classmethod
-    def open(cls, config: Config) -> "Searcher":
-        """Open the store's published version.
+    def open(cls, config: Config, max_pixels: int | None = None) -> "Searcher":
+        """Open the store's published version; ``max_pixels`` limits images sent as queries.
 
         Raises :class:`~indexer.errors.NoPublishedIndex` or :class:`~indexer.errors.StoreCorrupt`.
         """
-        return cls(Store(config.store).open_published(), config)
+        return cls(Store(config.store).open_published(), config, max_pixels)
 
     @staticmethod
     def published(config: Config) -> str | None:
@@ -136,11 +121,10 @@ class Searcher:
 
     def check(self) -> None:
         """Let some stored images find themselves. Raises StoreCorrupt if one does not."""
-        rows = np.unique(np.linspace(0, max(len(self._vectors) - 1, 0), 3, dtype=np.int64))
-        for row in rows[: len(self._vectors)]:
+        for row in self._sampled(3):
             vector = self._vectors.vectors(np.array([row]))
             for mode, index in self._indexes.items():
-                distances, _ = index.search(vector, 1)
+                distances, _ = index.search(vector, 1, nprobe=self._nprobe)
                 if not distances[0, 0] <= SELF_DISTANCE:
                     raise StoreCorrupt(
                         f"{self._version.folder}: image {self._vectors.ids[row]} does not find "
@@ -219,77 +203,6 @@ class Searcher:
         """Find the images nearest to a vector."""
         return self.search(Query(vector=vector), Selection(k=k, mode=mode))
 
-    def distribution(self, vector: Vector, bins: int = 40) -> Distribution:
-        """Count how far a fixed sample of the collection is from a feature, float32 (dim,).
-
-        The sample is spread evenly over the ids: the same for every query, cheap at any size.
-        """
-        distances = np.sqrt(np.maximum(self._vectors.squared_distances(vector, self._sampled()), 0))
-        reach = float(distances.max(initial=0.0)) or 1.0
-        counts, edges = np.histogram(distances, bins, (0.0, reach))
-        return Distribution(edges.tolist(), counts.tolist())
-
-    def distance(self, vector: Vector, image_id: int) -> float:
-        """Return the Euclidean distance of a feature, float32 (dim,), to an indexed image."""
-        row = self._vectors.rows(np.array([self.image(image_id).id], np.int64))
-        return float(np.sqrt(max(self._vectors.squared_distances(vector, row)[0], 0)))
-
-    def image(self, image_id: int) -> ImageRow:
-        """Return an indexed image's row. Raises :class:`~indexer.errors.UnknownImage`."""
-        known = -(2**63) <= image_id < 2**63  # what SQLite can hold
-        row = self._version.catalogue.get(image_id) if known else None
-        if row is None or row.status != "indexed":
-            raise UnknownImage(
-                f"No image of the index has the id {image_id}.",
-                "Ids come from search results; they change when a file's content changes.",
-            )
-        return row
-
-    def sample(self, count: int) -> list[ImageRow]:
-        """Return up to ``count`` images spread over the collection: places to start from."""
-        return list(
-            self._version.catalogue.get_many(self._vectors.ids[self._sampled(count)]).values()
-        )
-
-    def listed(self, status: str, *, offset: int, limit: int) -> list[ImageRow]:
-        """Return some of the files, ``indexed`` or ``skipped``, in order of their keys."""
-        return self._version.catalogue.listed(status, offset=offset, limit=limit)
-
-    def skip_reasons(self) -> dict[str, int]:
-        """Count the skipped files by reason, the most frequent first."""
-        return self._version.catalogue.skip_reasons()
-
-    def map(self) -> Map:
-        """Return where every image lies on the plane of the first two principal axes."""
-        return self._map
-
-    def random_id(self) -> int:
-        """Return any image's id. Raises :class:`~indexer.errors.UnknownImage` if there is none."""
-        if not len(self._vectors):
-            raise UnknownImage("The index is empty.", "Every file was skipped; status says why.")
-        return int(random.choice(self._vectors.ids))  # noqa: S311 -- a place to start from
-
-    def image_file(self, image_id: int) -> ImageFile:
-        """Return the bytes of an indexed image.
-
-        Raises :class:`~indexer.errors.ImageGone` if the file has vanished or changed since.
-        """
-        row = self.image(image_id)
-        data = self._dataset.read(row.key)
-        if hashlib.sha256(data).hexdigest() != row.sha256:
-            raise ImageGone(
-                f"The image file {row.key} has changed since it was indexed.",
-                "Run make index again.",
-            )
-        return ImageFile(data, media_type(str(row.format)), str(row.sha256))
-
-    def thumbnail(self, image_id: int, side: int) -> bytes:
-        """Return an indexed image as a JPEG that fits into ``side`` x ``side`` pixels."""
-        data = self.image_file(image_id).data
-        with self._decoding:
-            image = decode(data, max_pixels=self._version.manifest.dataset.max_pixels)
-            return thumbnail(image, side=side)
-
     def _vector(self, query: Query, own: Vector | None) -> Vector:
         """Return the feature a query stands for: its own, moved by its examples."""
         if own is not None and not (query.positives or query.negatives):
@@ -310,7 +223,7 @@ class Searcher:
             return self._features([Example(query.image_id)])[0], None
         if query.image is None and query.image_id is None:
             return None, None
-        limit = self._config.server.max_pixels
+        limit = self._max_pixels
         with watch.step("decode"), self._decoding:
             data = query.image
             if data is None:
@@ -331,10 +244,6 @@ class Searcher:
             np.array([self.image(example.image_id).id for example in examples], np.int64)
         )
 
-    def _stored(self, ids: Ids) -> Vector:
-        """Return the stored features of image ids, float32 (n, dim)."""
-        return self._vectors.vectors(self._vectors.rows(ids))
-
     def _page(
         self, vector: Vector, index: VectorIndex, k: int, selection: Selection, stages: list[Stage]
     ) -> tuple[list[Place], bool]:
@@ -347,7 +256,7 @@ class Searcher:
         def neighbours(depth: int) -> tuple[Distances, Ids]:
             stages.clear()
             distances, ids = index.search(
-                vector[np.newaxis], depth, allowed=allowed, explain=stages
+                vector[np.newaxis], depth, allowed=allowed, explain=stages, nprobe=self._nprobe
             )
             return distances[0], ids[0]
 
@@ -355,11 +264,6 @@ class Searcher:
         if selection.collapse_duplicates:
             return collapsed_page_of(neighbours, self._stored, count, k, page, threshold)
         return page_of(neighbours, count, k, page, threshold)
-
-    def _sampled(self, count: int = DISTRIBUTION_SAMPLE) -> Ids:
-        """Return rows of stored vectors spread evenly over the collection."""
-        rows = len(self._vectors)
-        return np.linspace(0, rows - 1, min(count, rows), dtype=np.int64)
 
 
 def _hit(place: Place, rows: Mapping[int, ImageRow]) -> Hit:

@@ -94,7 +94,7 @@ class IndexHolder:
         if self.rejected and self.rejected.version == version and time.monotonic() < self._again:
             return
         try:
-            new = Searcher.open(self.config)
+            new = self._open()
             new.check()
             new.take_over(old)
             if old.encoder_is_loaded:
@@ -118,10 +118,14 @@ class IndexHolder:
             logger.error("%s %s", rejected, error.hint)
         self.rejected = rejected
 
+    def _open(self) -> Searcher:
+        """Open the published version for queries of strangers."""
+        return Searcher.open(self.config, self.config.server.max_pixels)
+
     def _open_first(self) -> Searcher:
         with self._lock:
             if self._searcher is None:
-                self._searcher = searcher = Searcher.open(self.config)
+                self._searcher = searcher = self._open()
                 threading.Thread(
                     target=self._load_encoder, args=(searcher,), daemon=True, name="encoder"
                 ).start()

@@ -18,6 +18,9 @@ from indexer.encoders import open_encoder
 ROOT = Path(__file__).parent.parent
 DEMO_IMAGES = ROOT / "demo" / "images"
 
+Reindex = Callable[[], BuildReport]
+"""Builds the index of the folder of six photographs."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--screenshots", metavar="FOLDER", help="where browser tests keep pictures")
@@ -83,7 +86,7 @@ def config(images: Path, tmp_path: Path) -> Config:
 
 
 @pytest.fixture
-def reindex(config: Config) -> Callable[[], BuildReport]:
+def reindex(config: Config) -> Reindex:
     """Build the index of the six photographs, as often as a test wants."""
     return lambda: build(config)
 

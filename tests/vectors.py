@@ -83,14 +83,12 @@ def approximate(folder: Path, vectors: MappedVectors, factory: str) -> Approxima
 
 
 def open_kind(kind: str, folder: Path, vectors: MappedVectors) -> VectorIndex:
-    """Open an index of a kind: exact, shortlist or a factory string, which visits all its lists."""
+    """Open an index of a kind: exact, shortlist or a factory string."""
     if kind == "exact":
         return ExactIndex(vectors)
     if kind == "shortlist":
         return shortlisted(folder, vectors)
-    index = approximate(folder, vectors, kind)
-    index.nprobe = index.lists
-    return index
+    return approximate(folder, vectors, kind)
 
 
 def brute_force(vectors: Vectors, query: Vectors) -> np.ndarray:

@@ -11,10 +11,11 @@ from indexer.store.records import (
     Manifest,
     Recall,
 )
+from indexer.store.segment_writer import SegmentSize
 from indexer.store.segments import Segment
 from indexer.store.store import Store, note_damage
 from indexer.store.versions import DerivedFiles, Version, part_name, trained_path
-from indexer.store.writer import SegmentSize, Writer, open_writer
+from indexer.store.writer import Writer, open_writer
 
 __all__ = [
     "REBUILD_HINT",

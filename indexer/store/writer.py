@@ -1,34 +1,33 @@
-"""The one process that may change a store: commit segments, publish versions, remove the old."""
+"""The one process that may change a store: it publishes versions and removes what none uses."""
 
 import os
-import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from indexer.config import DatasetConfig, IndexConfig
-from indexer.errors import ConfigError, EncoderMismatch, StoreBusy, StoreCorrupt
-from indexer.store.catalogue import Catalogue, NewImage
+from indexer.errors import ConfigError, StoreBusy, StoreCorrupt
+from indexer.store.catalogue_writer import CatalogueWriter
 from indexer.store.files import (
     Bytes,
     FileRecord,
     check_size,
     describe_file,
-    read_record,
     replace_file,
     sync,
     write_record,
 )
-from indexer.store.records import Damage, Derived, DerivedKind, Manifest, Recall, SegmentEntry
-from indexer.store.segments import Segment, write_segment
-from indexer.store.store import CURRENT, Store, note_damage
+from indexer.store.numbering import last_number, numbered, numbered_name, unfinished_name
+from indexer.store.records import Derived, DerivedKind, Manifest, Recall, SegmentEntry
+from indexer.store.segment_writer import SegmentWriter
+from indexer.store.segments import Segment
+from indexer.store.store import CURRENT, Store
 from indexer.store.versions import MANIFEST, SNAPSHOT, Version, part_name, trained_path
 
 Derive = Callable[
@@ -68,7 +67,7 @@ def open_writer(store: Store) -> Iterator["Writer"]:
         ) from None
     try:
         owner.write_text(str(os.getpid()), encoding="ascii")
-        catalogue = Catalogue.writable(store.catalogue)
+        catalogue = CatalogueWriter(store.catalogue)
         try:
             yield Writer(store, catalogue)
         finally:
@@ -88,135 +87,13 @@ def _require_store(store: Store) -> None:
         )
 
 
-class SegmentSize(NamedTuple):
-    """How many vectors a segment holds, and how many of them still count."""
+class Writer(SegmentWriter):
+    """A store opened for writing by :func:`open_writer`: what was committed can be published."""
 
-    stored: int
-    alive: int
-
-
-class Writer:
-    """A store opened for writing by :func:`open_writer`."""
-
-    def __init__(self, store: Store, catalogue: Catalogue) -> None:
-        self.catalogue = catalogue
+    def __init__(self, store: Store, catalogue: CatalogueWriter) -> None:
+        super().__init__(store, catalogue)
         self.derived = store.derived
         """The folder of derived structures."""
-        self._store = store
-        self._last_segment = max(
-            [
-                _last_number(store.segments),  # and those of versions whose segments are lost
-                *(int(s.id) for m in self._manifests().values() for s in m.segments),
-            ]
-        )
-        self._sound: set[str] = set()
-        self._stored: dict[str, int] = {}
-        self._alive: dict[str, int] = {}
-        self._dropped = -1
-        self._published: set[str] | None = None
-
-    def damage(self) -> Damage:
-        """Return what ``verify`` noted down as damaged."""
-        try:
-            return read_record(self._store.damage, Damage)
-        except StoreCorrupt:
-            return Damage()
-
-    def segment(self, name: str) -> Segment:
-        """Open a segment. Raises :class:`~indexer.errors.StoreCorrupt`."""
-        return Segment(self._store.segments / name)
-
-    def sound_segment(self, name: str) -> Segment:
-        """Open a segment whose vectors are to be written again; damage must not get a new seal.
-
-        Raises :class:`~indexer.errors.StoreCorrupt`; the next build makes the segment again.
-        """
-        segment = self.segment(name)
-        if name not in self._sound:
-            if segment.problems():
-                note_damage(self._store, Damage(segments=(name,)))
-                raise StoreCorrupt(
-                    f"{segment.folder} is damaged.",
-                    "Run the build again: it makes the segment again from its images.",
-                )
-            self._sound.add(name)
-        return segment
-
-    @property
-    def sizes(self) -> dict[str, SegmentSize]:
-        """The sizes of the segments that hold at least one image's vector, in order."""
-        if self._dropped != self.catalogue.dropped:  # counting all rows after every batch is slow
-            self._alive, self._dropped = self.catalogue.sizes(), self.catalogue.dropped
-        for name in self._alive.keys() - self._stored.keys():
-            self._stored[name] = self.segment(name).count
-        return {name: SegmentSize(self._stored[name], n) for name, n in self._alive.items()}
-
-    def require_encoder(self, fingerprint: str) -> None:
-        """Raise :class:`EncoderMismatch` if the store holds vectors of another encoder."""
-        for name in self.catalogue.segments():
-            segment = self.segment(name)
-            self._stored[name] = segment.count
-            other = segment.marker.fingerprint
-            if other != fingerprint:
-                raise EncoderMismatch(
-                    f"{self._store.folder} holds vectors of encoder {other}; "
-                    f"this configuration makes vectors of encoder {fingerprint}.",
-                    "Use the encoder and weights the store was made with, or another STORE=.",
-                )
-
-    def commit(
-        self,
-        indexed: Sequence[NewImage],
-        vectors: Bytes,
-        skipped: Sequence[NewImage],
-        *,
-        dim: int,
-        fingerprint: str,
-    ) -> None:
-        """Make a batch durable: a segment of the indexed images' vectors, then all rows at once.
-
-        ``vectors`` is the content of the segment's file of vectors, in the order of ``indexed``.
-        A crash in between leaves a segment that no row refers to; :meth:`tidy` removes it.
-        """
-        first_id = self.catalogue.next_id()
-        name = None
-        if indexed:
-            ids = np.arange(first_id, first_id + len(indexed), dtype=np.int64)
-            name = self._write_segment(ids, vectors, dim=dim, fingerprint=fingerprint)
-        with self.catalogue.transaction():
-            self.catalogue.add(indexed, first_id=first_id, segment=name)
-            self.catalogue.add(skipped, first_id=first_id + len(indexed))
-        if name:
-            self._alive[name] = len(indexed)
-
-    def replace(self, names: Sequence[str], ids: NDArray[np.int64], vectors: Bytes) -> None:
-        """Put the vectors of some segments' images into one new segment, in the order of ``ids``.
-
-        The old segments are removed at once, unless a version refers to them.
-        """
-        old = self.segment(names[0]).marker
-        name = self._write_segment(ids, vectors, dim=old.dim, fingerprint=old.fingerprint)
-        with self.catalogue.transaction():
-            self.catalogue.place(ids, name)
-        for old_name in names:
-            self._alive.pop(old_name, None)
-        self._alive[name] = len(ids)
-        if self._published is None:
-            self._published = {
-                entry.id for manifest in self._manifests().values() for entry in manifest.segments
-            }
-        for unused in set(names) - self._published:
-            shutil.rmtree(self._store.segments / unused)
-
-    def _write_segment(
-        self, ids: NDArray[np.int64], vectors: Bytes, *, dim: int, fingerprint: str
-    ) -> str:
-        self._last_segment += 1
-        name = f"{self._last_segment:08d}"
-        folder = self._store.segments / name
-        write_segment(folder, ids, vectors, dim=dim, fingerprint=fingerprint)
-        self._stored[name] = len(ids)
-        return name
 
     def publish(
         self,
@@ -235,8 +112,8 @@ class Writer:
         rename.
         """
         store = self._store
-        name = f"{_last_number(store.versions) + 1:08d}"
-        folder = store.versions / f".{name}.tmp"
+        name = numbered_name(last_number(store.versions) + 1)
+        folder = store.versions / unfinished_name(name)
         folder.mkdir()
         segments = [Segment(store.segments / entry) for entry in self.catalogue.segments()]
         deleted = self._deleted_ids(segments)
@@ -263,13 +140,14 @@ class Writer:
         folder.rename(store.versions / name)
         sync(store.versions)
         version = store.version(name)
+        self._published.update(segment.id for segment in segments)
         replace_file(store.folder / CURRENT, name.encode() + b"\n")
         store.damage.unlink(missing_ok=True)
         return version
 
     def new_derived(self) -> Path:
         """Make the folder of a new derived structure."""
-        folder = self.derived / f"{_last_number(self.derived) + 1:08d}"
+        folder = self.derived / numbered_name(last_number(self.derived) + 1)
         folder.mkdir()
         sync(self.derived)
         return folder
@@ -302,7 +180,7 @@ class Writer:
         """
         store, manifests = self._store, self._manifests()
         kept = {*sorted(manifests)[-keep:], store.current() or ""}
-        for folder in _numbered(store.versions):
+        for folder in numbered(store.versions):
             if folder.name not in kept:
                 shutil.rmtree(folder)
         used, derived = set(self.catalogue.segments()), set[str]()
@@ -310,7 +188,7 @@ class Writer:
             used.update(entry.id for entry in manifests[name].segments)
             derived.update(entry.folder for entry in manifests[name].derived.values())
         for folder, names in ((store.segments, used), (store.derived, derived)):
-            for entry in _numbered(folder):
+            for entry in numbered(folder):
                 if entry.name not in names:
                     shutil.rmtree(entry)
         parts = {part_name(segment) for segment in used}
@@ -318,26 +196,9 @@ class Writer:
             if file.name not in parts:
                 file.unlink()
 
-    def _manifests(self) -> dict[str, Manifest]:
-        """Return the manifests of all versions that can be read."""
-        return {name: m for name, m in self._store.manifests().items() if m is not None}
-
     def _deleted_ids(self, segments: Sequence[Segment]) -> NDArray[np.int64]:
         dead = [
             np.setdiff1d(segment.ids, self.catalogue.ids_in(segment.id)[:, 1])
             for segment in segments
         ]
         return np.concatenate([np.empty(0, np.int64), *dead])
-
-
-def _numbered(folder: Path) -> list[Path]:
-    """Return the segments or versions in a folder, finished or not, and nothing else."""
-    return [
-        entry
-        for entry in folder.iterdir()
-        if re.fullmatch(r"\d{8}|\.\d{8}\.tmp", entry.name) and entry.is_dir()
-    ]
-
-
-def _last_number(folder: Path) -> int:
-    return max((int(entry.name.strip(".tmp")) for entry in _numbered(folder)), default=0)

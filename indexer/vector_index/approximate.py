@@ -119,8 +119,6 @@ class ApproximateIndex:
         self._index = coder.filled(files, exact.vectors)
         self._inverted = faiss.extract_index_ivf(self._index)
         self._exact = exact
-        self.nprobe = 1
-        """Lists visited unless a search says otherwise; set once, before the first search."""
 
     @property
     def lists(self) -> int:
@@ -149,7 +147,7 @@ class ApproximateIndex:
         wanted = max(k * CANDIDATES_PER_RESULT, MIN_CANDIDATES)
         if possible <= wanted:
             return self._exact.search(queries, k, allowed=allowed, explain=explain)
-        found = self._proposed(queries, k, wanted, rows, nprobe or self.nprobe)
+        found = self._proposed(queries, k, wanted, rows, nprobe or self.lists)
         if explain is not None:
             explain += [Stage("stored", len(vectors)), Stage("allowed", possible)]
             explain += [Stage("proposed", int((found[0] >= 0).sum()))]

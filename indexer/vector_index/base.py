@@ -54,12 +54,14 @@ class VectorIndex(Protocol):
         *,
         allowed: Ids | None = None,
         explain: list[Stage] | None = None,
+        nprobe: int | None = None,
     ) -> tuple[Distances, Ids]:
         """Find the ``k`` nearest vectors of each query, float32 (n, dim).
 
         Returns Euclidean distances float32 (n, k), ascending, and image ids int64 (n, k). With
         ``allowed`` only these ids count. Where fewer than ``k`` exist the rest is inf and -1.
-        The stages of the first query are appended to ``explain``.
+        The stages of the first query are appended to ``explain``. An index made of inverted lists
+        visits ``nprobe`` of them, all if it is None; others have no use for it.
         """
 
 

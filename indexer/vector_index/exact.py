@@ -42,6 +42,7 @@ class ExactIndex:
         *,
         allowed: Ids | None = None,
         explain: list[Stage] | None = None,
+        nprobe: int | None = None,
     ) -> tuple[Distances, Ids]:
         """Find the ``k`` nearest vectors; see :class:`~indexer.vector_index.base.VectorIndex`."""
         queries = np.ascontiguousarray(queries, np.float32)

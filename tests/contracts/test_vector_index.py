@@ -32,7 +32,7 @@ def open_index(
     """Open an index of the parametrised kind over vectors, split into three segments.
 
     The limits are lowered below which a few vectors are simply all compared. The approximate
-    kinds visit all their lists, so that they have to find what exact search finds.
+    kinds visit all their lists where nothing is said, so they have to find what exact search finds.
     """
     monkeypatch.setattr(indexer.vector_index.exact, "SEEDS", 2)
     monkeypatch.setattr(indexer.vector_index.approximate, "MIN_CANDIDATES", 32)

@@ -21,6 +21,7 @@ class Held:
         self.spec, self.runtime, self.batch_size = self._encoder.spec, "ncnn", 4
         self.go, self.begun = threading.Event(), threading.Event()
         self.batches: list[np.ndarray] = []
+        self.most: int | None = None
         self.go.set()
 
     def load(self) -> None:
@@ -32,7 +33,7 @@ class Held:
         self.batches.append(images)
         if (images == 255).all():
             raise ValueError("white")
-        return self._encoder.encode(images)
+        return self._encoder.encode(images)[: self.most]
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +74,26 @@ def test_a_failure_reaches_those_it_concerns_and_nobody_else(pixels: np.ndarray)
     with pytest.raises(ValueError, match="white"):
         batcher.encode(np.full((224, 224, 3), 255, np.uint8))
     assert batcher.encode(pixels[0]).shape == (1280,)
+
+
+@pytest.mark.parametrize("most", [0, 1])
+def test_too_few_vectors_are_an_error_for_all_who_wait(pixels: np.ndarray, most: int) -> None:
+    encoder = Held()
+    batcher = Batcher(encoder, limit=4)
+    encoder.go.clear()
+    encoder.most = most
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(batcher.encode, pixels[0])
+        encoder.begun.wait(30)
+        others = [pool.submit(batcher.encode, image) for image in pixels[1:3]]
+        while batcher.waiting < 2:
+            pass
+        encoder.go.set()
+        for future in others if most else [first, *others]:
+            with pytest.raises(ValueError, match=r"zip\(\) argument 2 is shorter"):
+                future.result(timeout=30)
+    encoder.most = None
+    assert batcher.encode(pixels[3]).shape == (1280,)
 
 
 @pytest.mark.parametrize(("second", "limit"), [(1.4, 8), (1.6, 1)])

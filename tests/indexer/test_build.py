@@ -2,7 +2,6 @@
 
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +10,13 @@ from PIL import Image
 
 import indexer.build
 import indexer.ingest
-from indexer.build import BuildReport, build
+from indexer.build import build
 from indexer.config import Config
 from indexer.errors import ConfigError, DatasetError, EncoderMismatch
 from indexer.search import Searcher
 from indexer.store import Store
 from indexer.verify import verify
-from tests.conftest import small_config
-
-Reindex = Callable[[], BuildReport]
+from tests.conftest import Reindex, small_config
 
 
 def indexed_keys(config: Config) -> set[str]:

@@ -12,7 +12,7 @@ from indexer import __version__
 from indexer.cli import _flags, _parser, main
 from indexer.config import Config, load_config
 from tests.conftest import ROOT
-from tests.indexer.test_store import damage
+from tests.stores import damage
 
 
 def run(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
@@ -165,6 +165,20 @@ def test_a_query_that_cannot_be_read_is_explained(
 ) -> None:
     assert main(["search", str(tmp_path / "nothing.jpg"), store]) == 1
     assert "nothing.jpg cannot be read: No such file" in capsys.readouterr().err
+
+
+def test_the_limit_of_a_query_is_that_of_ones_own_files(
+    store: str,
+    photos: list[Path],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    search = ["search", str(photos[0]), store]
+    monkeypatch.setenv("LOOKALIKE_SERVER__MAX_PIXELS", "1")
+    assert main(search) == 0
+    monkeypatch.setenv("LOOKALIKE_DATASET__MAX_PIXELS", "1")
+    assert main(search) == 1
+    assert "the limit is 1." in capsys.readouterr().err
 
 
 def test_naming_the_embedded_encoder_sets_other_weights_aside(

@@ -17,7 +17,7 @@ from indexer.build import BuildReport, build
 from indexer.config import Config
 from indexer.search import Searcher
 from indexer.store import Store
-from indexer.store.catalogue import Catalogue
+from indexer.store.catalogue_writer import CatalogueWriter
 from indexer.verify import verify
 from indexer.versions import prune
 from tests.conftest import small_config
@@ -108,12 +108,12 @@ def injected(disk: Disk) -> Iterator[None]:
         real_unlink(path, missing_ok=missing_ok)
 
     @contextmanager
-    def transaction(catalogue: Catalogue) -> Iterator[None]:
+    def transaction(catalogue: CatalogueWriter) -> Iterator[None]:
         with real_transaction(catalogue):
             yield
             disk.step("commit")
 
-    real_unlink, real_transaction = Path.unlink, Catalogue.transaction
+    real_unlink, real_transaction = Path.unlink, CatalogueWriter.transaction
     with pytest.MonkeyPatch.context() as patch:
         write_file = before("write", indexer.store.files.write_file)
         patch.setattr(indexer.store.files, "write_file", write_file)
@@ -124,8 +124,10 @@ def injected(disk: Disk) -> Iterator[None]:
         patch.setattr(Path, "unlink", unlink)
         patch.setattr(shutil, "rmtree", before("remove", shutil.rmtree))
         patch.setattr(os, "fsync", fsync)
-        patch.setattr(Catalogue, "transaction", transaction)
-        patch.setattr(Catalogue, "snapshot", before("snapshot", Catalogue.snapshot, target=1))
+        patch.setattr(CatalogueWriter, "transaction", transaction)
+        patch.setattr(
+            CatalogueWriter, "snapshot", before("snapshot", CatalogueWriter.snapshot, target=1)
+        )
         yield
 
 

@@ -1,7 +1,6 @@
 """Derived structures: trained once, extended by what is new, trained again when they must be."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,11 +16,6 @@ from indexer.vector_index.base import Vectors
 from tests.vectors import assert_nearest, photo_like, some_vectors
 
 DIM = 256
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "store")
 
 
 @pytest.fixture
@@ -82,7 +76,6 @@ def test_new_vectors_cost_their_own_encoding_and_are_found(
     assert notes == []
     indexes = Indexes.of(version)
     assert indexes.approximate
-    indexes.approximate.nprobe = indexes.approximate.lists
     for index in (indexes.exact, indexes.approximate):
         query = vectors[1150]
         distances, found = index.search(query[np.newaxis], 20)

@@ -10,7 +10,7 @@ from indexer.config import Config
 from indexer.errors import InvalidQuery, UnknownImage
 from indexer.images import Box, crop
 from indexer.queries import MAX_EXAMPLES, combined
-from indexer.search import Example, Query, Searcher, Selection
+from indexer.search import Example, Query, Searcher
 from tests.conftest import DEMO_IMAGES
 
 
@@ -149,16 +149,3 @@ def test_regions_within_the_image(box: Box, size: tuple[int, int]) -> None:
 def test_regions_that_are_empty_or_reach_beyond_the_image(box: Box) -> None:
     with pytest.raises(InvalidQuery, match="inside the image"):
         crop(Image.new("RGB", (10, 20)), box)
-
-
-def test_the_distribution_counts_the_whole_of_a_small_collection(searcher: Searcher) -> None:
-    answer = searcher.search(Query(image_id=5), Selection(k=40))
-    distribution = searcher.distribution(answer.vector)
-    counts, _ = np.histogram([hit.distance for hit in answer.hits], distribution.edges)
-    assert (sum(distribution.counts), len(distribution.edges)) == (40, 41)
-    assert distribution.counts == counts.tolist()
-    assert distribution.share_nearer(0.0) == 0
-    assert distribution.share_nearer(2.0) == 1
-    assert searcher.distance(answer.vector, answer.hits[7].image.id) == pytest.approx(
-        answer.hits[7].distance, abs=1e-6
-    )

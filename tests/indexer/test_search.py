@@ -1,7 +1,9 @@
 """The searcher: three kinds of query, their limits, and what it refuses to mix."""
 
+import math
 from pathlib import Path
 
+import faiss
 import numpy as np
 import pytest
 
@@ -10,18 +12,19 @@ from indexer.config import Config
 from indexer.encoders import EncoderSpec, open_encoder
 from indexer.errors import (
     EncoderMismatch,
-    ImageGone,
+    ImageTooLarge,
     InvalidImage,
     InvalidQuery,
     NoApproximateIndex,
     StoreCorrupt,
     UnknownImage,
 )
-from indexer.search import Searcher
+from indexer.images import decode
+from indexer.search import Batcher, Example, Query, Searcher
 from indexer.store import Store, open_writer
 from indexer.vector_index import flat_file
 from tests.conftest import DEMO_IMAGES, small_config
-from tests.indexer.test_store import image
+from tests.stores import image
 
 
 def stored_vectors(searcher: Searcher, *ids: int) -> np.ndarray:
@@ -76,13 +79,6 @@ def test_unusable_vectors_are_refused(searcher: Searcher, vector: list[float]) -
         searcher.search_vector(vector)
 
 
-def test_the_sample_is_spread_over_the_collection(searcher: Searcher) -> None:
-    ids = [row.id for row in searcher.sample(4)]
-    assert ids == sorted(set(ids))
-    assert (len(ids), ids[0], ids[-1]) == (4, 1, 41)
-    assert len(searcher.sample(1000)) == 40
-
-
 def test_unknown_ids_are_refused(searcher: Searcher) -> None:
     skipped = next(searcher._version.catalogue.rows("skipped"))
     for image_id in (0, -1, 10**9, 2**63, -(2**63) - 1, skipped.id):
@@ -97,24 +93,59 @@ def test_what_is_no_image_is_refused(searcher: Searcher) -> None:
         searcher.search_image(b"no image")
 
 
+def test_a_feature_that_is_not_finite_is_refused(
+    searcher: Searcher, photos: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One such component would make every distance NaN."""
+    searcher.load_encoder()
+    feature = np.eye(1, 1280, dtype=np.float32)[0]
+    monkeypatch.setattr(Batcher, "encode", lambda *_: feature)
+    query = Query(image=photos[0].read_bytes(), positives=[Example(1)])
+    assert searcher.search(query).hits
+    for value in (np.nan, np.inf):
+        feature[5] = value
+        with pytest.raises(InvalidQuery, match="not a finite number"):
+            searcher.search(query)
+        with pytest.raises(InvalidQuery, match="not a finite number"):
+            searcher.embed(photos[0].read_bytes())
+
+
+def test_ones_own_query_has_the_limit_of_ones_own_files_and_a_strangers_another(
+    demo_config: Config, photos: list[Path]
+) -> None:
+    def opened(own: int, max_pixels: int | None = None) -> Searcher:
+        dataset = {"root": str(demo_config.dataset.root), "max_pixels": own}
+        server = {"max_pixels": 1}
+        return Searcher.open(
+            small_config(DEMO_IMAGES, demo_config.store, dataset=dataset, server=server), max_pixels
+        )
+
+    photo = photos[0].read_bytes()
+    pixels = math.prod(decode(photo, max_pixels=10**8).size)
+    for searcher in (opened(pixels), opened(1, pixels)):
+        assert searcher.search_image(photo, k=1).hits
+        assert searcher.embed(photo)[0].shape == (1280,)
+    for searcher in (opened(pixels - 1), opened(pixels, pixels - 1)):
+        with pytest.raises(ImageTooLarge):
+            searcher.search_image(photo)
+        with pytest.raises(ImageTooLarge):
+            searcher.embed(photo)
+
+
 def test_approximate_search_needs_an_approximate_index(config: Config) -> None:
     build(config)
     with pytest.raises(NoApproximateIndex):
         Searcher.open(config).search_id(1, mode="approximate")
 
 
-def test_an_image_file_is_the_one_that_was_indexed(config: Config, images: Path) -> None:
-    build(config)
-    searcher = Searcher.open(config)
-    row = searcher.image(1)
-    file = searcher.image_file(1)
-    assert (file.data, file.media_type) == ((images / row.key).read_bytes(), "image/jpeg")
-    (images / row.key).write_bytes(file.data + b"more")
-    with pytest.raises(ImageGone, match="changed"):
-        searcher.image_file(1)
-    (images / row.key).unlink()
-    with pytest.raises(ImageGone, match="cannot be read"):
-        searcher.thumbnail(1, 100)
+def test_approximate_search_visits_as_many_lists_as_the_wanted_recall_takes(
+    searcher: Searcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("indexer.vector_index.approximate.MIN_CANDIDATES", 8)
+    faiss.cvar.indexIVF_stats.reset()
+    searcher.search_id(7, k=1, mode="approximate")
+    assert searcher.info.chosen
+    assert faiss.cvar.indexIVF_stats.nlist == searcher.info.chosen.nprobe < 4
 
 
 def test_the_index_decides_which_encoder_answers(demo_config: Config, photos: list[Path]) -> None:

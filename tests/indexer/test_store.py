@@ -1,68 +1,15 @@
-"""The store on disk: what is durable, what is validated, what is never mixed or reused."""
+"""The store on disk: what is durable, what is kept, what is never mixed or reused."""
 
-import json
 import multiprocessing
 import sqlite3
 from pathlib import Path
 
 import faiss
-import numpy as np
 import pytest
 
-from indexer.config import DatasetConfig, IndexConfig
-from indexer.errors import ConfigError, EncoderMismatch, NoPublishedIndex, StoreBusy, StoreCorrupt
-from indexer.store import NewImage, Segment, Store, Version, Writer, open_writer
-from indexer.vector_index import flat_file
-
-DIM = 8
-
-
-def image(key: str) -> NewImage:
-    return NewImage(
-        key=key, size=1, mtime_ns=2, sha256="ab", format="JPEG", width=3, height=4,
-        metadata={"caption": "é"},
-    )  # fmt: skip
-
-
-def skip(key: str, reason: str = "invalid_image") -> NewImage:
-    return NewImage(key=key, status="skipped", stage="decode", reason=reason, message="why")
-
-
-def commit(writer: Writer, keys: list[str], skipped: list[str] = (), encoder: str = "e1") -> None:  # type: ignore[assignment]
-    vectors = np.arange(len(keys) * DIM, dtype=np.float32).reshape(-1, DIM)
-    writer.commit(
-        [image(key) for key in keys],
-        flat_file(vectors),
-        [skip(key) for key in skipped],
-        dim=DIM,
-        fingerprint=encoder,
-    )
-
-
-def publish(writer: Writer) -> Version:
-    return writer.publish(
-        fingerprint="e1",
-        encoder={"model": "test"},
-        dim=DIM,
-        dataset=DatasetConfig(root=Path("/images")),
-        index=IndexConfig(),
-        derive=lambda segments, deleted, previous: ({}, ()),
-    )
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "store")
-
-
-@pytest.fixture
-def published(store: Store) -> Store:
-    """A store with two segments and a skipped file, published."""
-    with open_writer(store) as writer:
-        commit(writer, ["a", "b"], ["c"])
-        commit(writer, ["d"])
-        publish(writer)
-    return store
+from indexer.errors import ConfigError, EncoderMismatch, NoPublishedIndex, StoreBusy
+from indexer.store import NewImage, Store, open_writer
+from tests.stores import DIM, commit, image, publish
 
 
 def test_a_published_version_opens_with_all_its_parts(published: Store) -> None:
@@ -157,6 +104,12 @@ def test_what_a_crash_left_behind_is_removed(published: Store) -> None:
     assert published.open_published().problems() == []
 
 
+def test_the_number_of_an_unfinished_version_is_not_given_to_another(published: Store) -> None:
+    (published.versions / ".00000070.tmp").mkdir()
+    with open_writer(published) as writer:
+        assert publish(writer).id == "00000071"
+
+
 @pytest.mark.parametrize("name", ["versions/mywork/thesis.txt", "segments/.DS_Store", "notes.txt"])
 def test_a_folder_of_somebody_elses_is_refused_and_left_alone(store: Store, name: str) -> None:
     file = store.folder / name
@@ -244,101 +197,15 @@ def test_a_failed_transaction_changes_nothing(published: Store) -> None:
         assert writer.catalogue.counts().found == 4
 
 
-def damage(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 0xFF
-    path.write_bytes(content)
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["versions/00000001/manifest.json", "segments/00000002/segment.json", "CURRENT"],
-)
-def test_a_damaged_record_is_noticed_when_opening(published: Store, name: str) -> None:
-    damage(published.folder / name)
-    with pytest.raises(StoreCorrupt):
-        published.open_published()
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "versions/00000001/manifest.json",
-        "versions/00000001/catalogue.sqlite",
-        "segments/00000001/segment.json",
-        "segments/00000001/vectors.faiss",
-        "segments/00000001/ids.npy",
-    ],
-)
-@pytest.mark.parametrize("how", ["truncated", "missing"])
-def test_a_missing_or_truncated_file_is_noticed_when_opening(
-    published: Store, name: str, how: str
-) -> None:
-    path = published.folder / name
-    if how == "missing":
-        path.unlink()
-    else:
-        path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(StoreCorrupt, match=path.name):
-        published.open_published()
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "versions/00000001/catalogue.sqlite",
-        "segments/00000001/vectors.faiss",
-        "segments/00000002/ids.npy",
-    ],
-)
-def test_a_flipped_bit_anywhere_is_noticed_by_verification(published: Store, name: str) -> None:
-    damage(published.folder / name)
-    (problem,) = published.open_published().problems()
-    assert name in problem
-
-
-def test_segments_of_another_version_are_noticed(published: Store) -> None:
-    with open_writer(published) as writer:
-        commit(writer, ["x"], encoder="e2")
-    entry = published.segments / "00000002"
-    for file in entry.iterdir():
-        file.write_bytes((published.segments / "00000003" / file.name).read_bytes())
-    with pytest.raises(StoreCorrupt, match="not the one published"):
-        published.open_published()
-
-
-def test_a_record_of_another_format_is_refused(published: Store) -> None:
-    from indexer.store.files import read_record, write_record
-    from indexer.store.records import Manifest
-
-    path = published.versions / "00000001" / "manifest.json"
-    write_record(path, read_record(path, Manifest).model_copy(update={"format": 3}))
-    with pytest.raises(StoreCorrupt, match="format 3"):
-        published.open_published()
-
-
-def test_records_are_readable_json_with_a_checksum(published: Store) -> None:
-    record = json.loads((published.versions / "00000001" / "manifest.json").read_text())
-    assert set(record) == {"sha256", "record"}
-    assert record["record"]["fingerprint"] == "e1"
-
-
-def test_damaged_ids_are_noticed_when_they_are_read(published: Store) -> None:
-    damage(published.segments / "00000001" / "ids.npy")
-    with pytest.raises(StoreCorrupt, match="is damaged"):
-        _ = published.open_published().segments[0].ids
-
-
-def test_a_damaged_catalogue_is_an_error_of_the_store(published: Store) -> None:
-    path = published.versions / "00000001" / "catalogue.sqlite"
-    path.write_bytes(path.read_bytes()[:4096] + b"\xff" * (path.stat().st_size - 4096))
-    catalogue = published.open_published().catalogue
-    with pytest.raises(StoreCorrupt, match="cannot be read"):
-        catalogue.get_many([1, 2])
-
-
-def test_a_pickle_in_place_of_the_ids_is_not_loaded(published: Store) -> None:
-    path = published.segments / "00000001" / "ids.npy"
-    np.save(path, np.array([{"a": 1}, None], dtype=object), allow_pickle=True)
-    with pytest.raises(StoreCorrupt):
-        _ = Segment(path.parent).ids
+def test_a_catalogue_that_cannot_grow_says_so(store: Store) -> None:
+    with open_writer(store) as writer:
+        commit(writer, ["a"])
+        pages = writer.catalogue._query("PRAGMA page_count")[0][0]
+        writer.catalogue._db.execute(f"PRAGMA max_page_count = {pages}")
+        images = [NewImage(f"{n}" * 500, status="skipped", reason="r") for n in range(500)]
+        with (
+            pytest.raises(OSError, match="database or disk is full"),
+            writer.catalogue.transaction(),
+        ):
+            writer.catalogue.add(images, first_id=10)
+        assert writer.catalogue.counts().found == 1

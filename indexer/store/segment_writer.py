@@ -1,0 +1,145 @@
+"""The segments of a store as a build changes them: batches are committed, small ones merged."""
+
+import shutil
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexer.errors import EncoderMismatch, StoreCorrupt
+from indexer.store.catalogue import NewImage
+from indexer.store.catalogue_writer import CatalogueWriter
+from indexer.store.files import Bytes, read_record
+from indexer.store.numbering import last_number, numbered_name
+from indexer.store.records import Damage, Manifest
+from indexer.store.segments import Segment, write_segment
+from indexer.store.store import Store, note_damage
+
+
+class SegmentSize(NamedTuple):
+    """How many vectors a segment holds, and how many of them still count."""
+
+    stored: int
+    alive: int
+
+
+class SegmentWriter:
+    """Commits and merges segments together with their images' rows; versions stay as they are."""
+
+    def __init__(self, store: Store, catalogue: CatalogueWriter) -> None:
+        self.catalogue = catalogue
+        self._store = store
+        manifests = self._manifests().values()
+        self._published = {entry.id for manifest in manifests for entry in manifest.segments}
+        """The segments that versions refer to; these are not removed."""
+        named = map(int, self._published)  # also those that are gone from the folder
+        self._last_segment = max([last_number(store.segments), *named])
+        self._sound: set[str] = set()
+        self._stored: dict[str, int] = {}
+        self._alive: dict[str, int] = {}
+        self._dropped = -1
+
+    def damage(self) -> Damage:
+        """Return what ``verify`` noted down as damaged."""
+        try:
+            return read_record(self._store.damage, Damage)
+        except StoreCorrupt:
+            return Damage()
+
+    def segment(self, name: str) -> Segment:
+        """Open a segment. Raises :class:`~indexer.errors.StoreCorrupt`."""
+        return Segment(self._store.segments / name)
+
+    def sound_segment(self, name: str) -> Segment:
+        """Open a segment whose vectors are to be written again; damage must not get a new seal.
+
+        Raises :class:`~indexer.errors.StoreCorrupt`; the next build makes the segment again.
+        """
+        segment = self.segment(name)
+        if name not in self._sound:
+            if segment.problems():
+                note_damage(self._store, Damage(segments=(name,)))
+                raise StoreCorrupt(
+                    f"{segment.folder} is damaged.",
+                    "Run the build again: it makes the segment again from its images.",
+                )
+            self._sound.add(name)
+        return segment
+
+    @property
+    def sizes(self) -> dict[str, SegmentSize]:
+        """The sizes of the segments that hold at least one image's vector, in order."""
+        if self._dropped != self.catalogue.dropped:  # counting all rows after every batch is slow
+            self._alive, self._dropped = self.catalogue.sizes(), self.catalogue.dropped
+        for name in self._alive.keys() - self._stored.keys():
+            self._stored[name] = self.segment(name).count
+        return {name: SegmentSize(self._stored[name], n) for name, n in self._alive.items()}
+
+    def require_encoder(self, fingerprint: str) -> None:
+        """Raise :class:`EncoderMismatch` if the store holds vectors of another encoder."""
+        for name in self.catalogue.segments():
+            segment = self.segment(name)
+            self._stored[name] = segment.count
+            other = segment.marker.fingerprint
+            if other != fingerprint:
+                raise EncoderMismatch(
+                    f"{self._store.folder} holds vectors of encoder {other}; "
+                    f"this configuration makes vectors of encoder {fingerprint}.",
+                    "Use the encoder and weights the store was made with, or another STORE=.",
+                )
+
+    def commit(
+        self,
+        indexed: Sequence[NewImage],
+        vectors: Bytes,
+        skipped: Sequence[NewImage],
+        *,
+        dim: int,
+        fingerprint: str,
+    ) -> None:
+        """Make a batch durable: a segment of the indexed images' vectors, then all rows at once.
+
+        ``vectors`` is the content of the segment's file of vectors, in the order of ``indexed``.
+        A crash in between leaves a segment that no row refers to;
+        :meth:`~indexer.store.writer.Writer.tidy` removes it.
+        """
+        first_id = self.catalogue.next_id()
+        name = None
+        if indexed:
+            ids = np.arange(first_id, first_id + len(indexed), dtype=np.int64)
+            name = self._write_segment(ids, vectors, dim=dim, fingerprint=fingerprint)
+        with self.catalogue.transaction():
+            self.catalogue.add(indexed, first_id=first_id, segment=name)
+            self.catalogue.add(skipped, first_id=first_id + len(indexed))
+        if name:
+            self._alive[name] = len(indexed)
+
+    def replace(self, names: Sequence[str], ids: NDArray[np.int64], vectors: Bytes) -> None:
+        """Put the vectors of some segments' images into one new segment, in the order of ``ids``.
+
+        The old segments are removed at once, unless a version refers to them.
+        """
+        old = self.segment(names[0]).marker
+        name = self._write_segment(ids, vectors, dim=old.dim, fingerprint=old.fingerprint)
+        with self.catalogue.transaction():
+            self.catalogue.place(ids, name)
+        for old_name in names:
+            self._alive.pop(old_name, None)
+        self._alive[name] = len(ids)
+        for unused in set(names) - self._published:
+            shutil.rmtree(self._store.segments / unused)
+
+    def _write_segment(
+        self, ids: NDArray[np.int64], vectors: Bytes, *, dim: int, fingerprint: str
+    ) -> str:
+        self._last_segment += 1
+        name = numbered_name(self._last_segment)
+        folder = self._store.segments / name
+        write_segment(folder, ids, vectors, dim=dim, fingerprint=fingerprint)
+        self._stored[name] = len(ids)
+        return name
+
+    def _manifests(self) -> dict[str, Manifest]:
+        """Return the manifests of all versions that can be read."""
+        return {name: m for name, m in self._store.manifests().items() if m is not None}
