@@ -61,10 +61,11 @@ class BuildReport:
     def summary(self) -> str:
         """The accounting in one line."""
         reasons = ", ".join(f"{reason} {n}" for reason, n in self.reasons.items())
-        rate = self.encoded / self.seconds if self.seconds else 0.0
+        rate = f"{self.encoded / max(self.seconds, 1e-9):.1f} img/s"
         return (
             f"found {self.found} = indexed {self.indexed} + skipped {self.skipped}"
-            f"{f' ({reasons})' if reasons else ''} in {self.seconds:.1f} s, {rate:.1f} img/s"
+            f"{f' ({reasons})' if reasons else ''} in {self.seconds:.1f} s, "
+            f"{rate if self.encoded else 'nothing to encode'}"
         )
 
     def to_json(self) -> dict[str, Any]:

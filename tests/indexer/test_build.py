@@ -64,6 +64,8 @@ def test_an_unchanged_folder_publishes_nothing_and_encodes_nothing(reindex: Rein
     assert (first.version, first.encoded) == ("00000001", 6)
     assert (second.version, second.encoded, second.removed) == ("00000001", 0, 0)
     assert second.indexed == 6
+    assert first.summary.endswith(" img/s")
+    assert second.summary.endswith("nothing to encode")
 
 
 def test_new_changed_and_deleted_files(reindex: Reindex, images: Path, config: Config) -> None:
