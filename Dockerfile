@@ -1,7 +1,7 @@
 # The server over a store that is mounted at /store. Build: docker build -t lookalike .
 FROM python:3.12-slim
 
-RUN useradd --create-home --uid 10001 lookalike \
+RUN useradd --create-home --uid 10001 lookalike && install --directory --owner lookalike /cache \
  && apt-get update && apt-get install -y --no-install-recommends libgomp1 && rm -rf /var/lib/apt/lists/*
 WORKDIR /app
 COPY requirements.lock ./
@@ -11,7 +11,7 @@ COPY server ./server
 COPY config.yaml ./
 
 USER lookalike
-ENV XDG_CACHE_HOME=/cache LOOKALIKE_STORE=/store LOOKALIKE_SERVER__HOST=0.0.0.0 PYTHONDONTWRITEBYTECODE=1
+ENV XDG_CACHE_HOME=/cache KERAS_HOME=/cache/keras LOOKALIKE_STORE=/store LOOKALIKE_SERVER__HOST=0.0.0.0 PYTHONDONTWRITEBYTECODE=1
 EXPOSE 8000
 HEALTHCHECK --start-period=60s CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/healthz')"]
 CMD ["python", "-m", "server"]
