@@ -1,23 +1,19 @@
 """The JSON API, version 1."""
 
 from http import HTTPStatus
-from typing import Any, TypeVar
 
-from flask import Response, current_app, jsonify, request
+from flask import Response, current_app, request
 from flask_openapi import APIBlueprint
-from flask_openapi.models import Schema
-from pydantic import BaseModel, ValidationError
-from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
+from werkzeug.exceptions import UnsupportedMediaType
 
 from indexer.search import Answer, ImageRow, Searcher
 from server import requests, schemas
 from server.admission import admission, find
-from server.errors import invalid_request
 from server.index_holder import index_holder
+from server.metrics import metrics
 from server.thumbnails import ThumbnailCache
 from server.url_queries import Fetcher, UrlRefused
-
-Model = TypeVar("Model", bound=BaseModel)
+from server.wire import FORM, JSON, answer, content, uploaded_files, validated
 
 KEEP_FOR_EVER = "private, max-age=31536000, immutable"
 ASK_AGAIN = "private, no-cache"
@@ -37,27 +33,6 @@ blueprint = APIBlueprint(
 )
 
 
-def request_body(**models: type[BaseModel]) -> dict[str, Any]:
-    """Document a body that may come in several media types, each with its own model.
-
-    ``answer`` registers the model of an answer that may come in several, too.
-
-    The OpenAPI library validates one model per route. Here the view picks the model by media type,
-    and the same models are registered for the document.
-    """
-    for model in models.values():
-        schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
-        for name, part in {**schema.pop("$defs", {}), model.__name__: schema}.items():
-            blueprint.components_schemas[name] = Schema(**part)
-    media_types = {"multipart": "multipart/form-data", "json": "application/json"}
-    content = {
-        media_types[name]: {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}
-        for name, model in models.items()
-        if name in media_types
-    }
-    return {"required": True, "content": content}
-
-
 @blueprint.post(
     "/search",
     summary="Find the images most like an image",
@@ -71,25 +46,24 @@ def request_body(**models: type[BaseModel]) -> dict[str, Any]:
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE: schemas.Error,
         HTTPStatus.UNSUPPORTED_MEDIA_TYPE: schemas.Error,
     },
-    request_body=request_body(multipart=requests.SearchUpload, json=requests.SearchStored),
+    request_body=content(blueprint, {FORM: requests.SearchUpload, JSON: requests.SearchStored}),
 )
 def search() -> Response:
     """Search by an uploaded image, an indexed image or a vector."""
     searcher = index_holder().searcher()
     body: requests.SearchUpload | requests.SearchStored
-    if request.mimetype == "multipart/form-data":
+    if request.mimetype == FORM:
         body = validated(requests.SearchUpload, {**request.form.to_dict(), **uploaded_files()})
+        query = body.query()
     elif request.is_json:
         body = validated(requests.SearchStored, request.json)
-        if body.url is not None:
-            body = body.with_image(_fetched(body.url))
+        query = body.query(None if body.url is None else _fetched(body.url))
     else:
         raise UnsupportedMediaType(
             "Send multipart/form-data with an image, or application/json with image_id, vector "
             "or positives."
         )
-    answer = find(searcher, body.query(), body.selection())
-    return Response(described(searcher, body, answer), mimetype="application/json")
+    return answer(described(searcher, body, find(searcher, query, body.selection())))
 
 
 def _fetched(url: str) -> bytes:
@@ -102,22 +76,35 @@ def _fetched(url: str) -> bytes:
 
 
 def described(
-    searcher: Searcher, body: requests.SearchUpload | requests.SearchStored, answer: Answer
-) -> str:
-    """Return an answer as it goes over the wire, JSON on one line."""
-    distribution = searcher.distribution(answer.vector) if body.explain else None
-    query = schemas.Query.of(body, answer)
-    found = schemas.SearchAnswer.of(answer, query, distribution)
-    explained = {"stages", "distribution"}
-    return found.model_dump_json(exclude=None if body.explain else explained)
+    searcher: Searcher, body: requests.SearchUpload | requests.SearchStored, found: Answer
+) -> schemas.SearchAnswer:
+    """Return what a search found as it is answered, explained if the request asks for that."""
+    distribution = searcher.distribution(found.vector) if body.explain else None
+    return schemas.SearchAnswer.of(found, schemas.Query.of(body, found), distribution)
 
 
-def uploaded_files() -> dict[str, bytes]:
-    """Return the files of an upload form. Raises RequestEntityTooLarge beyond the limit."""
-    files = {name: file.read() for name, file in request.files.items()}
-    if len(files.get("image", b"")) > index_holder().config.server.max_upload_bytes:
-        raise RequestEntityTooLarge
-    return files
+@blueprint.post(
+    "/embed",
+    summary="The feature of an image",
+    description="What a search by this image would search with; send it as vector to search later.",
+    responses={
+        HTTPStatus.OK: schemas.Embedding,
+        HTTPStatus.LENGTH_REQUIRED: schemas.Error,
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE: schemas.Error,
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE: schemas.Error,
+    },
+    request_body=content(blueprint, {FORM: requests.EmbedUpload}),
+)
+def embed() -> Response:
+    """Return an uploaded image's feature."""
+    searcher = index_holder().searcher()
+    if request.mimetype != FORM:
+        raise UnsupportedMediaType("Send multipart/form-data with an image.")
+    body = validated(requests.EmbedUpload, {**request.form.to_dict(), **uploaded_files()})
+    with admission().place():
+        vector, timings = searcher.embed(body.image, body.box())
+    metrics().observe(timings)
+    return answer(schemas.Embedding.of(searcher.encoder_spec, vector.tolist(), timings))
 
 
 @blueprint.get(
@@ -128,7 +115,7 @@ def uploaded_files() -> dict[str, bytes]:
 def image(path: requests.ImagePath) -> Response:
     """Return an indexed image's key, size and metadata."""
     row = index_holder().searcher().image(path.image_id)
-    return jsonify(schemas.Image.of(row).model_dump(mode="json"))
+    return answer(schemas.Image.of(row))
 
 
 @blueprint.get(
@@ -181,8 +168,7 @@ def image_thumbnail(path: requests.ImagePath, query: requests.ThumbnailQuery) ->
 )
 def index() -> Response:
     """Return counts, encoder, version and search modes."""
-    info = index_holder().searcher().info
-    return jsonify(schemas.Index.of(info).model_dump(mode="json"))
+    return answer(schemas.Index.of(index_holder().searcher().info))
 
 
 @blueprint.get(
@@ -206,14 +192,6 @@ def collection_map() -> Response:
     if response.status_code != HTTPStatus.NOT_MODIFIED:
         response.data = searcher.map().to_bytes()
     return response
-
-
-def validated(model: type[Model], fields: object) -> Model:
-    """Return the model of some fields. Raises InvalidRequest."""
-    try:
-        return model.model_validate(fields)
-    except ValidationError as error:
-        raise invalid_request(error) from None
 
 
 def _cacheable(row: ImageRow, query: requests.FileQuery, etag: str) -> Response:

@@ -11,6 +11,7 @@ from indexer import __version__
 from indexer.config import Config
 from server import (
     admission,
+    api,
     batch,
     collection,
     docs,
@@ -86,6 +87,7 @@ def create_app(config: Config) -> Application:
     app.register_blueprint(pages.blueprint)
     app.register_blueprint(collection.blueprint)
     app.register_blueprint(exports.blueprint)
-    app.register_api(batch.blueprint)  # that of server.api, with two more routes
+    app.register_api(api.blueprint)
+    app.register_api(batch.blueprint)
     docs.register(app)
     return app

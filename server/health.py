@@ -2,11 +2,12 @@
 
 from http import HTTPStatus
 
-from flask import Response, jsonify
+from flask import Response
 from flask_openapi import APIBlueprint
 
 from server import schemas
 from server.index_holder import index_holder
+from server.wire import answer
 
 blueprint = APIBlueprint("health", __name__)
 
@@ -14,7 +15,7 @@ blueprint = APIBlueprint("health", __name__)
 @blueprint.get("/healthz", summary="Alive", responses={HTTPStatus.OK: schemas.Health})
 def healthz() -> Response:
     """Answer 200 while the process serves requests at all."""
-    return jsonify({"status": "ok"})
+    return answer(schemas.Health(status="ok"))
 
 
 @blueprint.get(
@@ -24,10 +25,8 @@ def healthz() -> Response:
 )
 def readyz() -> Response:
     """Answer 200 once every kind of query can be answered, 503 with the reason before."""
-    reason = index_holder().not_ready()
+    holder = index_holder()
+    reason = holder.not_ready()
     if reason:
         raise reason
-    holder = index_holder()
-    refused = holder.refused._asdict() if holder.refused else None
-    version = holder.searcher().info.version
-    return jsonify({"status": "ready", "version": version, "refused": refused})
+    return answer(schemas.Ready.of(holder.searcher().info, holder.refused))

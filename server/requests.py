@@ -128,6 +128,11 @@ class SearchUpload(SearchRequest):
     positives: Annotated[Json[Examples], POSITIVES]
     negatives: Annotated[Json[Examples], NEGATIVES]
 
+    @property
+    def kind(self) -> Literal["image"]:
+        """What the search asks with, the examples aside."""
+        return "image"
+
     def query(self) -> search.Query:
         """Return what is asked."""
         return search.Query(
@@ -171,14 +176,19 @@ class SearchStored(SearchRequest):
             raise ValueError("give image_id, vector or positives (or upload an image as multipart)")
         return self
 
-    def with_image(self, image: bytes) -> SearchUpload:
-        """Return the same search by an image that was fetched."""
-        shared = {name: getattr(self, name) for name in self.model_fields_set - {"url"}}
-        return SearchUpload.model_construct(image=image, **shared)
+    @property
+    def kind(self) -> Literal["image", "image_id", "vector", "examples"]:
+        """What the search asks with, the examples aside."""
+        if self.url is not None:
+            return "image"
+        if self.image_id is not None:
+            return "image_id"
+        return "examples" if self.vector is None else "vector"
 
-    def query(self) -> search.Query:
-        """Return what is asked."""
+    def query(self, image: bytes | None = None) -> search.Query:
+        """Return what is asked; ``image`` is what the url holds."""
         return search.Query(
+            image=image,
             image_id=self.image_id,
             vector=self.vector,
             crop=_box(self.crop),

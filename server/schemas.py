@@ -1,11 +1,13 @@
 """The wire types of answers: they shape them and make the document."""
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
 from indexer.search import Answer, Distribution, EncoderSpec, Hit, ImageRow, IndexInfo
+from server.index_holder import Refused as RefusedVersion
 from server.requests import Box, Example, SearchStored, SearchUpload
 
 
@@ -116,18 +118,8 @@ class Query(BaseModel):
     @classmethod
     def of(cls, request: SearchUpload | SearchStored, answer: Answer) -> "Query":
         """Describe a request with the defaults that were filled in."""
-        query = request.query()
-        given = {"image": query.image, "image_id": query.image_id, "vector": query.vector}
-        fields = {"crop", "positives", "negatives", "threshold", "collapse_duplicates"}
-        return cls.model_validate(
-            {
-                "kind": next((name for name, it in given.items() if it is not None), "examples"),
-                "image_id": query.image_id,
-                **request.model_dump(include=fields),
-                "k": answer.k,
-                "page": answer.page,
-            }
-        )
+        given = request.model_dump(include=set(cls.model_fields) - {"k", "page"})
+        return cls(kind=request.kind, **given, k=answer.k, page=answer.page)
 
 
 class Histogram(BaseModel):
@@ -158,6 +150,10 @@ class Stage(BaseModel):
     images: int
 
 
+def _is_none(value: object) -> bool:
+    return value is None
+
+
 class SearchAnswer(BaseModel):
     """The neighbours of a query, nearest first."""
 
@@ -170,11 +166,17 @@ class SearchAnswer(BaseModel):
     more: Annotated[bool, Field(description="True if there is another page.")]
     stages: Annotated[
         list[Stage] | None,
-        Field(description="With explain: how many images each stage of the search left."),
+        Field(
+            description="With explain: how many images each stage of the search left.",
+            exclude_if=_is_none,
+        ),
     ] = None
     distribution: Annotated[
         Histogram | None,
-        Field(description="With explain: how far a sample of the collection is from the query."),
+        Field(
+            description="With explain: how far a sample of the collection is from the query.",
+            exclude_if=_is_none,
+        ),
     ] = None
 
     @classmethod
@@ -203,6 +205,14 @@ class Embedding(BaseModel):
     encoder: Encoder
     vector: Annotated[list[float], Field(description="Its norm is 1.")]
     timings_ms: Timings
+
+    @classmethod
+    def of(
+        cls, spec: EncoderSpec, vector: list[float], timings_ms: Mapping[str, float]
+    ) -> "Embedding":
+        """Describe a feature, the encoder that made it and the time that took."""
+        timings = Timings.model_validate(timings_ms)
+        return cls(encoder=Encoder.of(spec), vector=vector, timings_ms=timings)
 
 
 class RecallPoint(BaseModel):
@@ -264,6 +274,12 @@ class Ready(BaseModel):
     refused: Annotated[
         Refused | None, Field(description="A newer version that failed its checks and is not used.")
     ]
+
+    @classmethod
+    def of(cls, info: IndexInfo, refused: RefusedVersion | None) -> "Ready":
+        """Describe the version that answers, and the one that does not."""
+        found = Refused(**refused._asdict()) if refused else None
+        return cls(status="ready", version=info.version, refused=found)
 
 
 class ErrorDetail(BaseModel):
