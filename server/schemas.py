@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from indexer.search import Answer, Distribution, EncoderSpec, Hit, ImageRow, IndexInfo
 from server.index_holder import Refused as RefusedVersion
-from server.requests import Box, Example, SearchStored, SearchUpload
+from server.requests import Allowed, Box, Example, SearchStored, SearchUpload
 
 
 class Encoder(BaseModel):
@@ -107,7 +107,9 @@ class Query(BaseModel):
 
     kind: Literal["image", "image_id", "vector", "examples"]
     image_id: int | None = None
+    url: str | None = None
     crop: Box | None = None
+    allowed: Allowed | None = None
     positives: list[Example] = []
     negatives: list[Example] = []
     k: int
