@@ -4,11 +4,13 @@ from http import HTTPStatus
 
 from flask import Response, current_app, request
 from flask_openapi import APIBlueprint
-from werkzeug.exceptions import UnsupportedMediaType
+from werkzeug.exceptions import PreconditionFailed, UnsupportedMediaType
 
 from indexer.search import Answer, ImageRow, Searcher
 from server import requests, schemas
 from server.admission import admission, find
+from server.codes import refusals
+from server.docs import SECURITY, kept_by_clients
 from server.index_holder import index_holder
 from server.metrics import metrics
 from server.thumbnails import ThumbnailCache
@@ -18,19 +20,7 @@ from server.wire import FORM, JSON, answer, content, uploaded_files, validated
 KEEP_FOR_EVER = "private, max-age=31536000, immutable"
 ASK_AGAIN = "private, no-cache"
 
-blueprint = APIBlueprint(
-    "api",
-    __name__,
-    url_prefix="/api/v1",
-    abp_security=schemas.SECURITY,
-    abp_responses=schemas.refusals(
-        HTTPStatus.BAD_REQUEST,
-        HTTPStatus.UNAUTHORIZED,
-        HTTPStatus.UNPROCESSABLE_ENTITY,
-        HTTPStatus.TOO_MANY_REQUESTS,
-        HTTPStatus.SERVICE_UNAVAILABLE,
-    ),
-)
+blueprint = APIBlueprint("api", __name__, url_prefix="/api/v1", abp_security=SECURITY)
 
 
 @blueprint.post(
@@ -40,11 +30,13 @@ blueprint = APIBlueprint(
     "several examples as JSON. Results are ordered by Euclidean distance, nearest first.",
     responses={
         HTTPStatus.OK: schemas.SearchAnswer,
-        HTTPStatus.NOT_FOUND: schemas.Error,
-        HTTPStatus.CONFLICT: schemas.Error,
-        HTTPStatus.LENGTH_REQUIRED: schemas.Error,
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE: schemas.Error,
-        HTTPStatus.UNSUPPORTED_MEDIA_TYPE: schemas.Error,
+        **refusals(
+            HTTPStatus.NOT_FOUND,
+            HTTPStatus.CONFLICT,
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+        ),
     },
     request_body=content(blueprint, {FORM: requests.SearchUpload, JSON: requests.SearchStored}),
 )
@@ -89,9 +81,11 @@ def described(
     description="What a search by this image would search with; send it as vector to search later.",
     responses={
         HTTPStatus.OK: schemas.Embedding,
-        HTTPStatus.LENGTH_REQUIRED: schemas.Error,
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE: schemas.Error,
-        HTTPStatus.UNSUPPORTED_MEDIA_TYPE: schemas.Error,
+        **refusals(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+        ),
     },
     request_body=content(blueprint, {FORM: requests.EmbedUpload}),
 )
@@ -110,7 +104,10 @@ def embed() -> Response:
 @blueprint.get(
     "/images/<int:image_id>",
     summary="Describe an indexed image",
-    responses={HTTPStatus.OK: schemas.Image, HTTPStatus.NOT_FOUND: schemas.Error},
+    responses={
+        HTTPStatus.OK: schemas.Image,
+        **refusals(HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY),
+    },
 )
 def image(path: requests.ImagePath) -> Response:
     """Return an indexed image's key, size and metadata."""
@@ -122,16 +119,17 @@ def image(path: requests.ImagePath) -> Response:
     "/images/<int:image_id>/file",
     summary="The image file as it was indexed",
     responses={
-        HTTPStatus.OK: {"content": {"image/*": {"schema": {"type": "string"}}}},
-        HTTPStatus.NOT_MODIFIED: None,
-        HTTPStatus.NOT_FOUND: schemas.Error,
+        **kept_by_clients("image/*"),
+        **refusals(
+            HTTPStatus.NOT_FOUND, HTTPStatus.PRECONDITION_FAILED, HTTPStatus.UNPROCESSABLE_ENTITY
+        ),
     },
 )
 def image_file(path: requests.ImagePath, query: requests.FileQuery) -> Response:
     """Return the bytes of an indexed image, if they are still those that were indexed."""
     searcher = index_holder().searcher()
     row = searcher.image(path.image_id)
-    response = _cacheable(row, query, str(row.sha256))
+    response = _of_image(row, query, str(row.sha256))
     if response.status_code != HTTPStatus.NOT_MODIFIED:
         file = searcher.image_file(path.image_id)
         response.data, response.mimetype = file.data, file.media_type
@@ -142,16 +140,17 @@ def image_file(path: requests.ImagePath, query: requests.FileQuery) -> Response:
     "/images/<int:image_id>/thumbnail",
     summary="A small JPEG of the image",
     responses={
-        HTTPStatus.OK: {"content": {"image/jpeg": {"schema": {"type": "string"}}}},
-        HTTPStatus.NOT_MODIFIED: None,
-        HTTPStatus.NOT_FOUND: schemas.Error,
+        **kept_by_clients("image/jpeg"),
+        **refusals(
+            HTTPStatus.NOT_FOUND, HTTPStatus.PRECONDITION_FAILED, HTTPStatus.UNPROCESSABLE_ENTITY
+        ),
     },
 )
 def image_thumbnail(path: requests.ImagePath, query: requests.ThumbnailQuery) -> Response:
     """Return a JPEG that fits into a square of ``side`` pixels."""
     searcher = index_holder().searcher()
     row = searcher.image(path.image_id)
-    response = _cacheable(row, query, f"{row.sha256}-{query.side}")
+    response = _of_image(row, query, f"{row.sha256}-{query.side}")
     if response.status_code != HTTPStatus.NOT_MODIFIED:
         thumbnails: ThumbnailCache = current_app.extensions["thumbnails"]
         response.data = thumbnails.get(
@@ -177,28 +176,34 @@ def index() -> Response:
     description="Binary, little endian: the number n of images (uint32), n image ids (uint32), "
     "n places x, y (uint16). Places are the first two principal components of the features.",
     responses={
-        HTTPStatus.OK: {"content": {"application/octet-stream": {"schema": {"type": "string"}}}},
-        HTTPStatus.NOT_MODIFIED: None,
+        **kept_by_clients("application/octet-stream"),
+        **refusals(HTTPStatus.PRECONDITION_FAILED),
     },
 )
 def collection_map() -> Response:
     """Return the map of the collection, the same for as long as the version is."""
     searcher = index_holder().searcher()
     info = searcher.info
-    response = Response(mimetype="application/octet-stream")
-    response.set_etag(f"map-{info.encoder.fingerprint}-{info.created.timestamp():.6f}")
-    response.headers["Cache-Control"] = ASK_AGAIN
-    response.make_conditional(request)
+    etag = f"map-{info.encoder.fingerprint}-{info.created.timestamp():.6f}"
+    response = _conditional(etag, ASK_AGAIN)
     if response.status_code != HTTPStatus.NOT_MODIFIED:
         response.data = searcher.map().to_bytes()
+        response.mimetype = "application/octet-stream"
     return response
 
 
-def _cacheable(row: ImageRow, query: requests.FileQuery, etag: str) -> Response:
-    """Return 304 if the browser has the content already, else an answer to be filled."""
+def _of_image(row: ImageRow, query: requests.FileQuery, etag: str) -> Response:
+    """Begin the answer with a picture; one whose address has its digest may be kept for ever."""
+    kept = query.v == schemas.content_version(row)
+    return _conditional(etag, KEEP_FOR_EVER if kept else ASK_AGAIN)
+
+
+def _conditional(etag: str, cache_control: str) -> Response:
+    """Return 304 if the client has the content already, else an answer to be filled."""
     response = Response()
     response.set_etag(etag)
-    kept = query.v == schemas.content_version(row)
-    response.headers["Cache-Control"] = KEEP_FOR_EVER if kept else ASK_AGAIN
+    response.headers["Cache-Control"] = cache_control
     response.make_conditional(request)
+    if response.status_code == HTTPStatus.PRECONDITION_FAILED:
+        raise PreconditionFailed("The content is not the one that If-Match names.")
     return response

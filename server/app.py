@@ -13,6 +13,7 @@ from server import (
     admission,
     api,
     batch,
+    codes,
     collection,
     docs,
     errors,
@@ -21,7 +22,6 @@ from server import (
     logs,
     metrics,
     pages,
-    schemas,
     security,
 )
 from server.connections import FORM_OVERHEAD_BYTES
@@ -51,6 +51,11 @@ class Application(OpenAPI):
 
     request_class = InMemoryRequest
 
+    def generate_spec_json(self) -> None:
+        """Make the OpenAPI document, and complete what the library makes."""
+        super().generate_spec_json()  # type: ignore[no-untyped-call]  # it has no types
+        docs.complete(self.spec_json)
+
 
 def create_app(config: Config) -> Application:
     """Make the web application for one store.
@@ -61,10 +66,10 @@ def create_app(config: Config) -> Application:
     app = Application(
         "server",
         info=Info(title="Lookalike", version=__version__, description=docs.DESCRIPTION),
-        security_schemes={"key": {"type": "http", "scheme": "bearer"}},
+        security_schemes=docs.SECURITY_SCHEMES,
         doc_ui=False,
         validation_error_callback=errors.raise_invalid_request,
-        validation_error_model=schemas.Error,
+        validation_error_model=codes.Error,
     )
     app.openapi_version = "3.1.0"
     app.json.sort_keys = False  # type: ignore[attr-defined]  # rank before distance, as documented

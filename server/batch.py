@@ -13,6 +13,8 @@ from indexer.search import Query, Searcher
 from server import requests, schemas
 from server.admission import admission
 from server.api import described
+from server.codes import Error, ErrorDetail, refusals
+from server.docs import SECURITY
 from server.errors import STATUSES, public
 from server.index_holder import index_holder
 from server.metrics import metrics
@@ -21,19 +23,7 @@ from server.wire import FORM, JSON, NDJSON, content, validated
 Search = tuple[requests.SearchUpload | requests.SearchStored, Query]
 """One of the searches, as it was sent and as it is asked."""
 
-blueprint = APIBlueprint(
-    "batch",
-    __name__,
-    url_prefix="/api/v1",
-    abp_security=schemas.SECURITY,
-    abp_responses=schemas.refusals(
-        HTTPStatus.BAD_REQUEST,
-        HTTPStatus.UNAUTHORIZED,
-        HTTPStatus.UNPROCESSABLE_ENTITY,
-        HTTPStatus.TOO_MANY_REQUESTS,
-        HTTPStatus.SERVICE_UNAVAILABLE,
-    ),
-)
+blueprint = APIBlueprint("batch", __name__, url_prefix="/api/v1", abp_security=SECURITY)
 
 
 @blueprint.post(
@@ -44,9 +34,11 @@ blueprint = APIBlueprint(
     "Accept: application/x-ndjson each answer is sent as soon as it is there, one per line.",
     responses={
         HTTPStatus.OK: content(blueprint, {JSON: schemas.BatchAnswer, NDJSON: {"type": "string"}}),
-        HTTPStatus.LENGTH_REQUIRED: schemas.Error,
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE: schemas.Error,
-        HTTPStatus.UNSUPPORTED_MEDIA_TYPE: schemas.Error,
+        **refusals(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+        ),
     },
     request_body=content(blueprint, {FORM: requests.BatchUpload, JSON: requests.BatchStored}),
 )
@@ -86,8 +78,8 @@ def _answers(searcher: Searcher, searches: list[Search]) -> Iterator[str]:
         except LookalikeError as error:
             if error.code not in STATUSES:
                 raise
-            detail = schemas.ErrorDetail.model_validate(public(error))
-            yield schemas.Error(error=detail).model_dump_json()
+            detail = ErrorDetail.model_validate(public(error))
+            yield Error(error=detail).model_dump_json()
             continue
         metrics().observe(found.timings_ms)
         yield described(searcher, search, found).model_dump_json()

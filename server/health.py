@@ -21,7 +21,7 @@ def healthz() -> Response:
 @blueprint.get(
     "/readyz",
     summary="Ready for every kind of query",
-    responses={HTTPStatus.OK: schemas.Ready, HTTPStatus.SERVICE_UNAVAILABLE: schemas.Error},
+    responses={HTTPStatus.OK: schemas.Ready},
 )
 def readyz() -> Response:
     """Answer 200 once every kind of query can be answered, 503 with the reason before."""

@@ -1,12 +1,12 @@
 """The wire types of answers: they shape them and make the document."""
 
 from collections.abc import Mapping
-from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
 from indexer.search import Answer, Distribution, EncoderSpec, Hit, ImageRow, IndexInfo
+from server.codes import Error
 from server.index_holder import Refused as RefusedVersion
 from server.requests import Allowed, Box, Example, SearchStored, SearchUpload
 
@@ -284,33 +284,10 @@ class Ready(BaseModel):
         return cls(status="ready", version=info.version, refused=found)
 
 
-class ErrorDetail(BaseModel):
-    """What is wrong and what to do about it."""
-
-    code: str
-    message: str
-    hint: str
-
-
-class Error(BaseModel):
-    """The shape of every error."""
-
-    error: ErrorDetail
-
-
 class BatchAnswer(BaseModel):
     """What each search was answered with, in the order of the searches."""
 
     answers: list[SearchAnswer | Error]
-
-
-SECURITY: list[dict[str, list[str]]] = [{"key": []}, {}]
-"""How routes are asked: with a key, or without one where the server has none."""
-
-
-def refusals(*statuses: HTTPStatus) -> dict[Any, Any]:
-    """Document statuses that are answered with an error."""
-    return dict.fromkeys(statuses, Error)
 
 
 def file_url(row: ImageRow) -> str:

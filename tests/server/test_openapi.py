@@ -1,0 +1,110 @@
+"""The OpenAPI document says what the application does, all of it and nothing else.
+
+That every answer of every test is documented is checked by a fixture, see ``conftest.py``.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from flask_openapi.utils import parse_rule
+from openapi_spec_validator import validate
+
+from indexer import errors
+from server import refusals
+from server.codes import CODES, REASONS
+from server.errors import STATUSES
+from tests.conftest import ROOT
+
+Document = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def document(client: FlaskClient) -> Document:
+    found: Document = client.get("/openapi.json").json  # type: ignore[assignment]
+    return found
+
+
+def operations(document: Document) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every operation with its method and path."""
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield f"{method} {path}", operation
+
+
+def test_the_document_is_valid_and_has_every_route(client: FlaskClient, document: Document) -> None:
+    validate(document)
+    assert document["openapi"].startswith("3.1")
+    rules = {
+        f"{method.lower()} {parse_rule(rule.rule)}"
+        for rule in client.application.url_map.iter_rules()
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+        if rule.rule.startswith(("/api/", "/healthz", "/readyz", "/metrics"))
+    }
+    assert rules == dict(operations(document)).keys()
+
+
+def test_every_operation_may_be_refused_and_fail(document: Document) -> None:
+    """Before the application sees it, beyond capacity, or by a fault."""
+    for name, operation in operations(document):
+        documented = {int(status) for status in operation["responses"]}
+        assert documented >= set(refusals.refused), name
+        assert (401 in documented) == (429 in documented) == ("security" in operation), name
+        assert (413 in documented) == (415 in documented) == ("requestBody" in operation), name
+        assert (422 in documented) == bool({"requestBody", "parameters"} & operation.keys()), name
+
+
+def test_every_scheme_of_security_is_described(document: Document) -> None:
+    schemes = document["components"]["securitySchemes"]
+    assert {scheme["scheme"] for scheme in schemes.values()} == {"bearer", "basic"}
+    for name, operation in operations(document):
+        asked = {scheme for choice in operation.get("security", []) for scheme in choice}
+        assert asked in (set(), set(schemes)), name
+
+
+def test_every_error_is_described_once(document: Document) -> None:
+    assert set(CODES.values()) - set(REASONS) == {405}  # which no operation answers
+    for name, operation in operations(document):
+        for status, answer in operation["responses"].items():
+            if int(status) >= 400:
+                assert answer == {"$ref": f"#/components/responses/Error{status}"}, name
+
+
+def test_every_domain_error_has_a_status_or_is_the_operators_business() -> None:
+    codes = {
+        error.code
+        for error in vars(errors).values()
+        if isinstance(error, type) and issubclass(error, errors.LookalikeError)
+    }
+    never_in_a_request = {
+        "error", "config_error", "dataset_error", "disk_too_small", "extraction_stalled",
+        "server_error", "store_busy", "unknown_version",
+    }  # fmt: skip
+    of_the_server = {"invalid_request", "not_ready", "overloaded", "url_refused"}
+    assert codes - never_in_a_request == STATUSES.keys() - of_the_server
+
+
+def test_every_refusal_of_the_worker_has_a_code_of_the_list() -> None:
+    made = [it for it in vars(refusals).values() if isinstance(it, refusals.Refusal)]
+    assert made
+    for refusal in made:
+        assert CODES[refusal.code] == refusal.status
+
+
+def test_every_code_is_in_the_table_of_errors_with_its_status() -> None:
+    section = (ROOT / "docs" / "api.md").read_text().partition("## Errors")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| ([\d, ]+) \| ([^|]+) \|", section, re.M)
+    listed = {}
+    for statuses, codes in rows:
+        found = re.findall(r"`(\w+)`", codes)
+        assert {str(CODES[code].value) for code in found} == set(statuses.split(", "))
+        listed |= dict.fromkeys(found, statuses)
+    assert listed.keys() == CODES.keys()
+
+
+def test_the_readme_asks_every_route_and_no_other(document: Document) -> None:
+    readme = (ROOT / "README.md").read_text().partition("## The HTTP API")[2].partition("\n## ")[0]
+    asked = set(re.findall(r"http://127\.0\.0\.1:8000(/[\w/]+)", readme))
+    assert asked == {path.replace("{image_id}", "12") for path in document["paths"]}
