@@ -7,7 +7,7 @@ from flask_openapi import APIBlueprint
 from werkzeug.exceptions import PreconditionFailed, UnsupportedMediaType
 
 from indexer.search import Answer, ImageRow, Searcher
-from server import requests, schemas
+from server import reports, requests, schemas
 from server.admission import admission, find
 from server.codes import refusals
 from server.docs import SECURITY, kept_by_clients
@@ -163,11 +163,11 @@ def image_thumbnail(path: requests.ImagePath, query: requests.ThumbnailQuery) ->
 @blueprint.get(
     "/index",
     summary="What the index consists of",
-    responses={HTTPStatus.OK: schemas.Index},
+    responses={HTTPStatus.OK: reports.Index},
 )
 def index() -> Response:
     """Return counts, encoder, version and search modes."""
-    return answer(schemas.Index.of(index_holder().searcher().info))
+    return answer(reports.Index.of(index_holder().searcher().info))
 
 
 @blueprint.get(

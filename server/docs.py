@@ -9,6 +9,7 @@ from flask import Response, jsonify, render_template, send_from_directory
 from flask_openapi import OpenAPI
 
 from server.codes import REASONS, codes_of
+from server.examples import EXAMPLES
 
 DESCRIPTION = (
     "Image-similarity search. Results are ordered by Euclidean distance between features, nearest "
@@ -92,6 +93,8 @@ def complete(document: dict[str, Any]) -> None:
     components["responses"] = {f"Error{status.value}": _error(status) for status in REASONS}
     for operation in operations(document):
         _complete(operation)
+        for it in (operation.get("requestBody", {}), *operation["responses"].values()):
+            _add_examples(it)
 
 
 def operations(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -136,13 +139,27 @@ def _complete(operation: dict[str, Any]) -> None:
     operation["responses"] = {str(status): declared[status] for status in sorted(declared)}
 
 
+def _add_examples(it: dict[str, Any]) -> None:
+    """Add to what is sent or answered the examples of its models."""
+    for media_type in it.get("content", {}).values():
+        model = media_type["schema"].get("$ref", "").rpartition("/")[2]
+        if model in EXAMPLES:
+            media_type["examples"] = EXAMPLES[model]
+
+
 def _error(status: HTTPStatus) -> dict[str, Any]:
     """Document a status that several operations answer with an error."""
-    codes = ", ".join(f"`{code}`" for code in codes_of(status))
+    codes = codes_of(status)
+    example = {"code": codes[0], "message": REASONS[status], "hint": "What to do about it."}
     return {
-        "description": f"{REASONS[status]} Code: {codes}.",
+        "description": f"{REASONS[status]} Code: {', '.join(f'`{code}`' for code in codes)}.",
         "headers": _headers("X-Request-Id", *OF_ERRORS.get(status, ())),
-        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
+        "content": {
+            "application/json": {
+                "schema": {"$ref": "#/components/schemas/Error"},
+                "example": {"error": example},
+            }
+        },
     }
 
 

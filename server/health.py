@@ -5,23 +5,23 @@ from http import HTTPStatus
 from flask import Response
 from flask_openapi import APIBlueprint
 
-from server import schemas
+from server import reports
 from server.index_holder import index_holder
 from server.wire import answer
 
 blueprint = APIBlueprint("health", __name__)
 
 
-@blueprint.get("/healthz", summary="Alive", responses={HTTPStatus.OK: schemas.Health})
+@blueprint.get("/healthz", summary="Alive", responses={HTTPStatus.OK: reports.Health})
 def healthz() -> Response:
     """Answer 200 while the process serves requests at all."""
-    return answer(schemas.Health(status="ok"))
+    return answer(reports.Health(status="ok"))
 
 
 @blueprint.get(
     "/readyz",
     summary="Ready for every kind of query",
-    responses={HTTPStatus.OK: schemas.Ready},
+    responses={HTTPStatus.OK: reports.Ready},
 )
 def readyz() -> Response:
     """Answer 200 once every kind of query can be answered, 503 with the reason before."""
@@ -29,4 +29,4 @@ def readyz() -> Response:
     reason = holder.not_ready()
     if reason:
         raise reason
-    return answer(schemas.Ready.of(holder.searcher().info, holder.refused))
+    return answer(reports.Ready.of(holder.searcher().info, holder.refused))

@@ -2,6 +2,7 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -267,6 +268,7 @@ def test_the_index_describes_itself(client: FlaskClient) -> None:
     index = body(client.get("/api/v1/index"))
     assert (index["found"], index["indexed"], index["skipped"]) == (41, 40, 1)
     assert index["modes"] == ["exact", "approximate"]
+    assert datetime.fromisoformat(index["created"]).tzinfo is not None
     assert index["approximate"] == "IVF4,SQ8"
     assert index["encoder"]["random_weights"] is False
 

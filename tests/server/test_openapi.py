@@ -3,6 +3,7 @@
 That every answer of every test is documented is checked by a fixture, see ``conftest.py``.
 """
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -13,9 +14,10 @@ from flask_openapi.utils import parse_rule
 from openapi_spec_validator import validate
 
 from indexer import errors
-from server import refusals
+from server import refusals, requests, schemas
 from server.codes import CODES, REASONS
 from server.errors import STATUSES
+from server.examples import EXAMPLES
 from tests.conftest import ROOT
 
 Document = dict[str, Any]
@@ -62,6 +64,58 @@ def test_every_scheme_of_security_is_described(document: Document) -> None:
     for name, operation in operations(document):
         asked = {scheme for choice in operation.get("security", []) for scheme in choice}
         assert asked in (set(), set(schemes)), name
+
+
+def test_everything_is_described(document: Document) -> None:
+    described = document["components"]["schemas"]
+    for name, schema in described.items():
+        assert schema["description"], name
+        for field, about in schema["properties"].items():
+            of_its_type = described.get(about.get("$ref", "").rpartition("/")[2], {})
+            assert about.get("description") or of_its_type.get("description"), f"{name}.{field}"
+    for name, operation in operations(document):
+        assert operation["summary"], name
+        assert operation["description"], name
+        assert all(parameter["description"] for parameter in operation.get("parameters", [])), name
+
+
+def test_files_are_binary_and_json_in_forms_says_that_it_is_text(document: Document) -> None:
+    binary = {"type": "string", "format": "binary"}
+    form = document["components"]["schemas"]["SearchUpload"]["properties"]
+    images = document["components"]["schemas"]["BatchUpload"]["properties"]["image"]
+    assert binary.items() <= form["image"].items()
+    assert images["items"] == binary
+    for path in ("images/{image_id}/file", "images/{image_id}/thumbnail", "map"):
+        answer = document["paths"][f"/api/v1/{path}"]["get"]["responses"]["200"]
+        assert [content["schema"] for content in answer["content"].values()] == [binary]
+    for field in ("crop", "allowed", "positives", "negatives"):
+        assert form[field]["description"].endswith("JSON, as text.")
+        (example,) = form[field]["examples"]
+        assert requests.SearchUpload.model_validate({"image": b"", field: example})
+
+
+def test_examples_are_what_they_are_examples_of(client: FlaskClient, document: Document) -> None:
+    written = json.dumps(document)
+    models = (requests.SearchStored, requests.BatchStored, schemas.SearchAnswer)
+    assert [model.__name__ for model in models] == [*EXAMPLES]
+    for model in models:
+        assert json.dumps(EXAMPLES[model.__name__]) in written
+        for example in EXAMPLES[model.__name__].values():
+            model.model_validate(example["value"])
+    answer = client.post("/api/v1/search", json={"image_id": 3, "k": 1}).json
+    (shown,) = EXAMPLES["SearchAnswer"].values()
+    readme = (ROOT / "README.md").read_text().partition("An answer:\n\n```json\n")[2]
+    for example in (shown["value"], json.loads(readme.partition("```")[0])):
+        assert names(example) == names(answer)
+
+
+def names(value: Any) -> Any:
+    """The names of an object's members, and of those in it; what metadata holds aside."""
+    if isinstance(value, list):
+        return [names(item) for item in value]
+    if isinstance(value, dict):
+        return {name: names(item) for name, item in value.items() if name != "metadata"}
+    return None
 
 
 def test_every_error_is_described_once(document: Document) -> None:
