@@ -10,7 +10,7 @@ from indexer.search import Answer, ImageRow, Searcher
 from server import reports, requests, schemas
 from server.admission import admission, find
 from server.codes import refusals
-from server.docs import SECURITY, kept_by_clients
+from server.docs import IMAGES, INDEX, SEARCH, SECURITY, kept_by_clients
 from server.index_holder import index_holder
 from server.metrics import metrics
 from server.thumbnails import ThumbnailCache
@@ -25,6 +25,8 @@ blueprint = APIBlueprint("api", __name__, url_prefix="/api/v1", abp_security=SEC
 
 @blueprint.post(
     "/search",
+    operation_id="search",
+    tags=[SEARCH],
     summary="Find the images most like an image",
     description="Upload an image as multipart/form-data, or name an indexed image, a vector or "
     "several examples as JSON. Results are ordered by Euclidean distance, nearest first.",
@@ -77,6 +79,8 @@ def described(
 
 @blueprint.post(
     "/embed",
+    operation_id="embed",
+    tags=[SEARCH],
     summary="The feature of an image",
     description="What a search by this image would search with; send it as vector to search later.",
     responses={
@@ -103,6 +107,8 @@ def embed() -> Response:
 
 @blueprint.get(
     "/images/<int:image_id>",
+    operation_id="getImage",
+    tags=[IMAGES],
     summary="Describe an indexed image",
     responses={
         HTTPStatus.OK: schemas.Image,
@@ -117,6 +123,8 @@ def image(path: requests.ImagePath) -> Response:
 
 @blueprint.get(
     "/images/<int:image_id>/file",
+    operation_id="getImageFile",
+    tags=[IMAGES],
     summary="The image file as it was indexed",
     responses={
         **kept_by_clients("image/*"),
@@ -138,6 +146,8 @@ def image_file(path: requests.ImagePath, query: requests.FileQuery) -> Response:
 
 @blueprint.get(
     "/images/<int:image_id>/thumbnail",
+    operation_id="getImageThumbnail",
+    tags=[IMAGES],
     summary="A small JPEG of the image",
     responses={
         **kept_by_clients("image/jpeg"),
@@ -162,6 +172,8 @@ def image_thumbnail(path: requests.ImagePath, query: requests.ThumbnailQuery) ->
 
 @blueprint.get(
     "/index",
+    operation_id="getIndex",
+    tags=[INDEX],
     summary="What the index consists of",
     responses={HTTPStatus.OK: reports.Index},
 )
@@ -172,6 +184,8 @@ def index() -> Response:
 
 @blueprint.get(
     "/map",
+    operation_id="getMap",
+    tags=[INDEX],
     summary="Every image's place on a plane",
     description="Binary, little endian: the number n of images (uint32), n image ids (uint32), "
     "n places x, y (uint16). Places are the first two principal components of the features.",

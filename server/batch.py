@@ -14,7 +14,7 @@ from server import requests, schemas
 from server.admission import admission
 from server.api import described
 from server.codes import Error, ErrorDetail, refusals
-from server.docs import SECURITY
+from server.docs import SEARCH, SECURITY
 from server.errors import STATUSES, public
 from server.index_holder import index_holder
 from server.metrics import metrics
@@ -28,6 +28,8 @@ blueprint = APIBlueprint("batch", __name__, url_prefix="/api/v1", abp_security=S
 
 @blueprint.post(
     "/search/batch",
+    operation_id="searchBatch",
+    tags=[SEARCH],
     summary="Many searches in one call",
     description="Upload up to 100 images as multipart/form-data, all in fields named image, or "
     "send up to 100 searches as JSON. One that cannot be answered has an error in its place. With "

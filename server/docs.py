@@ -6,7 +6,7 @@ from importlib import resources
 from typing import Any
 
 from flask import Response, jsonify, render_template, send_from_directory
-from flask_openapi import OpenAPI
+from flask_openapi import OpenAPI, Tag
 
 from server.codes import REASONS, codes_of
 from server.examples import EXAMPLES
@@ -16,6 +16,13 @@ DESCRIPTION = (
     "first. Every error has the shape {error: {code, message, hint}}, also those of addresses and "
     "methods that are not described here, 404 and 405."
 )
+
+SEARCH = Tag(name="search", description="Images like an image, a vector or several examples.")
+IMAGES = Tag(name="images", description="One indexed image: what is known of it, its file.")
+INDEX = Tag(name="index", description="The collection as a whole.")
+OPERATIONS = Tag(name="operations", description="For whoever watches the server.")
+TAGS = (SEARCH, IMAGES, INDEX, OPERATIONS)
+"""In the order in which they are shown."""
 
 SECURITY_SCHEMES: dict[str, Any] = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "The key, as programs send it."},
@@ -88,6 +95,7 @@ def kept_by_clients(media_type: str) -> dict[Any, Any]:
 
 def complete(document: dict[str, Any]) -> None:
     """Add to the generated document what is said once for many operations."""
+    document["tags"] = [tag.model_dump(exclude_none=True) for tag in TAGS]
     components = document["components"]
     components["headers"] = HEADERS
     components["responses"] = {f"Error{status.value}": _error(status) for status in REASONS}

@@ -6,13 +6,19 @@ from flask import Response
 from flask_openapi import APIBlueprint
 
 from server import reports
+from server.docs import OPERATIONS
 from server.index_holder import index_holder
 from server.wire import answer
 
-blueprint = APIBlueprint("health", __name__)
+blueprint = APIBlueprint("health", __name__, abp_tags=[OPERATIONS])
 
 
-@blueprint.get("/healthz", summary="Alive", responses={HTTPStatus.OK: reports.Health})
+@blueprint.get(
+    "/healthz",
+    operation_id="getHealth",
+    summary="Alive",
+    responses={HTTPStatus.OK: reports.Health},
+)
 def healthz() -> Response:
     """Answer 200 while the process serves requests at all."""
     return answer(reports.Health(status="ok"))
@@ -20,6 +26,7 @@ def healthz() -> Response:
 
 @blueprint.get(
     "/readyz",
+    operation_id="getReadiness",
     summary="Ready for every kind of query",
     responses={HTTPStatus.OK: reports.Ready},
 )

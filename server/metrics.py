@@ -27,7 +27,7 @@ from indexer.errors import LookalikeError
 from indexer.search import Batcher
 from server.codes import refusals
 from server.connections import load
-from server.docs import SECURITY
+from server.docs import OPERATIONS, SECURITY
 from server.index_holder import IndexHolder
 from server.logs import seconds_since_begin
 from server.refusals import refused
@@ -164,6 +164,8 @@ def metrics() -> Metrics:
 
 @blueprint.get(
     "/metrics",
+    operation_id="getMetrics",
+    tags=[OPERATIONS],
     summary="Metrics for Prometheus",
     description="With keys configured, it takes one of scope admin.",
     responses={

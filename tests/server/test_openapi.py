@@ -66,6 +66,28 @@ def test_every_scheme_of_security_is_described(document: Document) -> None:
         assert asked in (set(), set(schemes)), name
 
 
+def test_every_operation_has_a_name_and_a_tag(document: Document) -> None:
+    """Names become those of functions in generated clients: they stay."""
+    assert {name: found["operationId"] for name, found in operations(document)} == {
+        "post /api/v1/search": "search",
+        "post /api/v1/search/batch": "searchBatch",
+        "post /api/v1/embed": "embed",
+        "get /api/v1/images/{image_id}": "getImage",
+        "get /api/v1/images/{image_id}/file": "getImageFile",
+        "get /api/v1/images/{image_id}/thumbnail": "getImageThumbnail",
+        "get /api/v1/index": "getIndex",
+        "get /api/v1/map": "getMap",
+        "get /healthz": "getHealth",
+        "get /readyz": "getReadiness",
+        "get /metrics": "getMetrics",
+    }
+    tags = [tag["name"] for tag in document["tags"] if tag["description"]]
+    assert tags == ["search", "images", "index", "operations"]
+    for name, operation in operations(document):
+        (tag,) = operation["tags"]
+        assert tag in tags, name
+
+
 def test_everything_is_described(document: Document) -> None:
     described = document["components"]["schemas"]
     for name, schema in described.items():
