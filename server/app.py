@@ -15,6 +15,7 @@ from server import (
     batch,
     codes,
     collection,
+    deprecation,
     docs,
     errors,
     exports,
@@ -54,7 +55,7 @@ class Application(OpenAPI):
     def generate_spec_json(self) -> None:
         """Make the OpenAPI document, and complete what the library makes."""
         super().generate_spec_json()  # type: ignore[no-untyped-call]  # it has no types
-        docs.complete(self.spec_json)
+        docs.complete(self, self.spec_json)
 
 
 def create_app(config: Config) -> Application:
@@ -87,6 +88,7 @@ def create_app(config: Config) -> Application:
     metrics.register(app)
     admission.register(app, config.server)
     security.register(app)
+    deprecation.register(app)
     app.register_api(health.blueprint)
     app.register_api(metrics.blueprint)
     app.register_blueprint(pages.blueprint)

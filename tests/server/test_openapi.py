@@ -6,18 +6,25 @@ That every answer of every test is documented is checked by a fixture, see ``con
 import json
 import re
 from collections.abc import Iterator
+from datetime import date
 from typing import Any
 
 import pytest
+from flask import Response
 from flask.testing import FlaskClient
+from flask_openapi import APIBlueprint
 from flask_openapi.utils import parse_rule
 from openapi_spec_validator import validate
 
 from indexer import errors
-from server import refusals, requests, schemas
+from indexer.config import Config
+from server import refusals, reports, requests, schemas
+from server.app import Application, create_app
 from server.codes import CODES, REASONS
+from server.deprecation import deprecated
 from server.errors import STATUSES
 from server.examples import EXAMPLES
+from server.wire import answer
 from tests.conftest import ROOT
 
 Document = dict[str, Any]
@@ -140,12 +147,67 @@ def names(value: Any) -> Any:
     return None
 
 
+@pytest.fixture
+def app_with_an_old_route(demo_config: Config) -> Application:
+    """One with a route that will go, and one that will go who knows when."""
+    app = create_app(demo_config)
+    old = APIBlueprint("old", __name__, url_prefix="/api/v1")
+
+    @old.get("/old/<int:image_id>", summary="Old", responses={200: reports.Health})
+    @deprecated(since=date(2027, 3, 1), sunset=date(2028, 3, 1), instead="/api/v1/index")
+    def old_image(path: requests.ImagePath) -> Response:
+        """Return nothing much."""
+        return answer(reports.Health(status="ok"))
+
+    @old.post("/old/<int:image_id>", summary="Older", responses={200: reports.Health})
+    @deprecated(since=date(2027, 3, 1), instead="/api/v1/index")
+    def older(path: requests.ImagePath) -> Response:
+        """Return nothing much."""
+        return answer(reports.Health(status="ok"))
+
+    app.register_api(old)
+    return app
+
+
+def test_a_deprecated_route_is_announced(app_with_an_old_route: Application) -> None:
+    document = app_with_an_old_route.api_doc
+    validate(document)
+    client = app_with_an_old_route.test_client()
+    announced = document["paths"]["/api/v1/old/{image_id}"]
+    assert announced["get"]["deprecated"] is announced["post"]["deprecated"] is True
+    assert announced["get"]["description"] == (
+        "Deprecated since 2027-03-01; ask /api/v1/index instead. It answers until 2028-03-01. "
+        "Return nothing much."
+    )
+    for got in (client.get("/api/v1/old/5"), client.get("/api/v1/old/0")):
+        assert got.headers["Deprecation"] == "@1803859200"
+        assert got.headers["Sunset"] == "Wed, 01 Mar 2028 00:00:00 GMT"
+        assert got.headers.getlist("Link") == [
+            '</docs>; rel="deprecation"',
+            '</api/v1/index>; rel="successor-version"',
+        ]
+    assert [client.get(f"/api/v1/old/{n}").status_code for n in (5, 0)] == [200, 422]
+    assert "Sunset" not in client.post("/api/v1/old/5").headers
+
+
+def test_what_is_deprecated_says_so_in_every_answer_and_nothing_else_does(
+    app_with_an_old_route: Application, client: FlaskClient
+) -> None:
+    """No route of the API is deprecated, unless somebody has announced it."""
+    for asked in (client, app_with_an_old_route.test_client()):
+        for name, operation in operations(asked.application.api_doc):  # type: ignore[attr-defined]
+            method, path = name.split()
+            got = asked.open(path.replace("{image_id}", "1"), method=method)
+            assert ("Deprecation" in got.headers) == operation["deprecated"], name
+    assert any(found["deprecated"] for _, found in operations(app_with_an_old_route.api_doc))
+
+
 def test_every_error_is_described_once(document: Document) -> None:
     assert set(CODES.values()) - set(REASONS) == {405}  # which no operation answers
     for name, operation in operations(document):
-        for status, answer in operation["responses"].items():
+        for status, response in operation["responses"].items():
             if int(status) >= 400:
-                assert answer == {"$ref": f"#/components/responses/Error{status}"}, name
+                assert response == {"$ref": f"#/components/responses/Error{status}"}, name
 
 
 def test_every_domain_error_has_a_status_or_is_the_operators_business() -> None:
