@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
-from flask import Flask, current_app, g, request
+from flask import Flask, Response, current_app, g, request
 from limits import parse
 from limits.storage import MemoryStorage
 from limits.strategies import FixedWindowRateLimiter
@@ -62,13 +62,21 @@ class Rate:
 
     def charge(self, client: str, requests: int) -> None:
         """Count what a client asks. Raises TooManyRequests, with its Retry-After, beyond that."""
-        if self._counts.hit(self._limit, client, cost=requests):
-            return
-        begins_anew = self._counts.get_window_stats(self._limit, client).reset_time
-        raise TooManyRequests(
-            f"This client asks more often than {self._limit}.",
-            retry_after=max(1, round(begins_anew - time.time())),
-        )
+        if not self._counts.hit(self._limit, client, cost=requests):
+            begins_anew = self._counts.get_window_stats(self._limit, client).reset_time
+            raise TooManyRequests(
+                f"This client asks more often than {self._limit}.",
+                retry_after=max(1, round(begins_anew - time.time())),
+            )
+
+    def headers(self, client: str) -> dict[str, str]:
+        """Return what every answer tells a client of its rate."""
+        window = self._counts.get_window_stats(self._limit, client)
+        return {
+            "X-RateLimit-Limit": str(self._limit.amount),
+            "X-RateLimit-Remaining": str(window.remaining),
+            "X-RateLimit-Reset": str(round(window.reset_time)),
+        }
 
 
 class Admission:
@@ -91,6 +99,7 @@ def register(app: Flask, server: ServerConfig) -> None:
     app.before_request(lambda: charge(1))
     if server.api_keys:
         app.before_request(keys.require)
+    app.after_request(_tell_rate)
 
 
 def find(
@@ -133,6 +142,13 @@ def charge(requests: int) -> None:
 def _refuse_beyond_capacity() -> None:
     if in_lobby() and request.path not in WATCHED:
         raise Overloaded
+
+
+def _tell_rate(response: Response) -> Response:
+    rate = admission().rate
+    if rate and request.path not in ALWAYS_OPEN:
+        response.headers.update(rate.headers(_client()))
+    return response
 
 
 def _client() -> str:

@@ -1,95 +1,63 @@
 """The JSON API, version 1."""
 
 from http import HTTPStatus
-from typing import Any, TypeVar
 
-from flask import Response, current_app, jsonify, request
+from flask import Response, current_app, request
 from flask_openapi import APIBlueprint
-from flask_openapi.models import Schema
-from pydantic import BaseModel, ValidationError
-from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
+from werkzeug.exceptions import PreconditionFailed, UnsupportedMediaType
 
 from indexer.search import Answer, ImageRow, Searcher
-from server import requests, schemas
+from server import reports, requests, schemas
 from server.admission import admission, find
-from server.errors import invalid_request
+from server.codes import refusals
+from server.docs import IMAGES, INDEX, SEARCH, SECURITY, kept_by_clients
 from server.index_holder import index_holder
+from server.metrics import metrics
 from server.thumbnails import ThumbnailCache
 from server.url_queries import Fetcher, UrlRefused
-
-Model = TypeVar("Model", bound=BaseModel)
+from server.wire import FORM, JSON, answer, content, uploaded_files, validated
 
 KEEP_FOR_EVER = "private, max-age=31536000, immutable"
 ASK_AGAIN = "private, no-cache"
 
-blueprint = APIBlueprint(
-    "api",
-    __name__,
-    url_prefix="/api/v1",
-    abp_security=schemas.SECURITY,
-    abp_responses=schemas.refusals(
-        HTTPStatus.BAD_REQUEST,
-        HTTPStatus.UNAUTHORIZED,
-        HTTPStatus.UNPROCESSABLE_ENTITY,
-        HTTPStatus.TOO_MANY_REQUESTS,
-        HTTPStatus.SERVICE_UNAVAILABLE,
-    ),
-)
-
-
-def request_body(**models: type[BaseModel]) -> dict[str, Any]:
-    """Document a body that may come in several media types, each with its own model.
-
-    ``answer`` registers the model of an answer that may come in several, too.
-
-    The OpenAPI library validates one model per route. Here the view picks the model by media type,
-    and the same models are registered for the document.
-    """
-    for model in models.values():
-        schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
-        for name, part in {**schema.pop("$defs", {}), model.__name__: schema}.items():
-            blueprint.components_schemas[name] = Schema(**part)
-    media_types = {"multipart": "multipart/form-data", "json": "application/json"}
-    content = {
-        media_types[name]: {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}
-        for name, model in models.items()
-        if name in media_types
-    }
-    return {"required": True, "content": content}
+blueprint = APIBlueprint("api", __name__, url_prefix="/api/v1", abp_security=SECURITY)
 
 
 @blueprint.post(
     "/search",
+    operation_id="search",
+    tags=[SEARCH],
     summary="Find the images most like an image",
     description="Upload an image as multipart/form-data, or name an indexed image, a vector or "
     "several examples as JSON. Results are ordered by Euclidean distance, nearest first.",
     responses={
         HTTPStatus.OK: schemas.SearchAnswer,
-        HTTPStatus.NOT_FOUND: schemas.Error,
-        HTTPStatus.CONFLICT: schemas.Error,
-        HTTPStatus.LENGTH_REQUIRED: schemas.Error,
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE: schemas.Error,
-        HTTPStatus.UNSUPPORTED_MEDIA_TYPE: schemas.Error,
+        **refusals(
+            HTTPStatus.NOT_FOUND,
+            HTTPStatus.CONFLICT,
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+        ),
     },
-    request_body=request_body(multipart=requests.SearchUpload, json=requests.SearchStored),
+    request_body=content(blueprint, {FORM: requests.SearchUpload, JSON: requests.SearchStored}),
 )
 def search() -> Response:
     """Search by an uploaded image, an indexed image or a vector."""
     searcher = index_holder().searcher()
     body: requests.SearchUpload | requests.SearchStored
-    if request.mimetype == "multipart/form-data":
+    if request.mimetype == FORM:
         body = validated(requests.SearchUpload, {**request.form.to_dict(), **uploaded_files()})
+        query = body.query()
     elif request.is_json:
         body = validated(requests.SearchStored, request.json)
-        if body.url is not None:
-            body = body.with_image(_fetched(body.url))
+        query = body.query(None if body.url is None else _fetched(body.url))
     else:
         raise UnsupportedMediaType(
             "Send multipart/form-data with an image, or application/json with image_id, vector "
             "or positives."
         )
-    answer = find(searcher, body.query(), body.selection())
-    return Response(described(searcher, body, answer), mimetype="application/json")
+    return answer(described(searcher, body, find(searcher, query, body.selection())))
 
 
 def _fetched(url: str) -> bytes:
@@ -102,49 +70,74 @@ def _fetched(url: str) -> bytes:
 
 
 def described(
-    searcher: Searcher, body: requests.SearchUpload | requests.SearchStored, answer: Answer
-) -> str:
-    """Return an answer as it goes over the wire, JSON on one line."""
-    distribution = searcher.distribution(answer.vector) if body.explain else None
-    query = schemas.Query.of(body, answer)
-    found = schemas.SearchAnswer.of(answer, query, distribution)
-    explained = {"stages", "distribution"}
-    return found.model_dump_json(exclude=None if body.explain else explained)
+    searcher: Searcher, body: requests.SearchUpload | requests.SearchStored, found: Answer
+) -> schemas.SearchAnswer:
+    """Return what a search found as it is answered, explained if the request asks for that."""
+    distribution = searcher.distribution(found.vector) if body.explain else None
+    return schemas.SearchAnswer.of(found, schemas.Query.of(body, found), distribution)
 
 
-def uploaded_files() -> dict[str, bytes]:
-    """Return the files of an upload form. Raises RequestEntityTooLarge beyond the limit."""
-    files = {name: file.read() for name, file in request.files.items()}
-    if len(files.get("image", b"")) > index_holder().config.server.max_upload_bytes:
-        raise RequestEntityTooLarge
-    return files
+@blueprint.post(
+    "/embed",
+    operation_id="embed",
+    tags=[SEARCH],
+    summary="The feature of an image",
+    description="What a search by this image would search with; send it as vector to search later.",
+    responses={
+        HTTPStatus.OK: schemas.Embedding,
+        **refusals(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+        ),
+    },
+    request_body=content(blueprint, {FORM: requests.EmbedUpload}),
+)
+def embed() -> Response:
+    """Return an uploaded image's feature."""
+    searcher = index_holder().searcher()
+    if request.mimetype != FORM:
+        raise UnsupportedMediaType("Send multipart/form-data with an image.")
+    body = validated(requests.EmbedUpload, {**request.form.to_dict(), **uploaded_files()})
+    with admission().encoding.place():
+        vector, timings = searcher.embed(body.image, body.box())
+    metrics().observe(timings)
+    return answer(schemas.Embedding.of(searcher.encoder_spec, vector.tolist(), timings))
 
 
 @blueprint.get(
     "/images/<int:image_id>",
+    operation_id="getImage",
+    tags=[IMAGES],
     summary="Describe an indexed image",
-    responses={HTTPStatus.OK: schemas.Image, HTTPStatus.NOT_FOUND: schemas.Error},
+    responses={
+        HTTPStatus.OK: schemas.Image,
+        **refusals(HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY),
+    },
 )
 def image(path: requests.ImagePath) -> Response:
     """Return an indexed image's key, size and metadata."""
     row = index_holder().searcher().image(path.image_id)
-    return jsonify(schemas.Image.of(row).model_dump(mode="json"))
+    return answer(schemas.Image.of(row))
 
 
 @blueprint.get(
     "/images/<int:image_id>/file",
+    operation_id="getImageFile",
+    tags=[IMAGES],
     summary="The image file as it was indexed",
     responses={
-        HTTPStatus.OK: {"content": {"image/*": {"schema": {"type": "string"}}}},
-        HTTPStatus.NOT_MODIFIED: None,
-        HTTPStatus.NOT_FOUND: schemas.Error,
+        **kept_by_clients("image/*"),
+        **refusals(
+            HTTPStatus.NOT_FOUND, HTTPStatus.PRECONDITION_FAILED, HTTPStatus.UNPROCESSABLE_ENTITY
+        ),
     },
 )
 def image_file(path: requests.ImagePath, query: requests.FileQuery) -> Response:
     """Return the bytes of an indexed image, if they are still those that were indexed."""
     searcher = index_holder().searcher()
     row = searcher.image(path.image_id)
-    response = _cacheable(row, query, str(row.sha256))
+    response = _of_image(row, query, str(row.sha256))
     if response.status_code != HTTPStatus.NOT_MODIFIED:
         file = searcher.image_file(path.image_id)
         response.data, response.mimetype = file.data, file.media_type
@@ -153,18 +146,21 @@ def image_file(path: requests.ImagePath, query: requests.FileQuery) -> Response:
 
 @blueprint.get(
     "/images/<int:image_id>/thumbnail",
+    operation_id="getImageThumbnail",
+    tags=[IMAGES],
     summary="A small JPEG of the image",
     responses={
-        HTTPStatus.OK: {"content": {"image/jpeg": {"schema": {"type": "string"}}}},
-        HTTPStatus.NOT_MODIFIED: None,
-        HTTPStatus.NOT_FOUND: schemas.Error,
+        **kept_by_clients("image/jpeg"),
+        **refusals(
+            HTTPStatus.NOT_FOUND, HTTPStatus.PRECONDITION_FAILED, HTTPStatus.UNPROCESSABLE_ENTITY
+        ),
     },
 )
 def image_thumbnail(path: requests.ImagePath, query: requests.ThumbnailQuery) -> Response:
     """Return a JPEG that fits into a square of ``side`` pixels."""
     searcher = index_holder().searcher()
     row = searcher.image(path.image_id)
-    response = _cacheable(row, query, f"{row.sha256}-{query.side}")
+    response = _of_image(row, query, f"{row.sha256}-{query.side}")
     if response.status_code != HTTPStatus.NOT_MODIFIED:
         thumbnails: ThumbnailCache = current_app.extensions["thumbnails"]
         response.data = thumbnails.get(
@@ -176,51 +172,52 @@ def image_thumbnail(path: requests.ImagePath, query: requests.ThumbnailQuery) ->
 
 @blueprint.get(
     "/index",
+    operation_id="getIndex",
+    tags=[INDEX],
     summary="What the index consists of",
-    responses={HTTPStatus.OK: schemas.Index},
+    responses={HTTPStatus.OK: reports.Index},
 )
 def index() -> Response:
     """Return counts, encoder, version and search modes."""
-    info = index_holder().searcher().info
-    return jsonify(schemas.Index.of(info).model_dump(mode="json"))
+    return answer(reports.Index.of(index_holder().searcher().info))
 
 
 @blueprint.get(
     "/map",
+    operation_id="getMap",
+    tags=[INDEX],
     summary="Every image's place on a plane",
     description="Binary, little endian: the number n of images (uint32), n image ids (uint32), "
     "n places x, y (uint16). Places are the first two principal components of the features.",
     responses={
-        HTTPStatus.OK: {"content": {"application/octet-stream": {"schema": {"type": "string"}}}},
-        HTTPStatus.NOT_MODIFIED: None,
+        **kept_by_clients("application/octet-stream"),
+        **refusals(HTTPStatus.PRECONDITION_FAILED),
     },
 )
 def collection_map() -> Response:
     """Return the map of the collection, the same for as long as the version is."""
     searcher = index_holder().searcher()
     info = searcher.info
-    response = Response(mimetype="application/octet-stream")
-    response.set_etag(f"map-{info.encoder.fingerprint}-{info.created.timestamp():.6f}")
-    response.headers["Cache-Control"] = ASK_AGAIN
-    response.make_conditional(request)
+    etag = f"map-{info.encoder.fingerprint}-{info.created.timestamp():.6f}"
+    response = _conditional(etag, ASK_AGAIN)
     if response.status_code != HTTPStatus.NOT_MODIFIED:
         response.data = searcher.map().to_bytes()
+        response.mimetype = "application/octet-stream"
     return response
 
 
-def validated(model: type[Model], fields: object) -> Model:
-    """Return the model of some fields. Raises InvalidRequest."""
-    try:
-        return model.model_validate(fields)
-    except ValidationError as error:
-        raise invalid_request(error) from None
+def _of_image(row: ImageRow, query: requests.FileQuery, etag: str) -> Response:
+    """Begin the answer with a picture; one whose address has its digest may be kept for ever."""
+    kept = query.v == schemas.content_version(row)
+    return _conditional(etag, KEEP_FOR_EVER if kept else ASK_AGAIN)
 
 
-def _cacheable(row: ImageRow, query: requests.FileQuery, etag: str) -> Response:
-    """Return 304 if the browser has the content already, else an answer to be filled."""
+def _conditional(etag: str, cache_control: str) -> Response:
+    """Return 304 if the client has the content already, else an answer to be filled."""
     response = Response()
     response.set_etag(etag)
-    kept = query.v == schemas.content_version(row)
-    response.headers["Cache-Control"] = KEEP_FOR_EVER if kept else ASK_AGAIN
+    response.headers["Cache-Control"] = cache_control
     response.make_conditional(request)
+    if response.status_code == HTTPStatus.PRECONDITION_FAILED:
+        raise PreconditionFailed("The content is not the one that If-Match names.")
     return response

@@ -11,8 +11,11 @@ from indexer import __version__
 from indexer.config import Config
 from server import (
     admission,
+    api,
     batch,
+    codes,
     collection,
+    deprecation,
     docs,
     errors,
     exports,
@@ -20,7 +23,6 @@ from server import (
     logs,
     metrics,
     pages,
-    schemas,
     security,
 )
 from server.index_holder import IndexHolder
@@ -50,6 +52,11 @@ class Application(OpenAPI):
 
     request_class = InMemoryRequest
 
+    def generate_spec_json(self) -> None:
+        """Make the OpenAPI document, and complete what the library makes."""
+        super().generate_spec_json()  # type: ignore[no-untyped-call]  # it has no types
+        docs.complete(self, self.spec_json)
+
 
 def create_app(config: Config) -> Application:
     """Make the web application for one store.
@@ -60,10 +67,10 @@ def create_app(config: Config) -> Application:
     app = Application(
         "server",
         info=Info(title="Lookalike", version=__version__, description=docs.DESCRIPTION),
-        security_schemes={"key": {"type": "http", "scheme": "bearer"}},
+        security_schemes=docs.SECURITY_SCHEMES,
         doc_ui=False,
         validation_error_callback=errors.raise_invalid_request,
-        validation_error_model=schemas.Error,
+        validation_error_model=codes.Error,
     )
     app.openapi_version = "3.1.0"
     app.json.sort_keys = False  # type: ignore[attr-defined]  # rank before distance, as documented
@@ -80,11 +87,13 @@ def create_app(config: Config) -> Application:
     metrics.register(app)
     security.register(app, config.server)
     admission.register(app, config.server)
+    deprecation.register(app)
     app.register_api(health.blueprint)
     app.register_api(metrics.blueprint)
     app.register_blueprint(pages.blueprint)
     app.register_blueprint(collection.blueprint)
     app.register_blueprint(exports.blueprint)
-    app.register_api(batch.blueprint)  # that of server.api, with two more routes
+    app.register_api(api.blueprint)
+    app.register_api(batch.blueprint)
     docs.register(app)
     return app

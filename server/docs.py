@@ -1,20 +1,112 @@
-"""The OpenAPI document and the page to browse it, with no script from anywhere else."""
+"""The OpenAPI document, completed by what holds for many routes, and the page to browse it."""
 
+from http import HTTPStatus
 from importlib import resources
+from typing import Any
 
-from flask import Response, jsonify, render_template, send_from_directory
-from flask_openapi import OpenAPI
+from flask import Flask, Response, jsonify, render_template, send_from_directory
+from flask_openapi import OpenAPI, Tag
+from flask_openapi.utils import parse_rule
+
+from server.codes import REASONS, codes_of
+from server.deprecation import Deprecation, deprecation_of
+from server.examples import EXAMPLES
 
 DESCRIPTION = (
-    "Image-similarity search. Results are ordered by Euclidean distance between features; "
-    "every error has the shape {error: {code, message, hint}}."
+    "Image-similarity search. Results are ordered by Euclidean distance between features, nearest "
+    "first. Every error has the shape {error: {code, message, hint}}, also those of addresses and "
+    "methods that are not described here, 404 and 405."
 )
+
+SEARCH = Tag(name="search", description="Images like an image, a vector or several examples.")
+IMAGES = Tag(name="images", description="One indexed image: what is known of it, its file.")
+INDEX = Tag(name="index", description="The collection as a whole.")
+OPERATIONS = Tag(name="operations", description="For whoever watches the server.")
+TAGS = (SEARCH, IMAGES, INDEX, OPERATIONS)
+"""In the order in which they are shown."""
+
+SECURITY_SCHEMES: dict[str, Any] = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "The key, as programs send it."},
+    "basic": {
+        "type": "http",
+        "scheme": "basic",
+        "description": "The key as the password, as browsers send it; any user name.",
+    },
+}
+SECURITY: list[dict[str, list[str]]] = [{"bearer": []}, {"basic": []}, {}]
+"""How routes are asked: with a key, or without one where the server has none."""
+
+FOR_ALL = (
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.REQUEST_TIMEOUT,
+    HTTPStatus.LENGTH_REQUIRED,
+    HTTPStatus.REQUEST_URI_TOO_LONG,
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+    HTTPStatus.INTERNAL_SERVER_ERROR,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+)
+"""What every operation may answer, before it is reached or when it fails."""
+
+FOR_CLIENTS = (HTTPStatus.UNAUTHORIZED, HTTPStatus.TOO_MANY_REQUESTS)
+"""What the operations may answer that are not always open."""
+
+
+def _header(description: str, kind: str = "string") -> dict[str, Any]:
+    return {"description": description, "schema": {"type": kind}}
+
+
+HEADERS = {
+    "X-Request-Id": _header(
+        "That of the request, if it is up to 64 letters, digits, dots, dashes and underscores, "
+        "else a new one. The server's log has it, too."
+    ),
+    "Retry-After": _header("Seconds after which it may be worth to ask again.", "integer"),
+    "WWW-Authenticate": _header("How browsers ask for the key."),
+    "X-RateLimit-Limit": _header("With server.rate_limit: requests in a period.", "integer"),
+    "X-RateLimit-Remaining": _header("With server.rate_limit: how many are left.", "integer"),
+    "X-RateLimit-Reset": _header(
+        "With server.rate_limit: when the next period begins, in seconds since 1970.", "integer"
+    ),
+    "ETag": _header("Names the content. Sent as If-None-Match it saves sending that again."),
+    "Cache-Control": _header("immutable if the address carries the content's digest as v."),
+    "Deprecation": _header("@ and the seconds since 1970 when it began to be (RFC 9745)."),
+    "Sunset": _header("When it will answer no more (RFC 8594)."),
+    "Link": _header("What to ask instead, and where that is described."),
+}
+RATE = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
+KEPT = ("ETag", "Cache-Control")
+OF_ERRORS = {
+    HTTPStatus.UNAUTHORIZED: ("WWW-Authenticate",),
+    HTTPStatus.TOO_MANY_REQUESTS: ("Retry-After", *RATE),
+    HTTPStatus.SERVICE_UNAVAILABLE: ("Retry-After",),
+}
 
 # Swagger UI sets style attributes from its script; nothing else is loosened, here alone.
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; "
     "script-src 'self'; connect-src 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
+
+
+def kept_by_clients(media_type: str) -> dict[Any, Any]:
+    """Document an answer that is a file, which clients may keep and ask for anew."""
+    content = {media_type: {"schema": {"type": "string", "format": "binary"}}}
+    return {
+        HTTPStatus.OK: {"content": content, "headers": _headers(*KEPT)},
+        HTTPStatus.NOT_MODIFIED: {"headers": _headers(*KEPT)},
+    }
+
+
+def complete(app: Flask, document: dict[str, Any]) -> None:
+    """Add to the generated document what is said once for many operations, and of views."""
+    document["tags"] = [tag.model_dump(exclude_none=True) for tag in TAGS]
+    components = document["components"]
+    components["headers"] = HEADERS
+    components["responses"] = {f"Error{status.value}": _error(status) for status in REASONS}
+    for rule in app.url_map.iter_rules():
+        methods = document["paths"].get(parse_rule(rule.rule), {})
+        for method in methods.keys() & {method.lower() for method in rule.methods or ()}:
+            _complete(methods[method], deprecation_of(app, rule.endpoint))
 
 
 def register(app: OpenAPI) -> None:
@@ -34,3 +126,53 @@ def register(app: OpenAPI) -> None:
     @app.route("/docs/<path:name>")
     def docs_file(name: str) -> Response:
         return send_from_directory(swagger, name, max_age=86_400)
+
+
+def _complete(operation: dict[str, Any], deprecation: Deprecation | None) -> None:
+    """Say what else an operation may answer, with which headers, and whether it will go."""
+    is_open = "security" not in operation
+    declared = {int(status): answer for status, answer in operation["responses"].items()}
+    if "parameters" not in operation and "requestBody" not in operation:
+        del declared[HTTPStatus.UNPROCESSABLE_ENTITY]  # the library's, wherever there is none
+    of_all = _headers("X-Request-Id", *(() if is_open else RATE))
+    operation["deprecated"] = deprecation is not None
+    if deprecation:
+        operation["description"] = f"{deprecation} {operation['description']}"
+        of_all |= _headers(*(name for name, _ in deprecation.headers()))
+    for status, answer in declared.items():
+        if status < HTTPStatus.BAD_REQUEST:
+            answer["headers"] = answer.get("headers", {}) | of_all
+    errors = {status for status in declared if status >= HTTPStatus.BAD_REQUEST}
+    for status in errors.union(FOR_ALL, () if is_open else FOR_CLIENTS):
+        declared[status] = {"$ref": f"#/components/responses/Error{int(status)}"}
+    operation["responses"] = {str(status): declared[status] for status in sorted(declared)}
+    for sent in (operation.get("requestBody", {}), *declared.values()):
+        _add_examples(sent)
+
+
+def _add_examples(sent: dict[str, Any]) -> None:
+    """Add to what is sent or answered the examples of its models."""
+    for media_type in sent.get("content", {}).values():
+        model = media_type["schema"].get("$ref", "").rpartition("/")[2]
+        if model in EXAMPLES:
+            media_type["examples"] = EXAMPLES[model]
+
+
+def _error(status: HTTPStatus) -> dict[str, Any]:
+    """Document a status that several operations answer with an error."""
+    codes = codes_of(status)
+    example = {"code": codes[0], "message": REASONS[status], "hint": "What to do about it."}
+    return {
+        "description": f"{REASONS[status]} Code: {', '.join(f'`{code}`' for code in codes)}.",
+        "headers": _headers("X-Request-Id", *OF_ERRORS.get(status, ())),
+        "content": {
+            "application/json": {
+                "schema": {"$ref": "#/components/schemas/Error"},
+                "example": {"error": example},
+            }
+        },
+    }
+
+
+def _headers(*names: str) -> dict[str, Any]:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}

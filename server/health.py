@@ -2,36 +2,38 @@
 
 from http import HTTPStatus
 
-from flask import Response, jsonify
+from flask import Response
 from flask_openapi import APIBlueprint
 
-from server import schemas
-from server.errors import words
+from server import reports
+from server.docs import OPERATIONS
 from server.index_holder import index_holder
+from server.wire import answer
 
-blueprint = APIBlueprint("health", __name__)
+blueprint = APIBlueprint("health", __name__, abp_tags=[OPERATIONS])
 
 
-@blueprint.get("/healthz", summary="Alive", responses={HTTPStatus.OK: schemas.Health})
+@blueprint.get(
+    "/healthz",
+    operation_id="getHealth",
+    summary="Alive",
+    responses={HTTPStatus.OK: reports.Health},
+)
 def healthz() -> Response:
     """Answer 200 while the process serves requests at all."""
-    return jsonify({"status": "ok"})
+    return answer(reports.Health(status="ok"))
 
 
 @blueprint.get(
     "/readyz",
+    operation_id="getReadiness",
     summary="Ready for every kind of query",
-    responses={HTTPStatus.OK: schemas.Ready, HTTPStatus.SERVICE_UNAVAILABLE: schemas.Error},
+    responses={HTTPStatus.OK: reports.Ready},
 )
 def readyz() -> Response:
     """Answer 200 once every kind of query can be answered, 503 with the reason before."""
-    reason = index_holder().not_ready()
+    holder = index_holder()
+    reason = holder.not_ready()
     if reason:
         raise reason
-    holder = index_holder()
-    rejected = holder.rejected
-    refused = (
-        {"version": rejected.version, "reason": words(rejected.error)[0]} if rejected else None
-    )
-    version = holder.searcher().info.version
-    return jsonify({"status": "ready", "version": version, "refused": refused})
+    return answer(reports.Ready.of(holder.searcher().info, holder.rejected))

@@ -25,13 +25,14 @@ from prometheus_client.registry import Collector
 
 from indexer.errors import LookalikeError
 from indexer.search import Batcher
-from server import schemas
+from server.codes import refusals
+from server.docs import OPERATIONS, SECURITY
 from server.index_holder import IndexHolder
 from server.load import load
 from server.logs import when_made
 from server.refusals import refused
 
-blueprint = APIBlueprint("metrics", __name__, abp_security=schemas.SECURITY)
+blueprint = APIBlueprint("metrics", __name__, abp_security=SECURITY)
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 STAGES = ("decode", "encode", "search")
@@ -170,16 +171,13 @@ def metrics() -> Metrics:
 
 @blueprint.get(
     "/metrics",
+    operation_id="getMetrics",
+    tags=[OPERATIONS],
     summary="Metrics for Prometheus",
     description="With keys configured, it takes one of scope admin.",
     responses={
         HTTPStatus.OK: {"content": {"text/plain": {"schema": {"type": "string"}}}},
-        **schemas.refusals(
-            HTTPStatus.BAD_REQUEST,
-            HTTPStatus.UNAUTHORIZED,
-            HTTPStatus.FORBIDDEN,
-            HTTPStatus.TOO_MANY_REQUESTS,
-        ),
+        **refusals(HTTPStatus.FORBIDDEN),
     },
 )
 def exposed() -> Response:

@@ -8,10 +8,10 @@ from indexer.errors import InvalidQuery, LookalikeError
 from indexer.search import Query, Searcher, Selection
 from server import layout, schemas
 from server.admission import find
-from server.api import uploaded_files
 from server.errors import STATUSES, public, retry_later
 from server.index_holder import index_holder
 from server.question import Question, base64_text
+from server.wire import uploaded_files
 
 blueprint = Blueprint("pages", __name__)
 

@@ -7,7 +7,6 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, Json, model_vali
 from indexer import search
 
 StrictInt64 = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
-Fraction = Annotated[FiniteFloat, Field(ge=0, le=1)]
 
 
 class Request(BaseModel):
@@ -21,10 +20,10 @@ class Box(Request):
 
     model_config = ConfigDict(strict=True)
 
-    x: Fraction
-    y: Fraction
-    width: Annotated[FiniteFloat, Field(gt=0, le=1)]
-    height: Annotated[FiniteFloat, Field(gt=0, le=1)]
+    x: Annotated[FiniteFloat, Field(ge=0, le=1, description="Its left edge, 0 to 1.")]
+    y: Annotated[FiniteFloat, Field(ge=0, le=1, description="Its upper edge, 0 to 1.")]
+    width: Annotated[FiniteFloat, Field(gt=0, le=1, description="Up to 1 - x.")]
+    height: Annotated[FiniteFloat, Field(gt=0, le=1, description="Up to 1 - y.")]
 
 
 class Example(Request):
@@ -33,7 +32,9 @@ class Example(Request):
     model_config = ConfigDict(strict=True)
 
     image_id: Annotated[int, Field(ge=1, le=2**63 - 1, description="An image of the index.")]
-    weight: Annotated[FiniteFloat, Field(gt=0, le=100, description="How much it counts.")] = 1.0
+    weight: Annotated[
+        FiniteFloat, Field(gt=0, le=100, description="How much it counts beside the others.")
+    ] = 1.0
 
 
 Value = Annotated[str, Field(max_length=1000)] | StrictInt64 | FiniteFloat | bool
@@ -53,15 +54,24 @@ class Allowed(Request):
     ]
 
 
-ALLOWED = Field(description="Find only images whose key begins so and whose metadata is so.")
-CROP = Field(description="Search with this region of the upload or of the indexed image.")
-Examples = Annotated[list[Example], Field(max_length=64)]
-POSITIVES: Any = Field(
-    default_factory=list,
-    description="Images the results should be like, too. The query is the mean of what is asked "
-    "for and the positives, each times its weight, minus that of the negatives.",
+ALLOWED = "Find only images whose key begins so and whose metadata is so."
+CROP = "Search with this region of the upload or of the indexed image."
+POSITIVES = (
+    "Images the results should be like, too. The query is the mean of what is asked for and the "
+    "positives, each times its weight, minus the mean of the negatives, each times its own; up to "
+    "64 examples in all."
 )
-NEGATIVES: Any = Field(default_factory=list, description="Images the results should not be like.")
+NEGATIVES = "Images the results should not be like."
+Examples = Annotated[list[Example], Field(max_length=64)]
+A_BOX = '{"x": 0.1, "y": 0.2, "width": 0.5, "height": 0.5}'
+A_FOLDER = '{"key_prefix": "cats/"}'
+SOME_IMAGES = '[{"image_id": 15, "weight": 0.5}]'
+AN_IMAGE = Field(description="The image file, such as a JPEG or PNG.")
+
+
+def _as_text(description: str, example: str, **field: Any) -> Any:
+    """Describe a form's field that holds JSON."""
+    return Field(description=f"{description} JSON, as text.", examples=[example], **field)
 
 
 class SearchRequest(Request):
@@ -114,19 +124,18 @@ class SearchRequest(Request):
 
 
 class SearchUpload(SearchRequest):
-    """A search by an uploaded image. crop, positives and negatives are JSON, as text."""
+    """A search by an uploaded image, and by examples beside it."""
 
-    image: Annotated[
-        bytes,
-        Field(
-            description="The image file.",
-            json_schema_extra={"type": "string", "contentMediaType": "application/octet-stream"},
-        ),
-    ]
-    crop: Annotated[Json[Box] | None, CROP] = None
-    allowed: Annotated[Json[Allowed] | None, ALLOWED] = None
-    positives: Annotated[Json[Examples], POSITIVES]
-    negatives: Annotated[Json[Examples], NEGATIVES]
+    image: Annotated[bytes, AN_IMAGE]
+    crop: Annotated[Json[Box] | None, _as_text(CROP, A_BOX)] = None
+    allowed: Annotated[Json[Allowed] | None, _as_text(ALLOWED, A_FOLDER)] = None
+    positives: Annotated[Json[Examples], _as_text(POSITIVES, SOME_IMAGES, default_factory=list)]
+    negatives: Annotated[Json[Examples], _as_text(NEGATIVES, SOME_IMAGES, default_factory=list)]
+
+    @property
+    def kind(self) -> Literal["image"]:
+        """What the search asks with, the examples aside."""
+        return "image"
 
     def query(self) -> search.Query:
         """Return what is asked."""
@@ -139,7 +148,10 @@ class SearchUpload(SearchRequest):
 
 
 class SearchStored(SearchRequest):
-    """A search by an indexed image, by a vector, or by examples alone."""
+    """A search by exactly one of image_id, vector and url, or by positives alone.
+
+    Positives and negatives go with each of them, crop with image_id and url.
+    """
 
     model_config = ConfigDict(strict=True)  # JSON has types of its own: "5" is not a number
 
@@ -148,7 +160,10 @@ class SearchStored(SearchRequest):
     ] = None
     vector: Annotated[
         list[FiniteFloat] | None,
-        Field(description="A feature of the index's encoder; it is divided by its norm."),
+        Field(
+            description="A feature of the index's encoder, as many numbers as it has dimensions; "
+            "it is divided by its norm."
+        ),
     ] = None
     url: Annotated[
         str | None,
@@ -157,10 +172,10 @@ class SearchStored(SearchRequest):
             description="The https address of an image, where server.allow_url_queries is on.",
         ),
     ] = None
-    crop: Annotated[Box | None, CROP] = None
-    allowed: Annotated[Allowed | None, ALLOWED] = None
-    positives: Annotated[Examples, POSITIVES]
-    negatives: Annotated[Examples, NEGATIVES]
+    crop: Annotated[Box | None, Field(description=CROP)] = None
+    allowed: Annotated[Allowed | None, Field(description=ALLOWED)] = None
+    positives: Annotated[Examples, Field(default_factory=list, description=POSITIVES)]
+    negatives: Annotated[Examples, Field(default_factory=list, description=NEGATIVES)]
 
     @model_validator(mode="after")
     def _one_query(self) -> "SearchStored":
@@ -171,14 +186,19 @@ class SearchStored(SearchRequest):
             raise ValueError("give image_id, vector or positives (or upload an image as multipart)")
         return self
 
-    def with_image(self, image: bytes) -> SearchUpload:
-        """Return the same search by an image that was fetched."""
-        shared = {name: getattr(self, name) for name in self.model_fields_set - {"url"}}
-        return SearchUpload.model_construct(image=image, **shared)
+    @property
+    def kind(self) -> Literal["image", "image_id", "vector", "examples"]:
+        """What the search asks with, the examples aside."""
+        if self.url is not None:
+            return "image"
+        if self.image_id is not None:
+            return "image_id"
+        return "examples" if self.vector is None else "vector"
 
-    def query(self) -> search.Query:
-        """Return what is asked."""
+    def query(self, image: bytes | None = None) -> search.Query:
+        """Return what is asked; ``image`` is what the url holds."""
         return search.Query(
+            image=image,
             image_id=self.image_id,
             vector=self.vector,
             crop=_box(self.crop),
@@ -193,7 +213,10 @@ MAX_BATCH = 100
 class BatchStored(Request):
     """Several searches at once."""
 
-    queries: Annotated[list[SearchStored], Field(min_length=1, max_length=MAX_BATCH)]
+    queries: Annotated[
+        list[SearchStored],
+        Field(min_length=1, max_length=MAX_BATCH, description="The searches; none by url."),
+    ]
 
     @model_validator(mode="after")
     def _nothing_to_fetch(self) -> "BatchStored":
@@ -215,12 +238,9 @@ class BatchUpload(SearchRequest):
             min_length=1,
             max_length=MAX_BATCH,
             description="The image files, together no larger than one upload may be.",
-            json_schema_extra={
-                "items": {"type": "string", "contentMediaType": "application/octet-stream"}
-            },
         ),
     ]
-    allowed: Annotated[Json[Allowed] | None, ALLOWED] = None
+    allowed: Annotated[Json[Allowed] | None, _as_text(ALLOWED, A_FOLDER)] = None
 
     def searches(self) -> list[SearchUpload]:
         """Return the searches one by one."""
@@ -231,14 +251,10 @@ class BatchUpload(SearchRequest):
 class EmbedUpload(Request):
     """An uploaded image whose feature is wanted."""
 
-    image: Annotated[
-        bytes,
-        Field(
-            description="The image file.",
-            json_schema_extra={"type": "string", "contentMediaType": "application/octet-stream"},
-        ),
-    ]
-    crop: Annotated[Json[Box] | None, CROP] = None
+    image: Annotated[bytes, AN_IMAGE]
+    crop: Annotated[
+        Json[Box] | None, _as_text("The region of the upload whose feature is wanted.", A_BOX)
+    ] = None
 
     def box(self) -> search.Box | None:
         """Return the region that is wanted, None for the whole image."""

@@ -1,23 +1,40 @@
-"""The wire types of answers: they shape them and make the document."""
+"""The wire types of answers to searches: they shape them and make the document."""
 
-from http import HTTPStatus
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
-from indexer.search import Answer, Distribution, EncoderSpec, Hit, ImageRow, IndexInfo
-from server.requests import Box, Example, SearchStored, SearchUpload
+from indexer.search import Answer, Distribution, EncoderSpec, Hit, ImageRow
+from server.codes import Error
+from server.requests import Allowed, Box, Example, SearchStored, SearchUpload
+
+Mode = Literal["exact", "approximate"]
+Version = Annotated[str, Field(description="The published version of the index that answered.")]
+ImageId = Annotated[int, Field(description="Names one content for good; ids are not reused.")]
+Key = Annotated[str, Field(description="Path relative to the image folder.")]
+Metadata = Annotated[
+    dict[str, Any], Field(description="What the dataset says of it, such as captions.")
+]
+FileUrl = Annotated[
+    str, Field(description="Path of the file below the server's address; may be kept for ever.")
+]
+ThumbnailUrl = Annotated[
+    str, Field(description="Path of a JPEG of up to 256 pixels a side; may be kept for ever.")
+]
 
 
 class Encoder(BaseModel):
     """The encoder that made the vectors. Vectors of different fingerprints cannot be compared."""
 
-    model: str
-    layer: str
-    weights: str
-    dim: int
-    preprocessing: str
-    fingerprint: str
+    model: Annotated[str, Field(description="Such as vgg16.")]
+    layer: Annotated[str, Field(description="Whose activation is the feature, such as fc2.")]
+    weights: Annotated[str, Field(description="imagenet, or the name of a file.")]
+    dim: Annotated[int, Field(description="How many numbers a vector has.")]
+    preprocessing: Annotated[str, Field(description="What happens to the pixels before.")]
+    fingerprint: Annotated[
+        str, Field(description="16 hexadecimal digits of all that decides which vectors it makes.")
+    ]
     random_weights: Annotated[
         bool, Field(description="True for test weights: the neighbours mean nothing.")
     ]
@@ -39,16 +56,16 @@ class Encoder(BaseModel):
 class Image(BaseModel):
     """An indexed image."""
 
-    image_id: int
-    key: Annotated[str, Field(description="Path relative to the image folder.")]
-    width: int
-    height: int
-    bytes: int
-    format: str
-    sha256: str
-    metadata: dict[str, Any]
-    url: str
-    thumbnail_url: str
+    image_id: ImageId
+    key: Key
+    width: Annotated[int, Field(description="In pixels, upright.")]
+    height: Annotated[int, Field(description="In pixels, upright.")]
+    bytes: Annotated[int, Field(description="Size of the file.")]
+    format: Annotated[str, Field(description="Such as JPEG or PNG.")]
+    sha256: Annotated[str, Field(description="Of the file, 64 hexadecimal digits.")]
+    metadata: Metadata
+    url: FileUrl
+    thumbnail_url: ThumbnailUrl
 
     @classmethod
     def of(cls, row: ImageRow) -> "Image":
@@ -72,14 +89,14 @@ class Image(BaseModel):
 class Result(BaseModel):
     """One neighbour of the query."""
 
-    rank: int
-    image_id: int
-    key: str
+    rank: Annotated[int, Field(description="From 1, on all pages together.")]
+    image_id: ImageId
+    key: Key
     distance: Annotated[float, Field(description="Euclidean distance to the query, 0 to 2.")]
-    cosine: Annotated[float, Field(description="1 - distance^2 / 2.")]
-    url: str
-    thumbnail_url: str
-    metadata: dict[str, Any]
+    cosine: Annotated[float, Field(description="Cosine similarity, 1 - distance^2 / 2, -1 to 1.")]
+    url: FileUrl
+    thumbnail_url: ThumbnailUrl
+    metadata: Metadata
     duplicates: Annotated[
         list["Result"], Field(description="Near-duplicates of it, with collapse_duplicates.")
     ]
@@ -103,31 +120,28 @@ class Result(BaseModel):
 class Query(BaseModel):
     """The query as it was understood."""
 
-    kind: Literal["image", "image_id", "vector", "examples"]
-    image_id: int | None = None
-    crop: Box | None = None
-    positives: list[Example] = []
-    negatives: list[Example] = []
-    k: int
-    page: int
-    threshold: float | None = None
-    collapse_duplicates: bool = False
+    kind: Annotated[
+        Literal["image", "image_id", "vector", "examples"],
+        Field(description="What was searched with; an image from a url is an image."),
+    ]
+    image_id: Annotated[int | None, Field(description="The indexed image.")] = None
+    url: Annotated[str | None, Field(description="Where the image was fetched from.")] = None
+    crop: Annotated[Box | None, Field(description="The region that was searched with.")] = None
+    allowed: Annotated[Allowed | None, Field(description="Which images could be found.")] = None
+    positives: Annotated[list[Example], Field(description="What results should be like, too.")]
+    negatives: Annotated[list[Example], Field(description="What results should not be like.")]
+    k: Annotated[int, Field(description="How many results a page has, at most.")]
+    page: Annotated[int, Field(description="Which page this is, from 1.")]
+    threshold: Annotated[float | None, Field(description="The largest distance of a result.")]
+    collapse_duplicates: Annotated[
+        bool, Field(description="Whether near-duplicates are below the best of them.")
+    ]
 
     @classmethod
     def of(cls, request: SearchUpload | SearchStored, answer: Answer) -> "Query":
         """Describe a request with the defaults that were filled in."""
-        query = request.query()
-        given = {"image": query.image, "image_id": query.image_id, "vector": query.vector}
-        fields = {"crop", "positives", "negatives", "threshold", "collapse_duplicates"}
-        return cls.model_validate(
-            {
-                "kind": next((name for name, it in given.items() if it is not None), "examples"),
-                "image_id": query.image_id,
-                **request.model_dump(include=fields),
-                "k": answer.k,
-                "page": answer.page,
-            }
-        )
+        given = request.model_dump(include=set(cls.model_fields) - {"k", "page"})
+        return cls(kind=request.kind, **given, k=answer.k, page=answer.page)
 
 
 class Histogram(BaseModel):
@@ -145,36 +159,46 @@ class Histogram(BaseModel):
 class Timings(BaseModel):
     """Milliseconds spent in each step."""
 
-    decode: float
-    encode: float
-    search: float = 0.0
-    total: float
+    decode: Annotated[float, Field(description="Making pixels of the file.")]
+    encode: Annotated[float, Field(description="Making a vector of the pixels, waiting included.")]
+    search: Annotated[float, Field(description="Finding neighbours; 0 if none were wanted.")] = 0.0
+    total: Annotated[float, Field(description="All of it.")]
 
 
 class Stage(BaseModel):
     """One stage of a search."""
 
-    name: str
-    images: int
+    name: Annotated[str, Field(description="What happened to the images.")]
+    images: Annotated[int, Field(description="How many were left.")]
+
+
+def _is_none(value: object) -> bool:
+    return value is None
 
 
 class SearchAnswer(BaseModel):
     """The neighbours of a query, nearest first."""
 
-    version: Annotated[str, Field(description="The published version that answered.")]
+    version: Version
     encoder: Encoder
-    mode: Literal["exact", "approximate"]
+    mode: Annotated[Mode, Field(description="How the index was searched.")]
     query: Query
     timings_ms: Timings
-    results: list[Result]
+    results: Annotated[list[Result], Field(description="The page's results, nearest first.")]
     more: Annotated[bool, Field(description="True if there is another page.")]
     stages: Annotated[
         list[Stage] | None,
-        Field(description="With explain: how many images each stage of the search left."),
+        Field(
+            description="With explain: how many images each stage of the search left.",
+            exclude_if=_is_none,
+        ),
     ] = None
     distribution: Annotated[
         Histogram | None,
-        Field(description="With explain: how far a sample of the collection is from the query."),
+        Field(
+            description="With explain: how far a sample of the collection is from the query.",
+            exclude_if=_is_none,
+        ),
     ] = None
 
     @classmethod
@@ -201,98 +225,24 @@ class Embedding(BaseModel):
     """The feature of an image."""
 
     encoder: Encoder
-    vector: Annotated[list[float], Field(description="Its norm is 1.")]
+    vector: Annotated[list[float], Field(description="As many as encoder.dim; its norm is 1.")]
     timings_ms: Timings
 
-
-class RecallPoint(BaseModel):
-    """Recall@30 of approximate search, against exact search."""
-
-    nprobe: Annotated[int, Field(description="Inverted lists visited per query.")]
-    stored: Annotated[float, Field(description="Searching with images of the index.")]
-    changed: Annotated[float, Field(description="Searching with vectors that are not in it.")]
-    recall: Annotated[float, Field(description="The lower of the two.")]
-
-
-class Index(BaseModel):
-    """What the index consists of. found = indexed + skipped."""
-
-    version: str
-    created: str
-    encoder: Encoder
-    found: int
-    indexed: int
-    skipped: int
-    modes: list[Literal["exact", "approximate"]]
-    approximate: Annotated[str | None, Field(description="FAISS factory string, if there is one.")]
-    nprobe: Annotated[int | None, Field(description="Inverted lists visited per query.")]
-    recall: Annotated[list[RecallPoint], Field(description="Measured when the index was built.")]
-
     @classmethod
-    def of(cls, info: IndexInfo) -> "Index":
-        """Describe an opened index."""
-        return cls(
-            version=info.version,
-            created=info.created.isoformat(),
-            encoder=Encoder.of(info.encoder),
-            **info.counts.model_dump(),
-            modes=info.modes,
-            approximate=info.approximate,
-            nprobe=info.chosen.nprobe if info.chosen else None,
-            recall=[RecallPoint.model_validate(point.model_dump()) for point in info.recall],
-        )
-
-
-class Health(BaseModel):
-    """The process serves requests."""
-
-    status: Literal["ok"]
-
-
-class Refused(BaseModel):
-    """A published version that failed its checks."""
-
-    version: str
-    reason: str
-
-
-class Ready(BaseModel):
-    """Every kind of query can be answered, from this version."""
-
-    status: Literal["ready"]
-    version: str
-    refused: Annotated[
-        Refused | None, Field(description="A newer version that failed its checks and is not used.")
-    ]
-
-
-class ErrorDetail(BaseModel):
-    """What is wrong and what to do about it."""
-
-    code: str
-    message: str
-    hint: str
-
-
-class Error(BaseModel):
-    """The shape of every error."""
-
-    error: ErrorDetail
+    def of(
+        cls, spec: EncoderSpec, vector: list[float], timings_ms: Mapping[str, float]
+    ) -> "Embedding":
+        """Describe a feature, the encoder that made it and the time that took."""
+        timings = Timings.model_validate(timings_ms)
+        return cls(encoder=Encoder.of(spec), vector=vector, timings_ms=timings)
 
 
 class BatchAnswer(BaseModel):
     """What each search was answered with, in the order of the searches."""
 
-    answers: list[SearchAnswer | Error]
-
-
-SECURITY: list[dict[str, list[str]]] = [{"key": []}, {}]
-"""How routes are asked: with a key, or without one where the server has none."""
-
-
-def refusals(*statuses: HTTPStatus) -> dict[Any, Any]:
-    """Document statuses that are answered with an error."""
-    return dict.fromkeys(statuses, Error)
+    answers: Annotated[
+        list[SearchAnswer | Error], Field(description="An error where a search failed.")
+    ]
 
 
 def file_url(row: ImageRow) -> str:

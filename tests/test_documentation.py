@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from pathlib import Path
 
 from indexer.cli import _parser
 from indexer.config import Config
@@ -42,10 +43,23 @@ def test_every_setting_of_the_readme_exists() -> None:
         assert setting in settings | {"config.yaml"}, setting
 
 
+def anchors(document: Path) -> set[str]:
+    """The names that links give to a document's headings."""
+    headings = re.findall(r"^#+ (.+)$", document.read_text(), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 def test_links_between_documents_lead_somewhere() -> None:
-    for document in ROOT.glob("*.md"):
-        for link in re.findall(r"\]\((?!http)([^)#]+)\)", document.read_text()):
-            assert (ROOT / link).exists(), f"{document.name}: {link}"
+    documents = [
+        path for folder in (".", "docs", "benchmarks") for path in ROOT.glob(f"{folder}/*.md")
+    ]
+    assert len(documents) > 6
+    for document in documents:
+        for link in re.findall(r"\]\((?!http)([^)]+)\)", document.read_text()):
+            path, _, anchor = link.partition("#")
+            target = document.parent / path if path else document
+            assert target.exists(), f"{document.name}: {link}"
+            assert not anchor or anchor in anchors(target), f"{document.name}: {link}"
 
 
 def test_every_demo_photograph_is_attributed() -> None:

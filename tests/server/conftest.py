@@ -1,12 +1,59 @@
-"""A client of the real application over the demo index."""
+"""A client of the real application over the demo index, and a document every answer is held to."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import pytest
+from flask import Response, request, request_finished
 from flask.testing import FlaskClient
+from flask_openapi.utils import parse_rule
 
 from indexer.config import Config
-from server.app import create_app
+from server.app import Application, create_app
+from server.codes import CODES
 
 
 @pytest.fixture(scope="session")
 def client(demo_config: Config) -> FlaskClient:
     return create_app(demo_config).test_client()
+
+
+class Answered(NamedTuple):
+    """An answer of an application, and the document of that application."""
+
+    document: dict[str, Any]
+    method: str
+    path: str
+    response: Response
+
+
+@pytest.fixture(autouse=True)
+def _every_answer_is_documented() -> Iterator[None]:
+    """Compare whatever the application answers to any test with its OpenAPI document."""
+    answers: list[Answered] = []
+
+    def note(app: Application, response: Response, **_: object) -> None:
+        path = parse_rule(request.url_rule.rule) if request.url_rule else ""
+        method = "get" if request.method == "HEAD" else request.method.lower()
+        answers.append(Answered(app.api_doc, method, path, response))
+
+    with request_finished.connected_to(note):
+        yield
+    for answer in answers:
+        _is_documented(answer)
+
+
+def _is_documented(answer: Answered) -> None:
+    document, response = answer.document, answer.response
+    if response.status_code >= 400 and response.mimetype == "application/json":
+        assert CODES[response.json["error"]["code"]] == response.status_code  # type: ignore[index]
+    operation = document["paths"].get(answer.path, {}).get(answer.method)
+    if operation is None:
+        return
+    asked = f"{answer.method} {answer.path} {response.status_code}"
+    assert str(response.status_code) in operation["responses"], asked
+    documented = operation["responses"][str(response.status_code)]
+    if "$ref" in documented:
+        documented = document["components"]["responses"][documented["$ref"].rpartition("/")[2]]
+    promised = {name for name in documented["headers"] if not name.startswith("X-RateLimit")}
+    assert promised <= set(response.headers.keys()), asked

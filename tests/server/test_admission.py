@@ -74,7 +74,9 @@ def test_the_rate_limit_holds_on_both_sides(demo_config: Config) -> None:
 
 def test_retry_after_is_said_where_it_helps_and_nowhere_else(demo_config: Config) -> None:
     client = app_client(demo_config, rate_limit="9/hour", max_encoding=1)
-    assert "Retry-After" not in client.get("/api/v1/index").headers
+    first = client.get("/api/v1/index").headers
+    assert "Retry-After" not in first
+    assert (first["X-RateLimit-Limit"], first["X-RateLimit-Remaining"]) == ("9", "8")
     admission: Admission = client.application.extensions["admission"]
     with admission.encoding.place():
         refused = client.post("/api/v1/embed", data={"image": (BytesIO(b"a"), "a.jpg")})

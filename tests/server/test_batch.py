@@ -103,6 +103,7 @@ def test_only_allowed_images_are_found_and_as_many_as_there_are(client: FlaskCli
     found = ask(client, image_id=1, k=1000, allowed={"key_prefix": prefix})
     assert [hit["image_id"] for hit in found["results"]] == expected
     assert [hit["rank"] for hit in found["results"]] == [*range(1, len(expected) + 1)]
+    assert found["query"]["allowed"] == {"key_prefix": prefix, "metadata": {}}
     one = ask(client, image_id=1, k=1, allowed={"key_prefix": prefix}, mode="approximate")
     assert [hit["image_id"] for hit in one["results"]] == expected[:1]
 

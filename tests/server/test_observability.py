@@ -145,6 +145,14 @@ def test_metrics_without_an_index(tmp_path: Path) -> None:
     assert "lookalike_vectors{}" not in seen
 
 
+def test_every_metric_is_in_the_table_of_metrics(client: FlaskClient, photos: list[Path]) -> None:
+    client.post("/api/v1/embed", data={"image": (photos[0].open("rb"), "a.jpg")})
+    exposed = re.findall(r"^# TYPE (lookalike_\w+)", client.get("/metrics").text, re.M)
+    ours = {name for name in exposed if not name.endswith("_created")}  # beside each counter
+    table = (ROOT / "docs" / "operations.md").read_text().partition("| metric |")[2]
+    assert set(re.findall(r"`(lookalike_\w+)`", table)) == ours
+
+
 def test_the_dashboard_asks_for_metrics_that_exist(client: FlaskClient, photos: list[Path]) -> None:
     dashboard = json.loads((ROOT / "docs" / "grafana.json").read_text())
     client.post("/api/v1/embed", data={"image": (photos[0].open("rb"), "a.jpg")})

@@ -110,7 +110,7 @@ def test_a_search_by_address_is_one_by_its_image(
     app.extensions["fetcher"] = fetcher
     query = {"url": f"https://{NAME}:{port}/to-photo", "k": 1}
     answer = body(app.test_client().post("/api/v1/search", json=query))
-    assert answer["query"]["kind"] == "image"
+    assert (answer["query"]["kind"], answer["query"]["url"]) == ("image", query["url"])
     assert answer["results"][0]["distance"] < 1e-5
     assert asked == [NAME, NAME]  # once for each connection
 
