@@ -60,7 +60,7 @@ def search(options: argparse.Namespace, config: "Config") -> int:
         image = options.image.read_bytes()
     except OSError as error:
         raise InvalidImage(f"{options.image} cannot be read: {error.strerror}.") from None
-    if options.server:
+    if options.server is not None:
         from indexer.remote import search_remotely
 
         key = os.environ.get("LOOKALIKE_KEY")
