@@ -2,7 +2,7 @@
 
     python -m benchmarks.serve --n 118287 [--vectors FILE] [--seconds 20] [--overload 60]
 
-Makes a store of N vectors (see benchmarks.search), searches it by stored image in this process,
+Makes a store of N vectors (see benchmarks.stores), searches it by stored image in this process,
 then over HTTP with several clients, each a process with one connection that is kept. Overload is
 ten times the server's capacity in clients that upload photographs.
 """
@@ -26,21 +26,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.search import BLOCK, DEMO, Vectors, blocks, load
-from indexer.config import Config, DatasetConfig, EncoderConfig, IndexConfig, load_config
-from indexer.derive import derive
-from indexer.encoders import open_encoder
+from benchmarks.stores import PHOTOS, fill, load
+from indexer.config import Config, load_config
 from indexer.search import Searcher
-from indexer.store import NewImage, Store, open_writer
-from indexer.vector_index import flat_file
 
 RESULTS = Path("benchmarks/results/serve.json")
 K = 30
 JSON = "application/json"
 FORM = b"--b\r\nContent-Disposition: form-data; name=image; filename=a\r\n\r\n%s\r\n--b--\r\n"
-
-
-PHOTOS = sorted(DEMO.rglob("*.jpg"))
 
 
 class Asked(NamedTuple):
@@ -63,7 +56,7 @@ def main() -> None:
     options = parser.parse_args()
     with TemporaryDirectory(dir=options.folder, prefix="lookalike-bench-") as folder:
         store = Path(folder) / "store"
-        build_store(load(options.vectors), options.n, store)
+        fill(store, load(options.vectors), options.n)
         report = measure(load_config(None, {"store": str(store)}), options)
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     RESULTS.write_text(json.dumps(report, indent=2))
@@ -86,41 +79,6 @@ def measure(config: Config, options: argparse.Namespace) -> dict[str, Any]:
         report["overload"]["memory_mb"] = [before / 1e6, resident_bytes(process.pid) / 1e6]
         report["overload"]["recovery_s"] = recovery(port)
     return report
-
-
-def build_store(source: Vectors | None, count: int, folder: Path) -> None:
-    """Make a store of ``count`` vectors, with an encoder of random weights of their dimension."""
-    ready = source is not None and len(source) >= count
-    parts = (source[i : i + BLOCK] for i in range(0, count, BLOCK)) if ready else None  # type: ignore[index]
-    writer_of = Store(folder)
-    with open_writer(writer_of) as writer:
-        for part in parts or blocks(source, count, 0):
-            block = np.ascontiguousarray(part[: count + 1 - writer.catalogue.next_id()])
-            dim = block.shape[1]
-            config = (
-                EncoderConfig(weights="random:1")
-                if dim == 4096
-                else EncoderConfig(model="efficientnet_lite0")
-            )
-            spec = open_encoder(config).spec
-            first = writer.catalogue.next_id()
-            images = [
-                NewImage(f"{first + n}.jpg", 1, 1, "0", "JPEG", 1, 1) for n in range(len(block))
-            ]
-            writer.commit(images, flat_file(block), [], dim=dim, fingerprint=spec.fingerprint)
-
-        def structures(segments: Any, deleted: Any, previous: Any) -> Any:
-            made = derive(writer, None, segments, deleted, dim, previous)
-            return made.structures, made.recall
-
-        writer.publish(
-            fingerprint=spec.fingerprint,
-            encoder=spec.model_dump(),
-            dim=dim,
-            dataset=DatasetConfig(root=folder),
-            index=IndexConfig(),
-            derive=structures,
-        )
 
 
 def alone(config: Config, threads: int, seconds: float, n: int) -> dict[str, Any]:
