@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from benchmarks.stores import BLOCK, blocks, commit, load, publish
+from benchmarks.stores import BLOCK, blocks, commit, features, publish
 from indexer.config import IndexConfig
 from indexer.encoders import Vectors
 from indexer.indexes import Indexes, choose_recall
@@ -48,7 +48,7 @@ def main() -> None:
     if options.open:
         print(json.dumps(opened(options.open)))
         return
-    source = load(options.vectors)
+    source = features(options.vectors)
     with TemporaryDirectory(dir=options.folder, prefix="lookalike-bench-") as folder:
         report = measure(source, options, Path(folder))
     RESULTS.parent.mkdir(parents=True, exist_ok=True)

@@ -28,7 +28,7 @@ RANDOM_VGG16 = EncoderConfig(weights="random:1")
 EMBEDDED = EncoderConfig(model="efficientnet_lite0")
 
 
-def load(source: str) -> Vectors | None:
+def features(source: str) -> Vectors | None:
     """Return the features to expand, by default the demo's; None for Gaussian noise."""
     if source == "gaussian":
         return None
