@@ -47,8 +47,8 @@ def load(port: int, clients: int, seconds: float, body: Body, n: int) -> dict[st
     """Ask with many clients at once for some seconds; up to four processes of them.
 
     Each client has one connection, which is kept. Answers per second and milliseconds are those of
-    the searches that were answered; ``overhead_ms`` is what was neither decoding, encoding nor
-    search. Status 0 is a connection that broke.
+    the searches that were answered, ``answered`` is their share; ``overhead_ms`` is what was
+    neither decoding, encoding nor search. Status 0 is a connection that broke.
     """
     processes = min(clients, 4)
     shares = [clients // processes + (i < clients % processes) for i in range(processes)]
@@ -64,6 +64,7 @@ def load(port: int, clients: int, seconds: float, body: Body, n: int) -> dict[st
         "per_second": round(len(fine) / seconds, 1),
         **spread([one.ms for one in fine]),
         "overhead_ms": round(float(np.median([o.ms - o.inside_ms for o in fine] or [0])), 2),
+        "answered": round(len(fine) / len(asked), 4),
         "statuses": dict(Counter(one.status for one in asked)),
         **({"refused": spread(refused)} if refused else {}),
     }

@@ -1,4 +1,7 @@
-"""The server as it runs in production, started and stopped, and its memory."""
+"""The server as it runs in production, started and stopped, and its memory.
+
+It can have several processes here, which the product does not offer: to see what they would bring.
+"""
 
 import socket
 import subprocess
@@ -12,10 +15,24 @@ from tempfile import TemporaryFile
 from typing import Any, NamedTuple
 
 from benchmarks.settings import Defaults
+from indexer.config import Config, ServerConfig
 from server.__main__ import Gunicorn
 
 READY_S = 300
 """How long a server may take to start: VGG16 is converted at the first time."""
+
+
+class Processes(Gunicorn):
+    """The production server with several processes in place of one."""
+
+    def __init__(self, config: Config, workers: int) -> None:
+        self._workers = workers
+        super().__init__(config)
+
+    def load_config(self) -> None:
+        """Set what the product sets, then the number of processes."""
+        super().load_config()
+        self.cfg.set("workers", self._workers)
 
 
 class Server(NamedTuple):
@@ -24,7 +41,7 @@ class Server(NamedTuple):
     pid: int
     port: int
     capacity: int
-    """How many requests are taken on at once: answered or waiting for a thread."""
+    """How many requests all workers take on at once: answered or waiting for a thread."""
 
     def memory(self) -> dict[str, Any]:
         """Return the workers' memory in MB, mapped vectors included (Linux).
@@ -42,24 +59,28 @@ class Server(NamedTuple):
 
 
 @contextmanager
-def running(store: Path) -> Iterator[Server]:
+def running(store: Path, workers: int = 1) -> Iterator[Server]:
     """Serve a store until the block ends; it begins when every kind of query is answered.
 
-    Raises RuntimeError, with what the server wrote, if it stops or is not ready in time.
+    ``workers`` processes share what one is allowed: threads, places in the queue, images being
+    encoded. Raises RuntimeError, with what the server wrote, if it stops or is not ready in time.
     """
-    config = Defaults(store=store, server={"port": free_port()})
-    command = [sys.executable, "-m", "benchmarks.servers", config.model_dump_json()]
+    shared = ("threads", "max_waiting", "max_encoding")
+    shares = {name: -(-getattr(ServerConfig(), name) // workers) for name in shared}
+    config = Defaults(store=store, server={"port": free_port(), **shares})
+    settings, server = config.model_dump_json(), config.server
+    command = [sys.executable, "-m", "benchmarks.servers", settings, str(workers)]
     with TemporaryFile("w+") as log:  # a pipe that nobody reads would fill up
         process = subprocess.Popen(command, stderr=log)
         try:
             until = time.monotonic() + READY_S
-            while _status(config.server.port, "/readyz") != 200:
+            while not _is_ready(server.port, workers):
                 if process.poll() is not None or time.monotonic() > until:
                     log.seek(0)
                     raise RuntimeError(f"The server did not start. It wrote:\n{log.read()}")
                 time.sleep(0.1)
-            capacity = config.server.threads + config.server.max_waiting
-            yield Server(process.pid, config.server.port, capacity)
+            capacity = workers * (server.threads + server.max_waiting)
+            yield Server(process.pid, server.port, capacity)
         finally:
             process.terminate()
             process.wait()
@@ -70,6 +91,11 @@ def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port: int = probe.getsockname()[1]
         return port
+
+
+def _is_ready(port: int, workers: int) -> bool:
+    """Ask often enough to meet every worker: the one that accepts a connection answers it."""
+    return all(_status(port, "/readyz") == 200 for _ in range(10 * workers))
 
 
 def _status(port: int, path: str) -> int:
@@ -92,4 +118,4 @@ def _rollup(pid: int) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    Gunicorn(Defaults.model_validate_json(sys.argv[1])).run()
+    Processes(Defaults.model_validate_json(sys.argv[1]), int(sys.argv[2])).run()
