@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from benchmarks.settings import Defaults
 from indexer.build import build
-from indexer.config import Config, load_config
+from indexer.config import Config
 from indexer.datasets import Folder
 from indexer.encoders import Encoder, open_encoder
 from indexer.encoders.keras.networks import build_network
@@ -55,7 +56,7 @@ def compare(options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
     settings = {"model": options.model}
     if options.model == "vgg16":
         settings["weights"] = "random:1"
-    config = load_config(None, {"dataset": {"root": str(images)}, "encoder": settings})
+    config = Defaults(dataset={"root": images}, encoder=settings)
     ours = open_encoder(config.encoder)
     keras = open_encoder(config.encoder.model_copy(update={"runtime": "keras"}))
     predict = original(options.model)
@@ -94,7 +95,7 @@ def original(model: str) -> Callable[[Path], np.ndarray]:
     from indexer.encoders.keras.vgg16 import set_random
 
     if model != "vgg16":
-        config = load_config(None, {"encoder": {"model": model}}).encoder
+        config = Defaults(encoder={"model": model}).encoder
         from indexer.encoders.weights import embedded_weights
 
         network = build_network(open_encoder(config).spec, embedded_weights())

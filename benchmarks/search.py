@@ -1,8 +1,7 @@
 """Search side by side: the original's NumPy scan, IndexFlatL2, Lookalike exact and approximate.
 
-All search the same vectors in the same process, in turns. Vectors: some real features, expanded
-to N by mixing each with one of its 50 nearest, multiplying what is active by log-normal noise, and
-keeping as many components active as before. Queries are made the same way and are not stored.
+All search the same vectors in the same process, in turns: some real features, expanded to N
+(:mod:`benchmarks.stores`). Queries are made the same way and are not stored.
 
     python -m benchmarks.search --n 118287 [--vectors FILE.npz | FILE.npy | gaussian]
 """
@@ -12,7 +11,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -22,21 +21,16 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from indexer.config import DatasetConfig, IndexConfig
-from indexer.derive import derive
+from benchmarks.stores import BLOCK, blocks, commit, features, publish
+from indexer.config import IndexConfig
+from indexer.encoders import Vectors
 from indexer.indexes import Indexes, choose_recall
-from indexer.store import NewImage, Store, Version, Writer, open_writer
-from indexer.vector_index import flat_file
+from indexer.store import Store, Version, open_writer
 
 K = 30
-BLOCK = 4096
-NEAREST = 50
-NOISE = 0.5
 BATCH = 64
 RESULTS = Path("benchmarks/results/search.json")
-DEMO = Path("demo/images")
 
-Vectors = NDArray[np.float32]
 Search = Callable[[Vectors], NDArray[np.int64]]
 
 
@@ -54,56 +48,12 @@ def main() -> None:
     if options.open:
         print(json.dumps(opened(options.open)))
         return
-    source = load(options.vectors)
+    source = features(options.vectors)
     with TemporaryDirectory(dir=options.folder, prefix="lookalike-bench-") as folder:
         report = measure(source, options, Path(folder))
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     RESULTS.write_text(json.dumps(report, indent=1))
     show(report)
-
-
-def load(source: str) -> Vectors | None:
-    """Return the features to expand; None for Gaussian noise."""
-    if source == "gaussian":
-        return None
-    if not source:
-        from indexer.config import EncoderConfig
-        from indexer.encoders import open_encoder
-        from indexer.images import decode, model_input
-
-        encoder = open_encoder(EncoderConfig(model="efficientnet_lite0"))
-        files = sorted(DEMO.rglob("*.jpg"))
-        images = [model_input(decode(f.read_bytes(), max_pixels=10**8)) for f in files]
-        return encoder.encode(np.stack(images))
-    content = np.load(source, allow_pickle=False)
-    array = content if isinstance(content, np.ndarray) else content["features"]
-    return np.asarray(array, np.float32)
-
-
-def blocks(source: Vectors | None, count: int, seed: int) -> Iterator[Vectors]:
-    """Yield ``count`` vectors in blocks."""
-    random = np.random.default_rng(seed)
-    for start in range(0, count, BLOCK):
-        size = min(BLOCK, count - start)
-        if source is None:
-            block = random.standard_normal((size, 4096), np.float32)
-        else:
-            block = expand(source, size, random)
-        yield block / np.linalg.norm(block, axis=1, keepdims=True)
-
-
-def expand(source: Vectors, count: int, random: np.random.Generator) -> Vectors:
-    """Return ``count`` new vectors like those of ``source``, before they are normalised."""
-    nearest = np.argsort(-(source @ source.T), axis=1)[:, 1 : NEAREST + 1]
-    first = random.integers(0, len(source), count)
-    second = nearest[first, random.integers(0, nearest.shape[1], count)]
-    share = random.random((count, 1), np.float32)
-    mixed = share * source[first] + (1 - share) * source[second]
-    mixed *= np.exp(random.normal(0, NOISE, mixed.shape).astype(np.float32))
-    active = np.maximum((source[first] > 0).sum(axis=1), 1)
-    smallest = np.sort(mixed, axis=1)[np.arange(count), mixed.shape[1] - active]
-    mixed[mixed < smallest[:, np.newaxis]] = 0
-    return mixed
 
 
 def measure(source: Vectors | None, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -117,7 +67,7 @@ def measure(source: Vectors | None, options: argparse.Namespace, folder: Path) -
         for block in tqdm(blocks(source, options.n, 0), total=total, desc="Vectors", disable=None):
             flat.add(block)
             commit(writer, block)
-        version, seconds = publish(writer, store, dim, options.approximate)
+        version, seconds = publish(writer, dim, options.approximate)
     report["build_seconds"] = round(seconds, 1)
     files = {kind: structure_bytes(version, kind) for kind in version.manifest.derived}
     report["bytes"] = {"vectors": options.n * dim * 4, **files}
@@ -133,42 +83,10 @@ def measure(source: Vectors | None, options: argparse.Namespace, folder: Path) -
     with open_writer(store) as writer:
         for block in blocks(source, 1000, 2):
             commit(writer, block)
-        longer, seconds = publish(writer, store, dim, options.approximate)
+        longer, seconds = publish(writer, dim, options.approximate)
     written = sum(structure_bytes(longer, k) - files[k] for k in files)
     report["adding 1000"] = {"seconds": round(seconds, 1), "bytes": written}
     return report
-
-
-def commit(writer: Writer, block: Vectors) -> None:
-    """Commit a segment."""
-    first = writer.catalogue.next_id()
-    images = [
-        NewImage(f"{n}.jpg", 1, 1, "0", "JPEG", 1, 1) for n in range(first, first + len(block))
-    ]
-    writer.commit(images, flat_file(block), [], dim=block.shape[1], fingerprint="benchmark")
-
-
-def publish(writer: Writer, store: Store, dim: int, approximate: str) -> tuple[Version, float]:
-    """Publish a version; return it and the seconds its derived structures took."""
-    spent = []
-
-    def structures(segments: Any, deleted: Any, previous: Any) -> Any:
-        began = time.perf_counter()
-        made = derive(writer, approximate, segments, deleted, dim, previous)
-        spent.append(time.perf_counter() - began)
-        for note in made.notes:
-            print(note)
-        return made.structures, made.recall
-
-    version = writer.publish(
-        fingerprint="benchmark",
-        encoder={"model": "benchmark"},
-        dim=dim,
-        dataset=DatasetConfig(root=store.folder),
-        index=IndexConfig(approximate=approximate),
-        derive=structures,
-    )
-    return version, spent[0]
 
 
 def structure_bytes(version: Version, kind: Any) -> int:

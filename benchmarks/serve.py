@@ -1,54 +1,40 @@
 """The server beside the searcher alone: latency, throughput, overload, what HTTP costs.
 
     python -m benchmarks.serve --n 118287 [--vectors FILE] [--seconds 20] [--overload 60]
+    python -m benchmarks.serve --n 118287 --compare-processes
 
-Makes a store of N vectors (see benchmarks.search), searches it by stored image in this process,
-then over HTTP with several clients, each a process with one connection that is kept. Overload is
-ten times the server's capacity in clients that upload photographs.
+Makes a store of N vectors (see benchmarks.stores), searches it by stored image in this process,
+then over HTTP with several clients. Overload is ten times the server's capacity in clients that
+upload photographs. With --compare-processes: one process and two, with as many threads in all.
 """
 
 import argparse
 import json
-import multiprocessing
-import os
 import random
-import socket
-import subprocess
-import sys
 import time
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from http.client import HTTPConnection, HTTPException
+from itertools import repeat
+from math import nan
+from operator import itemgetter
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
-
-from benchmarks.search import BLOCK, DEMO, Vectors, blocks, load
-from indexer.config import Config, DatasetConfig, EncoderConfig, IndexConfig, load_config
-from indexer.derive import derive
-from indexer.encoders import open_encoder
+from benchmarks.clients import K, by_id, load, recovery, spread, upload
+from benchmarks.servers import running
+from benchmarks.settings import Defaults
+from benchmarks.stores import features, fill
+from indexer.config import ServerConfig
+from indexer.machine import available_cores
 from indexer.search import Searcher
-from indexer.store import NewImage, Store, open_writer
-from indexer.vector_index import flat_file
 
-RESULTS = Path("benchmarks/results/serve.json")
-K = 30
-JSON = "application/json"
-FORM = b"--b\r\nContent-Disposition: form-data; name=image; filename=a\r\n\r\n%s\r\n--b--\r\n"
+RESULTS = Path("benchmarks/results")
+ROUNDS = 3
+COMPARED = ("per_second", "p50_ms", "p99_ms", "answered", "rss_sum_mb", "pss_sum_mb")
 
-
-PHOTOS = sorted(DEMO.rglob("*.jpg"))
-
-
-class Asked(NamedTuple):
-    """One request: status, milliseconds of the client's clock, and of the searcher's steps."""
-
-    status: int
-    ms: float
-    inside_ms: float
+Figures = dict[str, float]
 
 
 def main() -> None:
@@ -60,219 +46,102 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20, help="of each measurement")
     parser.add_argument("--overload", type=float, default=60, help="seconds of overload")
     parser.add_argument("--folder", type=Path, help="where the temporary store goes")
+    parser.add_argument("--workers", type=int, default=1, help="processes that share the threads")
+    parser.add_argument("--compare-processes", action="store_true", help="one against two")
     options = parser.parse_args()
+    name, way = ("serve", measure)
+    if options.compare_processes:
+        name, way = ("processes", compare_processes)
     with TemporaryDirectory(dir=options.folder, prefix="lookalike-bench-") as folder:
         store = Path(folder) / "store"
-        build_store(load(options.vectors), options.n, store)
-        report = measure(load_config(None, {"store": str(store)}), options)
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    RESULTS.write_text(json.dumps(report, indent=2))
+        fill(store, features(options.vectors), options.n)
+        report = way(store, options)
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps(report, indent=2))
     print(json.dumps(report, indent=2))
 
 
-def measure(config: Config, options: argparse.Namespace) -> dict[str, Any]:
+def measure(store: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Measure the searcher alone, then the server."""
-    report: dict[str, Any] = {"n": options.n, "clients": options.clients, "cores": os.cpu_count()}
-    report["alone"] = alone(config, options.clients, options.seconds, options.n)
-    with running(config) as (process, port):
-        query = (_by_id, options.n)
-        report["one client"] = load_of(port, 1, options.seconds / 2, *query)
-        report["searches"] = load_of(port, options.clients, options.seconds, *query)
+    n, clients, seconds = options.n, options.clients, options.seconds
+    report: dict[str, Any] = {"n": n, "clients": clients, "cores": available_cores()}
+    report["workers"] = options.workers
+    report["alone"] = alone(store, clients, seconds, n)
+    with running(store, options.workers) as server:
+        report["one client"] = load(server.port, 1, seconds / 2, by_id, n)
+        report["searches"] = load(server.port, clients, seconds, by_id, n)
         report["share of alone"] = report["searches"]["per_second"] / report["alone"]["per_second"]
-        server = config.server
-        capacity = server.threads + server.max_waiting
-        before = resident_bytes(process.pid)
-        report["overload"] = load_of(port, 10 * capacity, options.overload, _upload, 0)
-        report["overload"]["memory_mb"] = [before / 1e6, resident_bytes(process.pid) / 1e6]
-        report["overload"]["recovery_s"] = recovery(port)
+        before = server.memory()
+        overload = load(server.port, 10 * server.capacity, options.overload, upload, n)
+        overload["recovery_s"] = recovery(server.port, n)
+        overload["memory before"], overload["memory after"] = before, server.memory()
+        report["overload"] = overload
     return report
 
 
-def build_store(source: Vectors | None, count: int, folder: Path) -> None:
-    """Make a store of ``count`` vectors, with an encoder of random weights of their dimension."""
-    ready = source is not None and len(source) >= count
-    parts = (source[i : i + BLOCK] for i in range(0, count, BLOCK)) if ready else None  # type: ignore[index]
-    writer_of = Store(folder)
-    with open_writer(writer_of) as writer:
-        for part in parts or blocks(source, count, 0):
-            block = np.ascontiguousarray(part[: count + 1 - writer.catalogue.next_id()])
-            dim = block.shape[1]
-            config = (
-                EncoderConfig(weights="random:1")
-                if dim == 4096
-                else EncoderConfig(model="efficientnet_lite0")
-            )
-            spec = open_encoder(config).spec
-            first = writer.catalogue.next_id()
-            images = [
-                NewImage(f"{first + n}.jpg", 1, 1, "0", "JPEG", 1, 1) for n in range(len(block))
-            ]
-            writer.commit(images, flat_file(block), [], dim=dim, fingerprint=spec.fingerprint)
+def alone(store: Path, clients: int, seconds: float, n: int) -> dict[str, Any]:
+    """Search by stored image in this process and return the faster of two ways.
 
-        def structures(segments: Any, deleted: Any, previous: Any) -> Any:
-            made = derive(writer, None, segments, deleted, dim, previous)
-            return made.structures, made.recall
+    One has a thread per core, the other one per client; each gets half of the seconds.
+    """
+    searcher = Searcher.open(Defaults(store=store))
 
-        writer.publish(
-            fingerprint=spec.fingerprint,
-            encoder=spec.model_dump(),
-            dim=dim,
-            dataset=DatasetConfig(root=folder),
-            index=IndexConfig(),
-            derive=structures,
-        )
-
-
-def alone(config: Config, threads: int, seconds: float, n: int) -> dict[str, Any]:
-    """Search by stored image in this process, with as many threads as there will be clients."""
-    searcher = Searcher.open(config)
-    chance = random.Random(1)  # noqa: S311 -- which images are asked for
-    for _ in range(50):
-        searcher.search_id(chance.randint(1, n), k=K)
-    until = time.perf_counter() + seconds
-
-    def ask(seed: int) -> list[float]:
-        own, times = random.Random(seed), []  # noqa: S311
+    def ask(seed: int, until: float) -> list[float]:
+        chance, times = random.Random(seed), []  # noqa: S311 -- which images are asked for
         while (began := time.perf_counter()) < until:
-            searcher.search_id(own.randint(1, n), k=K)
+            searcher.search_id(chance.randint(1, n), k=K)
             times.append((time.perf_counter() - began) * 1000)
         return times
 
-    best: dict[str, Any] = {}
-    for count in (2, threads):
+    ask(0, time.perf_counter() + seconds / 10)  # the first ones read the files
+    ways = []
+    for threads in (available_cores(), clients):
         until = time.perf_counter() + seconds / 2
-        with ThreadPoolExecutor(count) as pool:
-            times = [ms for found in pool.map(ask, range(count)) for ms in found]
-        rate = len(times) / (seconds / 2)
-        if rate > best.get("per_second", 0):
-            best = {"threads": count, "per_second": round(rate, 1), **spread(times)}
-    return best
+        with ThreadPoolExecutor(threads) as pool:
+            times = [ms for own in pool.map(ask, range(threads), repeat(until)) for ms in own]
+        rate = round(len(times) / (seconds / 2), 1)
+        ways.append({"threads": threads, "per_second": rate, **spread(times)})
+    return max(ways, key=itemgetter("per_second"))
 
 
-class running:  # noqa: N801 -- reads as a sentence
-    """The server as it runs in production, until the block ends."""
+def compare_processes(store: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Measure one process and two, with as many threads in all, in turns.
 
-    def __init__(self, config: Config) -> None:
-        self._config = config
-
-    def __enter__(self) -> tuple["subprocess.Popen[bytes]", int]:
-        """Start it and wait until it is ready."""
-        port = _free_port()
-        command = [sys.executable, "-m", "server", "--store", str(self._config.store)]
-        self.process = subprocess.Popen([*command, "--port", str(port)], stderr=subprocess.DEVNULL)
-        while _get(port, "/readyz") != 200:
-            time.sleep(0.1)
-        return self.process, port
-
-    def __exit__(self, *_: object) -> None:
-        """Stop it."""
-        self.process.terminate()
-        self.process.wait()
+    Returns medians over the rounds, and medians of the ratios of each round.
+    """
+    rounds = [(served(store, 1, options), served(store, 2, options)) for _ in range(ROUNDS)]
+    one, two = zip(*rounds, strict=True)
+    ratios = [{name: b[name] / (a[name] or nan) for name in a} for a, b in rounds]
+    return {
+        "n": options.n,
+        "cores": available_cores(),
+        "one process": medians(one),
+        "two processes": medians(two),
+        "two, of one": medians(ratios),
+        "rounds": rounds,
+    }
 
 
-def load_of(
-    port: int, clients: int, seconds: float, body: Callable[[random.Random, int], Any], n: int
-) -> dict[str, Any]:
-    """Ask with many clients at once for some seconds; up to four processes of them."""
-    processes = min(clients, 4)
-    shares = [clients // processes + (i < clients % processes) for i in range(processes)]
-    jobs = [(port, share, seconds, body, n, i) for i, share in enumerate(shares)]
-    with multiprocessing.get_context("fork").Pool(processes) as pool:
-        asked = [one for found in pool.starmap(_clients, jobs) for one in found]
-    fine = [one for one in asked if one.status == 200]
-    report = {"clients": clients, "per_second": round(len(fine) / seconds, 1)}
-    report |= spread([one.ms for one in fine])
-    report["overhead_ms"] = round(float(np.median([o.ms - o.inside_ms for o in fine] or [0])), 2)
-    report["statuses"] = dict(Counter(one.status for one in asked))
-    refused = [one.ms for one in asked if one.status == 503]
-    return report | ({"refused": spread(refused)} if refused else {})
+def served(store: Path, workers: int, options: argparse.Namespace) -> Figures:
+    """Start a server and return its figures: searches by stored image, uploads, then memory."""
+    seconds, n = options.seconds, options.n
+    with running(store, workers) as server:
+        load(server.port, options.clients, seconds / 4, by_id, n)  # each process maps the vectors
+        searches = load(server.port, options.clients, seconds, by_id, n)
+        # Were there more clients than images are encoded at once, they would be refused.
+        uploads = load(server.port, ServerConfig().max_encoding, seconds, upload, n)
+        memory = server.memory()
+    return {
+        f"{group} {name}": value
+        for group, found in (("search", searches), ("upload", uploads), ("memory", memory))
+        for name, value in found.items()
+        if name in COMPARED
+    }
 
 
-def recovery(port: int) -> float:
-    """Return the seconds until five searches in a row are answered."""
-    began = time.perf_counter()
-    row = 0
-    chance = random.Random(3)  # noqa: S311
-    while row < 5:
-        status = _ask(HTTPConnection("127.0.0.1", port, timeout=60), *_by_id(chance, 1000)).status
-        row = row + 1 if status == 200 else 0
-    return round(time.perf_counter() - began, 3)
-
-
-def spread(times: Sequence[float]) -> dict[str, float]:
-    """Return median and 99th percentile, in ms."""
-    p50, p99 = np.percentile(times, (50, 99)) if len(times) else (0.0, 0.0)
-    return {"p50_ms": round(float(p50), 2), "p99_ms": round(float(p99), 2)}
-
-
-def resident_bytes(pid: int) -> int:
-    """Return the resident memory of a server's worker."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    fields = Path(f"/proc/{children[0]}/statm").read_text().split()
-    return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-def _clients(port: int, count: int, seconds: float, body: Any, n: int, seed: int) -> list[Asked]:
-    """Be some clients, each a thread with a connection, for some seconds."""
-    until = time.perf_counter() + seconds
-
-    def client(number: int) -> list[Asked]:
-        chance = random.Random(seed * 1000 + number)  # noqa: S311
-        connection = HTTPConnection("127.0.0.1", port, timeout=60)
-        asked = []
-        while time.perf_counter() < until:
-            asked.append(_ask(connection, *body(chance, n)))
-            if asked[-1].status != 200:
-                time.sleep(0.1)  # a tenth of what Retry-After asks for
-        return asked
-
-    with ThreadPoolExecutor(count) as pool:
-        return [one for found in pool.map(client, range(count)) for one in found]
-
-
-def _ask(connection: HTTPConnection, body: bytes, content_type: str) -> Asked:
-    began = time.perf_counter()
-    try:
-        headers = {"Content-Type": content_type}
-        connection.request("POST", "/api/v1/search", body, headers)
-        response = connection.getresponse()
-        content = response.read()
-    except (OSError, HTTPException):
-        connection.close()
-        return Asked(0, (time.perf_counter() - began) * 1000, 0)
-    ms = (time.perf_counter() - began) * 1000
-    inside = 0.0
-    if response.status == 200:
-        timings = json.loads(content)["timings_ms"]
-        inside = sum(timings[stage] for stage in ("decode", "encode", "search"))
-    return Asked(response.status, ms, inside)
-
-
-def _by_id(chance: random.Random, n: int) -> tuple[bytes, str]:
-    return json.dumps({"image_id": chance.randint(1, n), "k": K}).encode(), JSON
-
-
-def _upload(chance: random.Random, _: int) -> tuple[bytes, str]:
-    photo = chance.choice(PHOTOS).read_bytes()
-    return FORM % photo, "multipart/form-data; boundary=b"
-
-
-def _get(port: int, path: str) -> int:
-    connection = HTTPConnection("127.0.0.1", port, timeout=10)
-    try:
-        connection.request("GET", path)
-        return connection.getresponse().status
-    except OSError:
-        return 0
-    finally:
-        connection.close()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def medians(rounds: Sequence[Figures]) -> Figures:
+    """Return the median of each figure."""
+    return {name: round(median(own[name] for own in rounds), 3) for name in rounds[0]}
 
 
 if __name__ == "__main__":

@@ -1,16 +1,15 @@
 """Every error Lookalike raises on purpose: what went wrong, and what to do about it."""
 
-from typing import ClassVar
-
 
 class LookalikeError(Exception):
     """Base of all domain errors.
 
     ``message`` says what is wrong and why, ``hint`` what to do next; ``code`` is the stable,
-    machine-readable name of the kind of error. HTTP statuses are the server's business.
+    machine-readable name of the kind of error, its class's own. HTTP statuses are the server's
+    business.
     """
 
-    code: ClassVar[str] = "error"
+    code: str = "error"
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -124,6 +123,20 @@ class ServerError(LookalikeError):
     """The server cannot start."""
 
     code = "server_error"
+
+
+class RemoteError(LookalikeError):
+    """A server that was asked refuses, cannot be reached, or answers what Lookalike would not.
+
+    ``code`` is the server's own where it gave one: that of the error it answered with.
+    """
+
+    code = "remote_error"
+
+    def __init__(self, message: str, hint: str = "", code: str | None = None) -> None:
+        super().__init__(message, hint)
+        if code is not None:
+            self.code = code
 
 
 class MissingDependency(LookalikeError):

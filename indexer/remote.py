@@ -8,9 +8,10 @@ from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
-from indexer.errors import ServerError
+from indexer.errors import RemoteError
 
 TIMEOUT_S = 60
+NOT_OURS = "Is it Lookalike's address?"
 
 
 def search_remotely(
@@ -18,10 +19,11 @@ def search_remotely(
 ) -> dict[str, Any]:
     """Return the JSON answer of the server at an address such as ``http://127.0.0.1:8000``.
 
-    Raises :class:`ServerError` with the server's own message and hint if it refuses.
+    Raises :class:`RemoteError`: with the server's own message, hint and code if it refuses, else
+    with what keeps it from answering.
     """
-    if urlsplit(server).scheme not in ("http", "https") or not urlsplit(server).hostname:
-        raise ServerError(f"{server} is no address.", "Give one like http://127.0.0.1:8000.")
+    if not _is_address(server):
+        raise RemoteError(f"{server} is no address.", "Give one like http://127.0.0.1:8000.")
     fields = {name: str(value) for name, value in (("k", k), ("mode", mode)) if value is not None}
     body, media_type = _form(image, fields)
     headers = {"Content-Type": media_type, "Accept": "application/json"}
@@ -30,24 +32,42 @@ def search_remotely(
     request = Request(f"{server.rstrip('/')}/api/v1/search", body, headers)  # noqa: S310 -- checked
     try:
         with urlopen(request, timeout=TIMEOUT_S) as response:  # noqa: S310 -- checked above
-            answer: dict[str, Any] = json.load(response)
-            return answer
+            content = response.read()
     except HTTPError as error:
         with error:
             raise _refusal(error) from None
     except (OSError, HTTPException, ValueError) as error:
         reason = getattr(error, "reason", error)
-        raise ServerError(
+        raise RemoteError(
             f"{server} gives no answer: {reason}.", "Is the server running, and at this address?"
         ) from None
+    return _answer(content)
 
 
-def _refusal(error: HTTPError) -> ServerError:
+def _is_address(server: str) -> bool:
+    try:
+        parts = urlsplit(server)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname)
+
+
+def _answer(content: bytes) -> dict[str, Any]:
+    try:
+        answer = json.loads(content)
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict) or "results" not in answer:
+        raise RemoteError("The server answers, but not with results.", NOT_OURS)
+    return answer
+
+
+def _refusal(error: HTTPError) -> RemoteError:
     try:
         detail = json.load(error)["error"]
-        return ServerError(f"{detail['message']} ({error.code})", detail["hint"])
-    except (ValueError, KeyError, TypeError):
-        return ServerError(f"The server answers {error.code}.", "Is it Lookalike's address?")
+        return RemoteError(f"{detail['message']} ({error.code})", detail["hint"], detail["code"])
+    except (OSError, HTTPException, ValueError, KeyError, TypeError):
+        return RemoteError(f"The server answers {error.code}.", NOT_OURS)
 
 
 def _form(image: bytes, fields: dict[str, str]) -> tuple[bytes, str]:

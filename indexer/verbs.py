@@ -53,53 +53,34 @@ def build(options: argparse.Namespace, config: "Config") -> int:
 
 
 def search(options: argparse.Namespace, config: "Config") -> int:
-    """Print the images most like one."""
+    """Print the images most like one, found in the store or by a server."""
     from indexer.errors import InvalidImage
-    from indexer.search import Searcher
 
     try:
-        data = options.image.read_bytes()
+        image = options.image.read_bytes()
     except OSError as error:
         raise InvalidImage(f"{options.image} cannot be read: {error.strerror}.") from None
-    if options.server:
-        return _show_remote(options, data)
-    answer = Searcher.open(config).search_image(data, k=options.k, mode=options.mode)
-    _warn_of_random_weights(answer.encoder.weights)
-    if options.json:
-        results = [
-            {
-                "rank": hit.rank,
-                "image_id": hit.image.id,
-                "key": hit.image.key,
-                "distance": hit.distance,
-                "cosine": hit.cosine,
-                "metadata": hit.image.metadata,
-            }
-            for hit in answer.hits
-        ]
-        summary = {"version": answer.version, "encoder": answer.encoder.fingerprint}
-        summary |= {"mode": answer.mode}
-        print(json.dumps({**summary, "timings_ms": answer.timings_ms, "results": results}))
-        return 0
-    for hit in answer.hits:
-        print(f"{hit.rank:4}  {hit.distance:.4f}  {hit.image.key}")
-    total = answer.timings_ms["total"]
-    print(f"{len(answer.hits)} results, {answer.mode}, encoder {answer.encoder}, {total:.0f} ms")
-    return 0
+    if options.server is not None:
+        from indexer.remote import search_remotely
 
+        key = os.environ.get("LOOKALIKE_KEY")
+        answer = search_remotely(options.server, image, k=options.k, mode=options.mode, key=key)
+        source = options.server
+    else:
+        from indexer.search import Searcher
+        from indexer.wire import image_search
 
-def _show_remote(options: argparse.Namespace, image: bytes) -> int:
-    from indexer.remote import search_remotely
-
-    key = os.environ.get("LOOKALIKE_KEY")
-    answer = search_remotely(options.server, image, k=options.k, mode=options.mode, key=key)
+        found = Searcher.open(config).search_image(image, k=options.k, mode=options.mode)
+        answer, source = image_search(found), f"encoder {found.encoder}"
+    if answer["encoder"]["random_weights"]:
+        print(RANDOM_WEIGHTS_WARNING, file=sys.stderr)
     if options.json:
         print(json.dumps(answer))
         return 0
     for hit in answer["results"]:
         print(f"{hit['rank']:4}  {hit['distance']:.4f}  {hit['key']}")
     total = answer["timings_ms"]["total"]
-    print(f"{len(answer['results'])} results, {answer['mode']}, {options.server}, {total:.0f} ms")
+    print(f"{len(answer['results'])} results, {answer['mode']}, {source}, {total:.0f} ms")
     return 0
 
 

@@ -218,7 +218,7 @@ def test_every_domain_error_has_a_status_or_is_the_operators_business() -> None:
     }
     never_in_a_request = {
         "error", "config_error", "dataset_error", "disk_too_small", "extraction_stalled",
-        "server_error", "store_busy", "unknown_version",
+        "remote_error", "server_error", "store_busy", "unknown_version",
     }  # fmt: skip
     of_the_server = {"invalid_request", "not_ready", "overloaded", "url_refused"}
     assert codes - never_in_a_request == STATUSES.keys() - of_the_server
