@@ -11,7 +11,7 @@ from indexer.collection import Collection
 from indexer.config import Config, Mode
 from indexer.encoders import EncoderSpec
 from indexer.errors import NoApproximateIndex, StoreCorrupt
-from indexer.images import Box, crop, decode, model_input, thumbnail
+from indexer.images import Box, crop, decode, model_input, pixels, thumbnail
 from indexer.indexes import Indexes, choose_recall
 from indexer.paging import Distances, Ids, Place, collapsed_page_of, page_of
 from indexer.queries import Allowed, Example, Query, Selection, Vector, combined, unit_vector
@@ -38,6 +38,7 @@ __all__ = [
     "Searcher",
     "Selection",
     "Stage",
+    "pixels",
 ]
 
 logger = logging.getLogger(__name__)

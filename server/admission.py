@@ -24,7 +24,7 @@ from server.load import ALWAYS_OPEN, WATCHED, in_lobby
 from server.metrics import metrics
 
 DEEP = 3000
-"""Ranks from which on a page of results takes a core for long: all above it are ranked anew."""
+"""Ranks beyond which a page of results takes a core for long: all above it are ranked anew."""
 
 
 class Overloaded(LookalikeError):
@@ -108,12 +108,14 @@ def find(
     selection: Selection | None = None,
     *,
     preview_side: int | None = None,
+    has_place: bool = False,
 ) -> Answer:
     """Search, as the searcher does, within the server's capacity, and count the stages.
 
-    Raises :class:`Overloaded` or an error of the search.
+    Whoever holds a place already says so. Raises :class:`Overloaded` or an error of the search.
     """
-    with admission().encoding.place() if takes_long(query, selection) else nullcontext():
+    needs_place = takes_long(query, selection) and not has_place
+    with admission().encoding.place() if needs_place else nullcontext():
         answer = searcher.search(query, selection, preview_side=preview_side)
     metrics().observe(answer.timings_ms)
     return answer
@@ -121,8 +123,11 @@ def find(
 
 def takes_long(query: Query, selection: Selection | None) -> bool:
     """Tell whether a search is one of those of which there are only so many at a time."""
-    if query.is_encoded or selection is None:
-        return query.is_encoded
+    return query.is_encoded or (selection is not None and is_deep(selection))
+
+
+def is_deep(selection: Selection) -> bool:
+    """Tell whether a page lies beyond :data:`DEEP`."""
     return selection.page * (selection.k or index_holder().config.search.k) > DEEP
 
 

@@ -15,7 +15,16 @@ from server.index_holder import index_holder
 from server.metrics import metrics
 from server.thumbnails import ThumbnailCache
 from server.url_queries import Fetcher, UrlRefused
-from server.wire import FORM, JSON, answer, content, uploaded_files, validated
+from server.wire import (
+    FORM,
+    JSON,
+    answer,
+    content,
+    form_fields,
+    json_body,
+    uploaded_image,
+    validated,
+)
 
 KEEP_FOR_EVER = "private, max-age=31536000, immutable"
 ASK_AGAIN = "private, no-cache"
@@ -47,26 +56,29 @@ def search() -> Response:
     searcher = index_holder().searcher()
     body: requests.SearchUpload | requests.SearchStored
     if request.mimetype == FORM:
-        body = validated(requests.SearchUpload, {**request.form.to_dict(), **uploaded_files()})
-        query = body.query()
+        body = validated(requests.SearchUpload, {**form_fields(), **uploaded_image()})
+        found = find(searcher, body.query(), body.selection())
     elif request.is_json:
-        body = validated(requests.SearchStored, request.json)
-        query = body.query(None if body.url is None else _fetched(body.url))
+        body = validated(requests.SearchStored, json_body())
+        if body.url is None:
+            found = find(searcher, body.query(), body.selection())
+        else:
+            with admission().encoding.place():  # one, from before the image is fetched
+                query = body.query(_fetched(body.url))
+                found = find(searcher, query, body.selection(), has_place=True)
     else:
         raise UnsupportedMediaType(
             "Send multipart/form-data with an image, or application/json with image_id, vector "
             "or positives."
         )
-    return answer(described(searcher, body, find(searcher, query, body.selection())))
+    return answer(described(searcher, body, found))
 
 
 def _fetched(url: str) -> bytes:
-    """Return the image at an address; it takes one of the places of uploads meanwhile."""
     fetcher: Fetcher | None = current_app.extensions["fetcher"]
     if fetcher is None:
         raise UrlRefused("This server fetches no images.", "Upload the image instead.")
-    with admission().encoding.place():
-        return fetcher.fetch(url)
+    return fetcher.fetch(url)
 
 
 def described(
@@ -98,7 +110,7 @@ def embed() -> Response:
     searcher = index_holder().searcher()
     if request.mimetype != FORM:
         raise UnsupportedMediaType("Send multipart/form-data with an image.")
-    body = validated(requests.EmbedUpload, {**request.form.to_dict(), **uploaded_files()})
+    body = validated(requests.EmbedUpload, {**form_fields(), **uploaded_image()})
     with admission().encoding.place():
         vector, timings = searcher.embed(body.image, body.box())
     metrics().observe(timings)

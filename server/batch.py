@@ -1,6 +1,6 @@
 """Many searches in one call."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from http import HTTPStatus
 
@@ -8,19 +8,18 @@ from flask import Response, request, stream_with_context
 from flask_openapi import APIBlueprint
 from werkzeug.exceptions import UnsupportedMediaType
 
-from indexer.errors import LookalikeError
-from indexer.search import Query, Searcher
+from indexer.errors import ImageTooLarge, InvalidQuery, LookalikeError, UnknownImage
+from indexer.search import Query, Searcher, Selection, pixels
 from server import requests, schemas
-from server.admission import admission
+from server.admission import admission, charge, find, is_deep, takes_long
 from server.api import described
 from server.codes import Error, ErrorDetail, refusals
 from server.docs import SEARCH, SECURITY
 from server.errors import STATUSES, public
 from server.index_holder import index_holder
-from server.metrics import metrics
-from server.wire import FORM, JSON, NDJSON, content, validated
+from server.wire import FORM, JSON, NDJSON, content, form_fields, json_body, validated
 
-Search = tuple[requests.SearchUpload | requests.SearchStored, Query]
+Search = tuple[requests.SearchUpload | requests.SearchStored, Query, Selection]
 """One of the searches, as it was sent and as it is asked."""
 
 blueprint = APIBlueprint("batch", __name__, url_prefix="/api/v1", abp_security=SECURITY)
@@ -32,8 +31,9 @@ blueprint = APIBlueprint("batch", __name__, url_prefix="/api/v1", abp_security=S
     tags=[SEARCH],
     summary="Many searches in one call",
     description="Upload up to 100 images as multipart/form-data, all in fields named image, or "
-    "send up to 100 searches as JSON. One that cannot be answered has an error in its place. With "
-    "Accept: application/x-ndjson each answer is sent as soon as it is there, one per line.",
+    "send up to 100 searches as JSON. Together they decode no more pixels than one upload may "
+    "have. One that cannot be answered has an error in its place. With Accept: "
+    "application/x-ndjson each answer is sent as soon as it is there, one per line.",
     responses={
         HTTPStatus.OK: content(blueprint, {JSON: schemas.BatchAnswer, NDJSON: {"type": "string"}}),
         **refusals(
@@ -50,17 +50,20 @@ def search_batch() -> Response:
     body: requests.BatchUpload | requests.BatchStored
     if request.mimetype == FORM:
         images = [file.read() for file in request.files.getlist("image")]
-        body = validated(requests.BatchUpload, {**request.form.to_dict(), "image": images})
+        others = dict.fromkeys(request.files.keys() - {"image"}, b"")  # to be refused
+        body = validated(requests.BatchUpload, {**form_fields(), **others, "image": images})
     elif request.is_json:
-        body = validated(requests.BatchStored, request.json)
+        body = validated(requests.BatchStored, json_body())
     else:
         raise UnsupportedMediaType(
             "Send multipart/form-data with images, or application/json with queries."
         )
-    searches = [(search, search.query()) for search in body.searches()]
+    searches = [(search, search.query(), search.selection()) for search in body.searches()]
+    charge(len(searches) - 1)  # the first is counted like every request
     with ExitStack() as held:
-        if any(query.is_encoded for _, query in searches):
+        if any(takes_long(query, selection) for _, query, selection in searches):
             held.enter_context(admission().encoding.place())  # one: they go one after the other
+            _check_work(searcher, searches)
         answers = _answers(searcher, searches)
         accepted = request.accept_mimetypes
         if accepted.quality(NDJSON) <= accepted.quality(JSON):
@@ -72,16 +75,46 @@ def search_batch() -> Response:
         return response
 
 
-def _answers(searcher: Searcher, searches: list[Search]) -> Iterator[str]:
+def _check_work(searcher: Searcher, searches: Sequence[Search]) -> None:
+    """Let a batch take no more pixels than one upload may have, and no deep pages.
+
+    Raises ImageTooLarge or InvalidQuery. Nothing is decoded to find out.
+    """
+    limit = index_holder().config.server.max_pixels
+    total = sum(min(_pixels(searcher, query), limit) for _, query, _ in searches)
+    if len(searches) > 1 and total > limit:
+        raise ImageTooLarge(
+            f"The images of the batch have {total:,} pixels together; the limit is {limit:,}.",
+            "Send fewer at once, or smaller ones.",
+        )
+    if any(is_deep(selection) for *_, selection in searches):
+        raise InvalidQuery(
+            "A batch holds no pages that deep.", "Ask for them one by one, or for fewer results."
+        )
+
+
+def _pixels(searcher: Searcher, query: Query) -> int:
+    """Return how many pixels a query decodes; 0 for an image that will be refused anyway."""
+    if query.image is not None:
+        return pixels(query.image)
+    if query.crop is None or query.image_id is None:
+        return 0
+    try:
+        row = searcher.image(query.image_id)
+    except UnknownImage:
+        return 0
+    return (row.width or 0) * (row.height or 0)
+
+
+def _answers(searcher: Searcher, searches: Sequence[Search]) -> Iterator[str]:
     """Yield the answers as JSON; a search that fails has its error in its place."""
-    for search, query in searches:
+    for search, query, selection in searches:
         try:
-            found = searcher.search(query, search.selection())
+            found = find(searcher, query, selection, has_place=True)
         except LookalikeError as error:
             if error.code not in STATUSES:
                 raise
             detail = ErrorDetail.model_validate(public(error))
             yield Error(error=detail).model_dump_json()
             continue
-        metrics().observe(found.timings_ms)
         yield described(searcher, search, found).model_dump_json()

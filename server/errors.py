@@ -45,6 +45,12 @@ PUBLIC = {
 }
 """What clients read of errors that concern the operator and name paths of the machine."""
 
+API_HINT = "The API is described at /docs."
+MAX_PROBLEMS = 10
+"""How many faults of a request are named."""
+MAX_NAME = 100
+"""How much of a field's name is repeated."""
+
 RETRY_AFTER_S = {
     "overloaded": 1,
     "not_ready": 5,
@@ -64,7 +70,6 @@ def register(app: Flask) -> None:
     """Answer every error of the application in the documented shape."""
     app.register_error_handler(LookalikeError, _domain_error)
     app.register_error_handler(HTTPException, _http_error)
-    app.register_error_handler(RecursionError, _too_deep)
     app.register_error_handler(Exception, _unexpected_error)
 
 
@@ -73,8 +78,9 @@ def invalid_request(error: ValidationError) -> InvalidRequest:
     problems = []
     for problem in error.errors(include_url=False, include_context=False):
         field = ".".join(str(part) for part in problem["loc"]) or "request"
-        problems.append(f"{field}: {problem['msg']}")
-    return InvalidRequest("; ".join(problems) + ".", "The API is described at /docs.")
+        problems.append(f"{field[:MAX_NAME]}: {problem['msg'].removeprefix('Value error, ')}")
+    more = [f"and {len(problems) - MAX_PROBLEMS} more"] if len(problems) > MAX_PROBLEMS else []
+    return InvalidRequest("; ".join(problems[:MAX_PROBLEMS] + more) + ".", API_HINT)
 
 
 def raise_invalid_request(error: ValidationError) -> NoReturn:
@@ -125,7 +131,7 @@ def public(error: LookalikeError) -> dict[str, str]:
     if error.code in PUBLIC and current_app.extensions.get("told") != told:
         current_app.extensions["told"] = told
         logger.error("%s: %s %s", error.code, error.message, error.hint)
-    return {"code": error.code, "message": message, "hint": hint}
+    return {"code": error.code, "message": message, "hint": hint or API_HINT}
 
 
 def _domain_error(error: LookalikeError) -> Response:
@@ -135,27 +141,31 @@ def _domain_error(error: LookalikeError) -> Response:
 def _http_error(error: HTTPException) -> Response:
     status = error.code or HTTPStatus.INTERNAL_SERVER_ERROR
     code = HTTPStatus(status).phrase.lower().replace(" ", "_").replace("'", "")
-    hint = "The API is described at /docs."
+    message, hint = str(error.description), API_HINT
     if isinstance(error, RequestEntityTooLarge):
-        code, hint = "upload_too_large", "Send a smaller file, or raise server.max_upload_bytes."
+        code, hint = "upload_too_large", "Send less, or raise server.max_upload_bytes."
+        if message == RequestEntityTooLarge.description:
+            message = _too_large()
     if status == HTTPStatus.UNAUTHORIZED:
         hint = "Send the key as a bearer token, or in a browser as the password."
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         hint = "Retry-After says in how many seconds to go on."
     if isinstance(error, SecurityError):
         hint = "The names it answers to are in server.trusted_hosts."
-    response = error_response(status, code, str(error.description), hint)
+    response = error_response(status, code, message, hint)
     for name, value in error.get_headers():
         if name not in ("Content-Type", "Content-Length"):  # such as Allow, with 405
             response.headers[name] = value
     return response
 
 
-def _too_deep(_: RecursionError) -> Response:
-    """Refuse JSON that is nested deeper than any request of the API's."""
-    return error_response(
-        HTTPStatus.BAD_REQUEST, "bad_request", "The JSON is nested too deeply.", ""
-    )
+def _too_large() -> str:
+    """Say which of Werkzeug's limits a form or its fields are beyond."""
+    limit = current_app.config["MAX_CONTENT_LENGTH"]
+    size = request.content_length or 0
+    if size > limit:
+        return f"The request has {size:,} bytes; the limit is {limit:,}."
+    return "The form has too many fields, or too much text in them."
 
 
 def _unexpected_error(error: Exception) -> Response:

@@ -143,6 +143,8 @@ class IndexHolder:
             logger.error("%s %s", error.message, error.hint)
             self._encoder_problem = error
         except Exception:
+            if not threading.main_thread().is_alive():
+                return  # the process is ending, which takes the threads of the encoder away
             logger.exception("The encoder cannot be loaded")
             self._encoder_problem = LookalikeError("The encoder cannot be loaded.")
 

@@ -11,7 +11,7 @@ from server.admission import find
 from server.errors import STATUSES, public, retry_later
 from server.index_holder import index_holder
 from server.question import Question, base64_text
-from server.wire import uploaded_files
+from server.wire import uploaded_image
 
 blueprint = Blueprint("pages", __name__)
 
@@ -78,7 +78,7 @@ def posted() -> Question:
     fields: MultiDict[str, str] = request.form.copy()
     if "image" in request.files:
         fields["name"] = request.files["image"].filename or ""
-    return Question.of(fields, uploaded_files())
+    return Question.of(fields, uploaded_image())
 
 
 @blueprint.errorhandler(LookalikeError)
@@ -91,7 +91,9 @@ def error_page(error: LookalikeError) -> Response:
     except LookalikeError:
         searcher = None
     shown = public(error)
-    page = render("search.html", searcher, message=shown["message"], hint=shown["hint"])
+    page = render(
+        "search.html", searcher, message=shown["message"], hint=error.hint and shown["hint"]
+    )
     return retry_later(Response(page, STATUSES[error.code], mimetype="text/html"), error.code)
 
 

@@ -1,12 +1,62 @@
 """The wire types of requests: they validate what comes in and make the document."""
 
+import math
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, Json, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    Json,
+    WithJsonSchema,
+    model_validator,
+)
 
 from indexer import search
 
-StrictInt64 = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
+MAX_TEXT = 1000
+MAX_DIM = 16_384
+
+
+def _text(value: str) -> str:
+    """Refuse half a character, which JSON can write and nothing can store."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError("holds half a character: a surrogate without its other half") from None
+    return value
+
+
+def _plain(value: object) -> object:
+    """Refuse what no metadata can be compared with."""
+    number = isinstance(value, int) and -(2**63) <= value < 2**63
+    number |= isinstance(value, float) and math.isfinite(value)
+    if number or (isinstance(value, str) and len(value) <= MAX_TEXT and _text(value) == value):
+        return value
+    raise ValueError(
+        f"is neither text of up to {MAX_TEXT:,} characters nor a finite number (whole ones of up "
+        "to 64 bits) nor true or false"
+    )
+
+
+# Lists stop at the first item that is wrong: errors without end take more than any search.
+Text = Annotated[str, Field(max_length=MAX_TEXT), AfterValidator(_text)]
+Value = Annotated[
+    Any,
+    AfterValidator(_plain),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "maxLength": MAX_TEXT},
+                {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1},
+                {"type": "number"},
+                {"type": "boolean"},
+            ]
+        }
+    ),
+]
 
 
 class Request(BaseModel):
@@ -37,19 +87,16 @@ class Example(Request):
     ] = 1.0
 
 
-Value = Annotated[str, Field(max_length=1000)] | StrictInt64 | FiniteFloat | bool
-
-
 class Allowed(Request):
     """Which images may be found; the others are as if they were not there."""
 
     model_config = ConfigDict(strict=True)
 
     key_prefix: Annotated[
-        str, Field(max_length=1000, description="How their keys begin, such as a folder: cats/")
+        Text, Field(description="How their keys begin, such as a folder: cats/")
     ] = ""
     metadata: Annotated[
-        dict[str, Value],
+        dict[Text, Value],
         Field(default_factory=dict, max_length=16, description="Values their metadata has."),
     ]
 
@@ -62,7 +109,7 @@ POSITIVES = (
     "64 examples in all."
 )
 NEGATIVES = "Images the results should not be like."
-Examples = Annotated[list[Example], Field(max_length=64)]
+Examples = Annotated[list[Example], Field(max_length=64, fail_fast=True)]
 A_BOX = '{"x": 0.1, "y": 0.2, "width": 0.5, "height": 0.5}'
 A_FOLDER = '{"key_prefix": "cats/"}'
 SOME_IMAGES = '[{"image_id": 15, "weight": 0.5}]'
@@ -159,7 +206,7 @@ class SearchStored(SearchRequest):
         int | None, Field(ge=1, le=2**63 - 1, description="An image of the index.")
     ] = None
     vector: Annotated[
-        list[FiniteFloat] | None,
+        Annotated[list[FiniteFloat], Field(max_length=MAX_DIM, fail_fast=True)] | None,
         Field(
             description="A feature of the index's encoder, as many numbers as it has dimensions; "
             "it is divided by its norm."
@@ -215,7 +262,12 @@ class BatchStored(Request):
 
     queries: Annotated[
         list[SearchStored],
-        Field(min_length=1, max_length=MAX_BATCH, description="The searches; none by url."),
+        Field(
+            min_length=1,
+            max_length=MAX_BATCH,
+            fail_fast=True,
+            description="The searches; none by url.",
+        ),
     ]
 
     @model_validator(mode="after")

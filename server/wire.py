@@ -1,14 +1,15 @@
 """What crosses the wire: bodies that become models, and models that become answers."""
 
+import json
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from flask import Response, request
 from flask_openapi import APIBlueprint
 from pydantic import BaseModel, ValidationError
-from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 
-from server.errors import invalid_request
+from server.errors import InvalidRequest, invalid_request
 from server.index_holder import index_holder
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -17,6 +18,12 @@ Schema = Mapping[str, Any]
 JSON = "application/json"
 FORM = "multipart/form-data"
 NDJSON = "application/x-ndjson"
+
+MAX_JSON_BYTES = 10_000_000
+"""A batch of 100 vectors of 4,096 numbers has up to 9 MB."""
+
+MAX_FIELDS = 64
+"""More fields than any object of a request has."""
 
 
 def content(
@@ -47,11 +54,62 @@ def validated(model: type[Model], fields: object) -> Model:
         raise invalid_request(error) from None
 
 
-def uploaded_files() -> dict[str, bytes]:
-    """Return the files of an upload form. Raises RequestEntityTooLarge beyond the limit."""
+def json_body() -> object:
+    """Return the JSON of the request, of no more fields than any request has.
+
+    Every field that is not known makes an error of its own: a million of them take gigabytes.
+    Raises BadRequest, RequestEntityTooLarge or :class:`~server.errors.InvalidRequest`.
+    """
+    if (request.content_length or 0) > MAX_JSON_BYTES:
+        raise RequestEntityTooLarge(
+            f"The JSON has {request.content_length:,} bytes; the limit is {MAX_JSON_BYTES:,}."
+        )
+    try:
+        body = json.loads(request.get_data())
+        _check_fields(body)
+    except RecursionError:
+        raise BadRequest("The JSON is nested too deeply.") from None
+    except ValueError as error:
+        raise BadRequest(f"The body is not JSON: {error}.") from None
+    return body
+
+
+def _check_fields(value: object) -> None:
+    if isinstance(value, dict):
+        if len(value) > MAX_FIELDS:
+            raise InvalidRequest(
+                f"There are {len(value):,} fields where there can be {MAX_FIELDS} at most.",
+                "The API is described at /docs.",
+            )
+        for part in value.values():
+            _check_fields(part)
+    elif isinstance(value, list) and value and isinstance(value[0], dict | list):
+        for part in value:
+            _check_fields(part)
+
+
+def form_fields() -> dict[str, str]:
+    """Return the text fields of a form. Raises :class:`~server.errors.InvalidRequest`."""
+    for name, texts in request.form.lists():
+        if len(texts) > 1:
+            raise InvalidRequest(f"{name}: sent {len(texts)} times.", "Send it once.")
+    return request.form.to_dict()
+
+
+def uploaded_image() -> dict[str, bytes]:
+    """Return the file of an upload form, and others under their names, to be refused.
+
+    Raises :class:`~server.errors.InvalidRequest` if there are several images, and
+    RequestEntityTooLarge beyond the limit.
+    """
+    if len(request.files.getlist("image")) > 1:
+        raise InvalidRequest(
+            "image: one search takes one.", "Send several to /api/v1/search/batch."
+        )
     files = {name: file.read() for name, file in request.files.items()}
-    if len(files.get("image", b"")) > index_holder().config.server.max_upload_bytes:
-        raise RequestEntityTooLarge
+    size, limit = len(files.get("image", b"")), index_holder().config.server.max_upload_bytes
+    if size > limit:
+        raise RequestEntityTooLarge(f"The image has {size:,} bytes; the limit is {limit:,}.")
     return files
 
 

@@ -39,6 +39,7 @@ def assert_error(response: TestResponse, status: int, code: str) -> dict[str, st
     assert set(error) == {"code", "message", "hint"}
     assert error["code"] == code
     assert error["message"]
+    assert error["hint"]
     assert "Traceback" not in response.text
     return error
 
