@@ -11,6 +11,7 @@ from flask_openapi.utils import parse_rule
 from indexer.config import Config
 from server.app import Application, create_app
 from server.codes import CODES
+from tests.server.processes import running_server
 
 
 @pytest.fixture(scope="session")
@@ -57,3 +58,11 @@ def _is_documented(answer: Answered) -> None:
         documented = document["components"]["responses"][documented["$ref"].rpartition("/")[2]]
     promised = {name for name in documented["headers"] if not name.startswith("X-RateLimit")}
     assert promised <= set(response.headers.keys()), asked
+
+
+@pytest.fixture(scope="module")
+def small(demo_config: Config) -> Iterator[int]:
+    """A server of two threads that gives a request two seconds to arrive."""
+    settings = {"threads": 2, "max_waiting": 2, "request_timeout_s": 2, "max_upload_bytes": 100_000}
+    with running_server(demo_config, "/readyz", **settings) as (_, port):
+        yield port

@@ -15,7 +15,7 @@ from server.admission import Admission, Overloaded, Places
 from server.app import create_app
 from server.keys import digest
 from tests.conftest import small_config
-from tests.server.test_api import assert_error, body, upload
+from tests.server.asking import assert_error, body, upload
 
 READ, ADMIN = "r" * 43, "a" * 43
 KEYS = [

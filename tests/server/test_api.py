@@ -5,43 +5,17 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from flask.testing import FlaskClient
 from PIL import Image
-from werkzeug.datastructures import FileStorage
-from werkzeug.test import TestResponse, encode_multipart
 
 from indexer.build import build
 from indexer.config import Config
 from server.app import create_app
 from tests.conftest import DEMO_IMAGES, small_config
-
-
-def upload(client: FlaskClient, data: bytes, **fields: object) -> TestResponse:
-    boundary, form = encode_multipart({"image": FileStorage(BytesIO(data), "photo.jpg"), **fields})
-    content_type = f"multipart/form-data; boundary={boundary}"
-    return client.post("/api/v1/search", data=form, content_type=content_type)
-
-
-def body(response: TestResponse) -> dict[str, Any]:
-    assert isinstance(response.json, dict)
-    return response.json
-
-
-def assert_error(response: TestResponse, status: int, code: str) -> dict[str, str]:
-    """Every error has this shape and no other."""
-    assert response.status_code == status, response.text
-    assert set(body(response)) == {"error"}
-    error: dict[str, str] = body(response)["error"]
-    assert set(error) == {"code", "message", "hint"}
-    assert error["code"] == code
-    assert error["message"]
-    assert error["hint"]
-    assert "Traceback" not in response.text
-    return error
+from tests.server.asking import assert_error, body, png, upload
 
 
 def test_search_by_upload(client: FlaskClient, photos: list[Path]) -> None:
@@ -162,12 +136,6 @@ def test_uploads_that_are_no_images(client: FlaskClient, photos: list[Path]) -> 
     assert_error(upload(client, b"text"), 415, "unsupported_image")
     assert_error(upload(client, b""), 415, "unsupported_image")
     assert_error(upload(client, photos[0].read_bytes()[:900]), 400, "invalid_image")
-
-
-def png(width: int, height: int) -> bytes:
-    buffer = BytesIO()
-    Image.new("RGB", (width, height)).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 @pytest.mark.parametrize("form", [{"k": "x"}, {"k": "0"}, {"mode": "fast"}, {"unknown": "1"}])

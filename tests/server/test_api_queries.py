@@ -2,16 +2,11 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 
-from tests.server.test_api import assert_error, body, upload
-
-
-def ask(client: FlaskClient, **query: Any) -> dict[str, Any]:
-    return body(client.post("/api/v1/search", json=query))
+from tests.server.asking import ask, assert_error, body, upload
 
 
 def test_pages_have_no_overlap_and_no_end_before_the_last_image(client: FlaskClient) -> None:

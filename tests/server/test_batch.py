@@ -1,6 +1,7 @@
 """Many searches in one call, features alone, and searches among some of the images."""
 
 import json
+from contextlib import ExitStack
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,9 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.datastructures import MultiDict
 
-from tests.server.test_api import assert_error, body, upload
-from tests.server.test_api_queries import ask
+from server.admission import Admission
+from tests.server.asking import BATCH, ask, assert_error, body, upload
 
-BATCH = "/api/v1/search/batch"
 NDJSON = {"Accept": "application/x-ndjson"}
 
 
@@ -83,6 +83,22 @@ def test_places_are_given_back_after_a_stream(client: FlaskClient, photos: list[
     for _ in range(10):  # more than there are places
         with client.post(BATCH, headers=NDJSON, **files(photos[:1], k=1)) as response:
             assert response.status_code == 200
+
+
+def test_a_batch_without_a_place_is_refused_and_one_left_gives_its_place_back(
+    client: FlaskClient, photos: list[Path]
+) -> None:
+    admission: Admission = client.application.extensions["admission"]
+    with ExitStack() as taken:
+        for _ in range(6):
+            taken.enter_context(admission.encoding.place())
+        assert_error(client.post(BATCH, **files(photos[:2])), 503, "overloaded")
+        taken.pop_all().close()
+    hung_up = [client.post(BATCH, headers=NDJSON, **files(photos[:9])) for _ in range(6)]
+    assert_error(client.post(BATCH, **files(photos[:2])), 503, "overloaded")
+    for response in reversed(hung_up):  # contexts of one thread end in this order
+        response.close()  # before any line of it was read
+    assert client.post(BATCH, **files(photos[:2])).status_code == 200
 
 
 def test_embed_gives_the_vector_a_search_uses(client: FlaskClient, photos: list[Path]) -> None:

@@ -13,7 +13,7 @@ from indexer.config import Config
 from server import exports
 from server.app import create_app
 from server.exports import safe_name
-from tests.server.test_question import form_fields
+from tests.server.asking import form_fields
 
 
 def test_the_table_holds_what_the_page_shows(client: FlaskClient) -> None:

@@ -21,7 +21,7 @@ from schemathesis.specs.openapi import checks as documented
 
 from indexer.config import Config
 from server.app import create_app
-from tests.server.test_api import assert_error, upload
+from tests.server.asking import assert_error, upload
 
 LONG = bool(os.environ.get("FUZZ_LONG"))
 """With FUZZ_LONG=1 thousands of requests, anew each time; else a few, the same each time."""

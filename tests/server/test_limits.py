@@ -14,8 +14,7 @@ from indexer.config import Config
 from server import wire
 from server.app import create_app
 from tests.conftest import small_config
-from tests.server.test_api import assert_error, body, png, upload
-from tests.server.test_batch import BATCH
+from tests.server.asking import BATCH, assert_error, body, png, upload
 
 SEARCH = "/api/v1/search"
 
@@ -30,7 +29,7 @@ def images(*files: bytes) -> dict[str, Any]:
 
 
 @pytest.fixture
-def small(demo_config: Config) -> FlaskClient:
+def frugal(demo_config: Config) -> FlaskClient:
     """A server of 10,000 pixels and one place for encoding."""
     server = {"max_pixels": 10_000, "max_encoding": 1}
     return create_app(
@@ -107,22 +106,22 @@ def test_filters_that_nothing_can_be_compared_with(client: FlaskClient, allowed:
     assert error["message"].count(";") == 0
 
 
-def test_a_batch_decodes_no_more_pixels_than_one_upload(small: FlaskClient) -> None:
+def test_a_batch_decodes_no_more_pixels_than_one_upload(frugal: FlaskClient) -> None:
     """Whatever comes in, ten kB of one colour or a real photograph."""
     half, more = png(50, 100), png(51, 100)
     assert all(
-        "results" in found for found in body(small.post(BATCH, **images(half, half)))["answers"]
+        "results" in found for found in body(frugal.post(BATCH, **images(half, half)))["answers"]
     )
-    refused = small.post(BATCH, **images(half, more))
+    refused = frugal.post(BATCH, **images(half, more))
     assert "10,100 pixels" in assert_error(refused, 413, "image_too_large")["message"]
-    one_is_too_large = body(small.post(BATCH, **images(png(101, 100))))["answers"]
+    one_is_too_large = body(frugal.post(BATCH, **images(png(101, 100))))["answers"]
     assert one_is_too_large[0]["error"]["code"] == "image_too_large"
 
 
-def test_regions_of_indexed_images_count_as_well(client: FlaskClient, small: FlaskClient) -> None:
+def test_regions_of_indexed_images_count_as_well(client: FlaskClient, frugal: FlaskClient) -> None:
     crop = {"x": 0, "y": 0, "width": 0.5, "height": 0.5}
     queries = [{"image_id": image_id, "crop": crop} for image_id in (1, 2, 99_999)]
-    assert_error(post(small, {"queries": queries}, BATCH), 413, "image_too_large")
+    assert_error(post(frugal, {"queries": queries}, BATCH), 413, "image_too_large")
     answers = body(post(client, {"queries": queries}, BATCH))["answers"]
     assert [*answers[0]][:1] == ["version"]
     assert answers[2]["error"]["code"] == "unknown_image"

@@ -14,7 +14,7 @@ from indexer.config import Config
 from server.app import create_app
 from server.logs import JsonFormatter, TextFormatter
 from tests.conftest import ROOT, small_config
-from tests.server.test_api import upload
+from tests.server.asking import upload
 
 
 def values(client: FlaskClient) -> dict[str, float]:

@@ -2,7 +2,6 @@
 
 import json
 import re
-from html import unescape
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from indexer.build import build
 from server.app import create_app
 from server.question import Question
 from tests.conftest import small_config
+from tests.server.asking import form_fields
 
 FULL = (
     "/?image_id=3&image_id=9&not=20&crop=0.1,0.2,0.5,0.5&k=7"
@@ -22,13 +22,6 @@ FULL = (
 
 def keys(page: str) -> list[str]:
     return re.findall(r'<span class="key" title="([^"]*)">', page)
-
-
-def form_fields(page: str) -> MultiDict[str, str]:
-    """The hidden fields of the form that holds the state."""
-    (form,) = re.findall(r'<form class="controls".*?</form>', page, re.S)
-    pairs = re.findall(r'type="hidden" name="([^"]*)" value="([^"]*)"', form)
-    return MultiDict((name, unescape(value)) for name, value in pairs)
 
 
 def test_an_address_holds_the_whole_state() -> None:

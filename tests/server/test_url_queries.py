@@ -16,7 +16,7 @@ from indexer.config import Config
 from server.app import create_app
 from server.url_queries import Fetcher, UrlRefused, is_public_address
 from tests.conftest import small_config
-from tests.server.test_api import assert_error, body
+from tests.server.asking import assert_error, body
 
 NAME = "pictures.test"
 
