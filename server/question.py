@@ -115,9 +115,10 @@ class Question:
         if self.upload is None or self.upload.image is None or answer.own_vector is None:
             return self
         feature = base64_text(answer.own_vector.astype("<f4").tobytes())
-        upload = Upload(
-            self.upload.name, feature=feature, preview=base64_text(answer.preview or b"")
-        )
+        preview = base64_text(answer.preview or b"")
+        if len(preview) > MAX_PREVIEW_CHARACTERS:
+            preview = ""  # the next page does without
+        upload = Upload(self.upload.name, feature=feature, preview=preview)
         return replace(self, upload=upload, crop=None)
 
     def fields(self) -> list[tuple[str, str]]:
@@ -163,7 +164,7 @@ def _upload(fields: MultiDict[str, str], files: Mapping[str, bytes]) -> Upload |
         return None
     preview = fields.get("preview", "")
     if len(preview) > MAX_PREVIEW_CHARACTERS:
-        raise InvalidQuery("The preview is too large.")
+        raise InvalidQuery("The preview is too large.", "Choose the image again.")
     return Upload(name, feature=fields["feature"], preview=preview)
 
 

@@ -45,8 +45,9 @@ def test_it_prints_its_address_answers_and_stops(
 def test_a_new_key_is_printed_once_with_its_digest() -> None:
     command = [sys.executable, "-m", "server", "--new-key", "read"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    key = done.stderr.splitlines()[0].rpartition(" ")[2]
-    assert f"sha256: {digest(key)}, scope: read" in done.stderr
+    key, entry = done.stdout.splitlines()
+    assert entry == f"{{name: somebody, sha256: {digest(key)}, scope: read}}"
+    assert key not in done.stderr
 
 
 def test_it_listens_on_the_loopback_only(server: tuple["subprocess.Popen[str]", int]) -> None:
