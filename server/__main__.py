@@ -74,7 +74,9 @@ def main() -> int:
     options = parser.parse_args()
     if options.new_key:
         key = secrets.token_urlsafe(32)
-        _say("The key, which is not kept anywhere, and its entry in server.api_keys; give it a name.")
+        _say(
+            "The key, which is not kept anywhere, and its entry in server.api_keys; give it a name."
+        )
         entry = f"{{name: somebody, sha256: {digest(key)}, scope: {options.new_key}}}"
         sys.stdout.write(f"{key}\n{entry}\n")
         return 0
