@@ -41,6 +41,7 @@ class Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
         self.is_watching = False
         """True if the request is one that is answered however busy the threads are."""
         self.is_unread = False
+        self.is_receiving = False
         self.in_lobby = False
         self.answered: Future[Any] | None = None
         """The answer, once it has been made, while it waits to be sent."""

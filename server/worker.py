@@ -169,6 +169,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             self.finish_request(conn, answered)
 
     def _await_request(self, conn: Connection) -> None:
+        conn.is_receiving = True
         self.pending_conns.append(conn)
         load.receiving += 1
         self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._receive, conn))
@@ -176,6 +177,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def _receive(self, conn: Connection, _: socket.socket) -> None:
         """Collect what has arrived; hand the request over when it is complete."""
+        if not conn.is_receiving:
+            return  # another one's event, of the same moment, has pushed it out
         alive = conn.receive()
         if conn.refusal:
             self._drop(conn, conn.refusal)
@@ -189,6 +192,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             self._drop(max(self.pending_conns, key=lambda other: len(other.inbox)), TOO_MUCH)
 
     def _stop_waiting(self, conn: Connection) -> None:
+        conn.is_receiving = False
         self.poller.unregister(conn.sock)
         self.pending_conns.remove(conn)
         load.receiving -= 1
