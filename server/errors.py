@@ -78,7 +78,9 @@ def invalid_request(error: ValidationError) -> InvalidRequest:
     problems = []
     for problem in error.errors(include_url=False, include_context=False):
         field = ".".join(str(part) for part in problem["loc"]) or "request"
-        problems.append(f"{field[:MAX_NAME]}: {problem['msg'].removeprefix('Value error, ')}")
+        said = problem["msg"].removeprefix("Value error, ")
+        unknown = problem["type"] == "extra_forbidden"
+        problems.append(f"{field[:MAX_NAME]}: {'there is no such field' if unknown else said}")
     more = [f"and {len(problems) - MAX_PROBLEMS} more"] if len(problems) > MAX_PROBLEMS else []
     return InvalidRequest("; ".join(problems[:MAX_PROBLEMS] + more) + ".", API_HINT)
 
