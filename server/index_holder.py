@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from flask import current_app
@@ -143,10 +144,19 @@ class IndexHolder:
             logger.error("%s %s", error.message, error.hint)
             self._encoder_problem = error
         except Exception:
-            if not threading.main_thread().is_alive():
-                return  # the process is ending, which takes the threads of the encoder away
+            if _is_ending():
+                return  # which has taken the encoder's threads away
             logger.exception("The encoder cannot be loaded")
             self._encoder_problem = LookalikeError("The encoder cannot be loaded.")
+
+
+def _is_ending() -> bool:
+    """Tell whether the process is about to end: no work can be given to threads any more."""
+    try:
+        ThreadPoolExecutor(1).submit(int)
+    except RuntimeError:
+        return True
+    return False
 
 
 def _watch(reference: "weakref.ref[IndexHolder]") -> None:

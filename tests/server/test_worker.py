@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,7 @@ def test_a_worker_that_is_killed_under_load_is_replaced(demo_config: Config) -> 
             while not stop.is_set():
                 try:
                     status, answered = ask(port)
-                except (OSError, ValueError):  # the connection went with the worker
+                except (OSError, ValueError, HTTPException):  # the connection went with the worker
                     continue
                 if status != 200 or len(answered["results"]) != 3:
                     wrong.append((status, answered))
