@@ -7,7 +7,8 @@ from pydantic import BaseModel, Field
 
 from indexer.search import Answer, Distribution, EncoderSpec, Hit, ImageRow
 from server.codes import Error
-from server.requests import Allowed, Box, Example, SearchStored, SearchUpload
+from server.fields import Allowed, Box, Example
+from server.requests import SearchStored, SearchUpload
 
 Mode = Literal["exact", "approximate"]
 Version = Annotated[str, Field(description="The published version of the index that answered.")]
