@@ -16,7 +16,7 @@ from limits.strategies import FixedWindowRateLimiter
 from werkzeug.exceptions import TooManyRequests
 
 from indexer.config import ServerConfig
-from indexer.errors import LookalikeError
+from indexer.errors import InvalidQuery, LookalikeError
 from indexer.search import Answer, Query, Searcher, Selection
 from server import keys
 from server.index_holder import index_holder
@@ -61,13 +61,21 @@ class Rate:
         self._counts = FixedWindowRateLimiter(MemoryStorage())
 
     def charge(self, client: str, requests: int) -> None:
-        """Count what a client asks. Raises TooManyRequests, with its Retry-After, beyond that."""
-        if not self._counts.hit(self._limit, client, cost=requests):
+        """Count what a client asks. Raises TooManyRequests, with its Retry-After, beyond that.
+
+        Raises :class:`~indexer.errors.InvalidQuery` for more at once than there ever can be.
+        """
+        if requests > self._limit.amount:
+            raise InvalidQuery(
+                f"More than {self._limit} is asked at once.", "Send fewer searches in a batch."
+            )
+        if not self._counts.test(self._limit, client, cost=requests):
             begins_anew = self._counts.get_window_stats(self._limit, client).reset_time
             raise TooManyRequests(
                 f"This client asks more often than {self._limit}.",
                 retry_after=max(1, round(begins_anew - time.time())),
             )
+        self._counts.hit(self._limit, client, cost=requests)
 
     def headers(self, client: str) -> dict[str, str]:
         """Return what every answer tells a client of its rate."""
@@ -141,6 +149,7 @@ def charge(requests: int) -> None:
     """Count requests of the client that asks. Raises TooManyRequests beyond its rate."""
     rate = admission().rate
     if rate and requests and request.path not in ALWAYS_OPEN:
+        g.is_charged = True
         rate.charge(_client(), requests)
 
 
@@ -151,7 +160,7 @@ def _refuse_beyond_capacity() -> None:
 
 def _tell_rate(response: Response) -> Response:
     rate = admission().rate
-    if rate and request.path not in ALWAYS_OPEN:
+    if rate and g.get("is_charged"):
         response.headers.update(rate.headers(_client()))
     return response
 

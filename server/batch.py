@@ -60,13 +60,16 @@ def search_batch() -> Response:
         )
     searches = [(search, search.query(), search.selection()) for search in body.searches()]
     charge(len(searches) - 1)  # the first is counted like every request
+    accepted = request.accept_mimetypes
+    is_streamed = accepted.quality(NDJSON) > accepted.quality(JSON)
     with ExitStack() as held:
+        if is_streamed:
+            held.enter_context(admission().streaming.place())
         if any(takes_long(query, selection) for _, query, selection in searches):
             held.enter_context(admission().encoding.place())  # one: they go one after the other
             _check_work(searcher, searches)
         answers = _answers(searcher, searches)
-        accepted = request.accept_mimetypes
-        if accepted.quality(NDJSON) <= accepted.quality(JSON):
+        if not is_streamed:
             # A BatchAnswer, put together of texts: as objects they take several times the memory.
             return Response(f'{{"answers":[{",".join(answers)}]}}', mimetype=JSON)
         lines = (f"{answer}\n" for answer in answers)

@@ -31,7 +31,7 @@ REASONS: dict[HTTPStatus, str] = {
     HTTPStatus.UNAUTHORIZED: "The server has keys, and none of them was sent.",
     HTTPStatus.FORBIDDEN: "The key may search; this takes one of scope admin.",
     HTTPStatus.NOT_FOUND: "There is no such image, or no longer.",
-    HTTPStatus.REQUEST_TIMEOUT: "The request took longer than server.request_timeout_s to arrive.",
+    HTTPStatus.REQUEST_TIMEOUT: "The request took too long to arrive: server.request_timeout_s.",
     HTTPStatus.CONFLICT: "The index has no approximate search.",
     HTTPStatus.LENGTH_REQUIRED: "The body has no Content-Length: chunked ones are not read.",
     HTTPStatus.PRECONDITION_FAILED: "The content is not the one that If-Match names.",

@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any
 
-from gunicorn import http, util
+from gunicorn import http
 from gunicorn.workers.gthread import TConn
 
 from server.load import WATCHED, Limits, load
@@ -46,6 +46,7 @@ class Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
         self.answered: Future[Any] | None = None
         """The answer, once it has been made, while it waits to be sent."""
         self._head_bytes = 0
+        self._searched = 0  # how much of the inbox holds no end of a head
         self._taken_before = 0
         self.expect_request()
 
@@ -71,6 +72,8 @@ class Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
 
     def receive(self) -> bool:
         """Take what has arrived; False if the client has hung up. Never blocks."""
+        if self.length is None:
+            self._read_head()  # it may have come with the request before
         while not self.refusal and (self.length is None or len(self.inbox) < self.length):
             try:
                 data = self.sock.recv(MAX_CHUNK)
@@ -80,17 +83,14 @@ class Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
                 return False
             if not data:
                 return False
-            seen = len(self.inbox)
             self.inbox += data
             self._hold(len(data))
             if self.length is None:
-                self._read_head(seen)
+                self._read_head()
         return True
 
     def is_complete(self) -> bool:
         """Tell whether a thread can take over."""
-        if self.length is None:
-            self._read_head(0)
         return self.length is not None and len(self.inbox) >= self.length
 
     def hand_over(self) -> None:
@@ -100,42 +100,43 @@ class Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
         more than has arrived.
         """
         assert self.length is not None
-        head = EXPECTS.sub(b"", self.inbox[: self._head_bytes])  # answered here, where it was due
-        body = self.inbox[self._head_bytes : self.length]
-        self.parser = http.get_parser(self.cfg, [bytes(head + body)], self.client)
+        head = EXPECTS.sub(b"", bytes(self.inbox[: self._head_bytes]))  # answered here, when due
+        with memoryview(self.inbox) as inbox:
+            body = bytes(inbox[self._head_bytes : self.length])
+        self.parser = http.get_parser(self.cfg, [head, body], self.client)
         self.initialized = True
         del self.inbox[: self.length]
-        self.length = None
+        self.length, self._searched = None, 0
 
     def forget_answered(self) -> None:
-        """Count no longer what the request took that has been answered."""
+        """Let go, and count no longer, what the request took that has been answered."""
+        self.parser = http.get_parser(self.cfg, [], self.client)  # the one before holds it
         self._hold(len(self.inbox) - self.held)
 
     def refuse(self, refusal: Refusal) -> None:
-        """Answer with a refusal, if the client takes it. Never blocks."""
+        """Answer with a refusal, if the client takes it, and drop the request. Never blocks."""
         with suppress(OSError):
             self.sock.send(refusal.answer(self.client and self.client[0]))
+        self.inbox.clear()
+        self.forget_answered()
 
     def close(self, graceful: bool = False) -> None:
         """Close at once. Gunicorn would wait in the event loop for the client to close first."""
         self.inbox.clear()
         self.forget_answered()
-        self.sock.abandon()
         if graceful:
             with suppress(OSError):
                 self.sock.shutdown(socket.SHUT_WR)
-        util.close(self.sock)
+        self.sock.really_close()
 
     def _hold(self, size: int) -> None:
         self.held += size
         load.held_bytes += size
 
-    def _read_head(self, seen: int) -> None:
-        """Set the length of the request, or why it is refused, once its head is here.
-
-        ``seen`` bytes have been looked at before.
-        """
-        end = self.inbox.find(b"\r\n\r\n", max(seen - 3, 0))
+    def _read_head(self) -> None:
+        """Set the length of the request, or why it is refused, once its head is here."""
+        end = self.inbox.find(b"\r\n\r\n", max(self._searched - 3, 0))
+        self._searched = len(self.inbox)
         if max(end, 0) > MAX_HEAD_BYTES or (end < 0 and len(self.inbox) > MAX_HEAD_BYTES):
             self.refusal = HEAD_TOO_LONG
         if end < 0 or self.refusal:

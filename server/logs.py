@@ -87,7 +87,7 @@ def register(app: Flask) -> None:
 def when_made(response: Response, act: Callable[[float], None]) -> None:
     """Call ``act`` with the seconds an answer took: now, or at the end of one that is streamed."""
     began = float(g.get("began", time.perf_counter()))
-    if response.is_streamed:
+    if response.is_streamed and not response.direct_passthrough:  # a file has no end we hear of
         response.call_on_close(lambda: act(time.perf_counter() - began))
     else:
         act(time.perf_counter() - began)

@@ -72,7 +72,7 @@ TOO_SLOW = Refusal(
     HTTPStatus.REQUEST_TIMEOUT,
     "request_timeout",
     "The request took too long to arrive.",
-    "Send a smaller image, or raise server.request_timeout_s.",
+    "Send less, or raise server.request_timeout_s; the head of a request has 10 seconds.",
 )
 LENGTH_REQUIRED = Refusal(
     HTTPStatus.LENGTH_REQUIRED,

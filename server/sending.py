@@ -6,6 +6,7 @@ import socket
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 
 from server.load import Limits, load
 
@@ -22,9 +23,10 @@ MIN_PROGRESS = 1 << 20
 
 
 class SendingSocket(socket.socket):
-    """A socket that is never waited for: what it does not take at once, the event loop sends.
+    """A socket that takes answers at once: what its client does not, the event loop sends.
 
-    ``sendall`` is called in a thread, :meth:`send_waiting` and :meth:`abandon` in the event loop.
+    ``sendall`` and ``close`` are called in threads, the other methods in the event loop. A thread
+    waits only where it makes an answer while that is sent, at :data:`HIGH_WATER`.
     """
 
     def __init__(self, accepted: socket.socket, limits: Limits) -> None:
@@ -36,7 +38,7 @@ class SendingSocket(socket.socket):
         self.taken_bytes = 0
         """How much the client has taken of what had to wait."""
         self._limits = limits
-        self._waiting: deque[memoryview] = deque()
+        self._waiting: deque[tuple[memoryview, int]] = deque()  # what is left of how many bytes
         self._changed = threading.Condition()
         self.is_abandoned = False
         """True once the client will not get the rest of its answer."""
@@ -56,12 +58,13 @@ class SendingSocket(socket.socket):
                 rest = rest[self._send_some(rest) :]
             if not rest:
                 return
-            if load.unsent_bytes + len(rest) > self._limits.total_bytes:
+            if load.unsent_bytes + len(data) > self._limits.total_bytes:
                 self._cut_off("too much waits for clients that read slowly")
                 raise BrokenPipeError(errno.EPIPE, "Too much waits for clients that read slowly")
             begins = not self._waiting
-            self._waiting.append(rest)
-            self._count(len(rest))
+            self._waiting.append((rest, len(data)))
+            self.waiting_bytes += len(rest)
+            _hold(len(data))
         if begins:
             self.needs_sending()
 
@@ -69,18 +72,19 @@ class SendingSocket(socket.socket):
         """Send what the client takes now; True if nothing waits any more."""
         with self._changed:
             while self._waiting:
-                first = self._waiting[0]
+                first, size = self._waiting[0]
                 try:
                     sent = self._send_some(first)
                 except OSError:
                     self._give_up()
                     return True
                 self.taken_bytes += sent
-                self._count(-sent)
+                self.waiting_bytes -= sent
                 if sent < len(first):
-                    self._waiting[0] = first[sent:]
+                    self._waiting[0] = (first[sent:], size)
                     break
                 self._waiting.popleft()
+                _hold(-size)
             self._changed.notify_all()
             return not self._waiting
 
@@ -94,6 +98,17 @@ class SendingSocket(socket.socket):
         with self._changed:
             self._give_up()
 
+    def close(self) -> None:
+        """Give up only: gunicorn may call this in a thread, while the event loop waits for it."""
+        self.abandon()
+
+    def really_close(self) -> None:
+        """Close, in the event loop, what it no longer waits for."""
+        self.abandon()
+        self.needs_sending = lambda: None  # it knows the connection, which knows this
+        with suppress(OSError):
+            super().close()
+
     def _cut_off(self, reason: str) -> None:
         with load.lock:
             load.cut_off += 1
@@ -102,8 +117,9 @@ class SendingSocket(socket.socket):
 
     def _give_up(self) -> None:
         self.is_abandoned = True
+        _hold(-sum(size for _, size in self._waiting))
         self._waiting.clear()
-        self._count(-self.waiting_bytes)
+        self.waiting_bytes = 0
         self._changed.notify_all()
 
     def _send_some(self, data: memoryview) -> int:
@@ -116,7 +132,8 @@ class SendingSocket(socket.socket):
                 break
         return sent
 
-    def _count(self, size: int) -> None:
-        self.waiting_bytes += size
-        with load.lock:
-            load.unsent_bytes += size
+
+def _hold(size: int) -> None:
+    """Count what is held of answers; a piece that is sent in part is held as a whole."""
+    with load.lock:
+        load.unsent_bytes += size

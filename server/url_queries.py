@@ -132,7 +132,11 @@ class Fetcher:
 
     def _looked_up(self, host: str, port: int, deadline: float) -> list[str]:
         """Return the addresses of a name. The system's own look-up knows no time limit."""
-        return self._look_ups.submit(self._resolve, host, port).result(_left(deadline))
+        found = self._look_ups.submit(self._resolve, host, port)
+        try:
+            return found.result(_left(deadline))
+        finally:
+            found.cancel()  # one that has not begun need not
 
     def _read(self, response: http.client.HTTPResponse, deadline: float) -> bytes:
         content = bytearray()

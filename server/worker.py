@@ -9,10 +9,11 @@ documented error (:mod:`server.admission`), and still answers health checks. Wha
 take of its answer at once waits in memory, and the event loop sends it (:mod:`server.sending`).
 
 This builds on parts of gunicorn that may change with a major version, hence the bound on it in
-``pyproject.toml``; ``tests/server/test_worker.py`` tries all of it with real sockets.
+``pyproject.toml``. Tests try it with real sockets: framing, slow clients, overload, signals.
 """
 
 import errno
+import logging
 import selectors
 import socket
 import time
@@ -27,6 +28,8 @@ from server.connections import MAX_CHUNK, Connection
 from server.load import Limits, enter_lobby, load
 from server.refusals import TOO_MUCH, TOO_SLOW, UNEXPECTED, Refusal, refusal_of
 
+logger = logging.getLogger(__name__)
+
 LINGER_S = 2.0
 """How long a client has to read the answer to a request that was refused before its end."""
 
@@ -40,6 +43,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
     def init_process(self) -> None:
         """Make the lobby's thread beside the pool."""
         self.lobby = ThreadPoolExecutor(1, "lobby", initializer=enter_lobby)
+        self.answering: set[Connection] = set()
         self.sending: list[Connection] = []
         self.lingering: list[Connection] = []
         super().init_process()
@@ -49,7 +53,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         try:
             super().run()
         finally:
-            for conn in self.sending:
+            for conn in self.answering:
                 conn.sock.abandon()
 
     def accept(self, listener: socket.socket) -> None:
@@ -62,8 +66,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE) and self.pending_conns:
                 self._drop(self.pending_conns[0])
-            elif error.errno not in (errno.EAGAIN, errno.ECONNABORTED, errno.EMFILE, errno.ENFILE):
-                raise
+            elif error.errno not in (errno.EAGAIN, errno.ECONNABORTED):
+                logger.warning("cannot accept a connection: %s", error)
             return
         self.nr_conns += 1
         if self.nr_conns >= self.worker_connections and self.pending_conns:
@@ -89,6 +93,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             waiting = 0 if conn.is_watching else self.limits.waiting
             conn.in_lobby = load.working >= self.cfg.threads + waiting
             load.working += not conn.in_lobby
+        self.answering.add(conn)
         pool = self.lobby if conn.in_lobby else self.tpool
         pool.submit(self.handle, conn).add_done_callback(
             lambda future: self.method_queue.defer(self.finish_request, conn, future)
@@ -109,6 +114,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             req.force_close()
         return super().handle_request(req, conn)
 
+    def _keepalive_after(self, conn: Connection, keepalive: Any) -> Any:
+        """Keep what is to be kept: a body that nobody has read is no longer on the connection."""
+        return keepalive
+
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:
         """Answer a head that cannot be read, or what went wrong outside the application."""
         refusal = refusal_of(exc)
@@ -122,7 +131,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         if conn.sock.waiting_bytes:
             conn.answered = future
             return
+        self.answering.discard(conn)
         if conn.sock.is_abandoned:
+            self._stop_sending(conn)
             self.nr_conns -= 1
             conn.close()
             return
@@ -138,7 +149,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         """Close the connections whose time is up."""
         now = time.monotonic()
         for conn in [conn for conn in self.pending_conns if conn.timeout < now]:
-            self._drop(conn, TOO_SLOW)
+            self._drop(conn, TOO_SLOW if conn.inbox else None)  # browsers connect in advance
         if not self.alive:  # stopping: those that have not begun to ask have lost nothing
             for conn in [conn for conn in self.pending_conns if not conn.inbox]:
                 self._drop(conn)
@@ -161,12 +172,16 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         """Send what the client takes; then go on with a connection whose answer is complete."""
         if not conn.send_waiting():
             return
-        self.poller.unregister(conn.sock)
-        self.sending.remove(conn)
-        load.sending -= 1
+        self._stop_sending(conn)
         if conn.answered:
             answered, conn.answered = conn.answered, None
             self.finish_request(conn, answered)
+
+    def _stop_sending(self, conn: Connection) -> None:
+        if conn in self.sending:
+            self.poller.unregister(conn.sock)
+            self.sending.remove(conn)
+            load.sending -= 1
 
     def _await_request(self, conn: Connection) -> None:
         conn.is_receiving = True

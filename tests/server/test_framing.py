@@ -1,12 +1,16 @@
 """What is a request on the wire, and what is none."""
 
 import json
+import re
 import socket
+import time
 from http.client import HTTPResponse
+from pathlib import Path
 
 import pytest
 
 from tests.server.sockets import (
+    FORM,
     QUERY,
     answer,
     ask,
@@ -34,6 +38,33 @@ def test_a_connection_serves_request_after_request_also_sent_at_once(small: int)
                     line.lower().split(b": ", 1) for line in iter(stream.readline, b"\r\n")
                 )
                 stream.read(int(fields[b"content-length"]))
+
+
+def test_requests_that_overtake_answers_are_told_apart(small: int, photos: list[Path]) -> None:
+    """A second one comes with the first, a third one while that is still being answered."""
+    form = FORM % photos[0].read_bytes()
+    upload_head = head(len(form)).replace(b"application/json", b"multipart/form-data; boundary=b")
+    post = head(len(QUERY)) + QUERY.encode()
+    for third in (post, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"):
+        with socket.create_connection(("127.0.0.1", small), timeout=10) as sock:
+            sock.sendall(upload_head + form + post)
+            time.sleep(0.005)
+            sock.sendall(third)
+            stream = sock.makefile("rb")
+            for _ in range(3):
+                assert stream.readline().startswith(b"HTTP/1.1 200")
+                fields = dict(
+                    line.lower().split(b": ", 1) for line in iter(stream.readline, b"\r\n")
+                )
+                stream.read(int(fields[b"content-length"]))
+
+
+def test_a_second_request_that_is_refused_is_refused_at_once(small: int) -> None:
+    chunked = head(0).replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
+    with socket.create_connection(("127.0.0.1", small), timeout=10) as sock:
+        sock.sendall(head(len(QUERY)) + QUERY.encode() + chunked)
+        answers = b"".join(iter(lambda: sock.recv(1 << 16), b""))
+    assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"200", b"411"]
 
 
 def test_a_client_that_waits_for_leave_to_send_gets_it(small: int) -> None:

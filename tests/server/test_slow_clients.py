@@ -36,6 +36,10 @@ def test_slow_clients_hold_no_threads_and_are_sent_away(small: int, sent: bytes)
     assert [ask(small)[0] for _ in range(10)] == [200] * 10
     for sock in slow:
         sock.settimeout(20)
+        if not sent:  # browsers connect in advance
+            assert sock.recv(1) == b""
+            sock.close()
+            continue
         response = answer(sock)
         assert response.status == 408
         assert json.loads(response.body)["error"]["code"] == "request_timeout"
@@ -82,6 +86,32 @@ def test_a_client_that_takes_nothing_is_cut_off(large: tuple[int, bytes]) -> Non
             answer(sock)
     assert ask(port)[0] == 200
     assert len(data) > 10_000_000
+
+
+def test_an_answer_that_does_not_fit_into_memory_is_cut_off_and_nothing_else(
+    tmp_path: Path,
+) -> None:
+    """The first file of a zip waits for its client, the second one is too much."""
+    (tmp_path / "images").mkdir()
+    random = np.random.default_rng(0)
+    for number in range(2):
+        noise = random.integers(0, 255, (1080, 1080, 3), np.uint8)
+        Image.fromarray(noise).save(tmp_path / "images" / f"{number}.bmp")
+    config = small_config(tmp_path / "images", tmp_path / "store")
+    build(config)
+    settings = {"threads": 2, "max_upload_bytes": 100_000}  # 3.7 MB of unsent answers
+    with running_server(config, "/readyz", **settings) as (process, port):
+        (worker,) = children(process.pid)
+        for round_ in range(1, 4):
+            with slow_reader(port, "/export.zip?image_id=1") as sock:
+                while metric(port, "lookalike_answers_cut_off_total") < round_:
+                    time.sleep(0.05)
+                with pytest.raises((IncompleteRead, ConnectionError)):
+                    answer(sock)
+            assert ask(port)[0] == 200
+        assert metric(port, "lookalike_answers_bytes") == 0
+        assert metric(port, "lookalike_answers_sending") == 0
+        assert children(process.pid) == [worker]
 
 
 def test_a_zip_is_made_no_faster_than_it_is_read(large: tuple[int, bytes]) -> None:
