@@ -40,8 +40,17 @@ export function complain(text) {
   notice.scrollIntoView({ block: "nearest" });
 }
 
-/** After a reload or the way back from another page: shows the upload's answer again. */
-export function restoreAnswer() {
+/** After a reload or the way back from another page: shows the upload's answer again.
+ *
+ * A link to the address one is at keeps the state of the history, and yet leads to the start page. */
+export function restoreOnLoad() {
+  const [arrival] = performance.getEntriesByType("navigation");
+  if (arrival?.type !== "navigate") return restoreAnswer();
+  history.replaceState({}, "");
+  return false;
+}
+
+function restoreAnswer() {
   const kept = history.state?.answer && sessionStorage.getItem(`answer-${history.state.answer}`);
   if (!kept) return false;
   current = history.state.answer;

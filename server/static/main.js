@@ -1,7 +1,7 @@
 // Improves the pages, which work without it: searching without leaving the page, endless results,
 // a region to search with. Each module has one subject; nothing is loaded from anywhere else.
 import { watchFiles } from "./asking.js";
-import { restoreAnswer, watchHistory } from "./answers.js";
+import { restoreOnLoad, watchHistory } from "./answers.js";
 import { watchControls } from "./controls.js";
 import { watchCropping } from "./crop.js";
 import { watchMore } from "./more.js";
@@ -11,4 +11,4 @@ watchFiles();
 watchControls();
 watchCropping();
 watchMore();
-restoreAnswer();
+restoreOnLoad();
