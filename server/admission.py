@@ -69,13 +69,13 @@ class Rate:
             raise InvalidQuery(
                 f"More than {self._limit} is asked at once.", "Send fewer searches in a batch."
             )
-        if not self._counts.test(self._limit, client, cost=requests):
+        counts, asked = self._counts, (self._limit, client)
+        if not (counts.test(*asked, cost=requests) and counts.hit(*asked, cost=requests)):
             begins_anew = self._counts.get_window_stats(self._limit, client).reset_time
             raise TooManyRequests(
                 f"This client asks more often than {self._limit}.",
                 retry_after=max(1, round(begins_anew - time.time())),
             )
-        self._counts.hit(self._limit, client, cost=requests)
 
     def headers(self, client: str) -> dict[str, str]:
         """Return what every answer tells a client of its rate."""
