@@ -12,7 +12,7 @@ INDEX_FLAGS = --config "$(CONFIG)" $(if $(IMAGES),--images "$(IMAGES)") \
 SERVE_FLAGS = --config "$(CONFIG)" $(if $(STORE),--store "$(STORE)") $(if $(PORT),--port $(PORT))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo index plan serve status verify test lint format lock screenshots bench-extract bench-precision bench-search bench-serve soak audit clean
+.PHONY: help setup demo index plan serve status verify test lint format lock screenshots bench-extract bench-precision bench-search bench-serve bench-publish soak audit clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,6 +74,9 @@ bench-search: $(VENV)/.installed ## Search side by side: the original, IndexFlat
 
 bench-serve: $(VENV)/.installed ## The server beside the searcher alone, overload, what HTTP costs (N= VECTORS=)
 	@$(PY) -m benchmarks.serve $(if $(N),--n $(N)) $(if $(VECTORS),--vectors "$(VECTORS)")
+
+bench-publish: $(VENV)/.installed ## What a publish costs, and what a hundred more images cost (N=)
+	@$(PY) -m benchmarks.publish $(if $(N),--n $(N))
 
 soak: $(VENV)/.installed-dev ## Thousands of generated and mutated requests, then load for minutes with flat memory
 	@FUZZ_LONG=1 SOAK_SECONDS=300 $(PY) -m pytest -q tests/server/test_fuzz.py tests/server/test_soak.py

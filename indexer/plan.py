@@ -21,7 +21,9 @@ from indexer.store import Catalogue, Store
 SAMPLE_FILES = 64
 SAMPLE_SECONDS = 2.0
 
-CATALOGUE_BYTES_PER_IMAGE = 1_000  # a row, its indexes, and the same again in three snapshots
+CATALOGUE_BYTES_PER_IMAGE = (
+    1_000  # a row and its indexes, in the store's catalogue and in a version's
+)
 SEARCH_BYTES_PER_IMAGE = 40  # its id, where its vector is, whether it still counts
 SEGMENT_BUFFER_BYTES = 3 * 64_000_000  # vectors collected, joined, and serialised
 

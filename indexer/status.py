@@ -61,7 +61,7 @@ def status(config: Config) -> Status:
     return Status(
         store=config.store,
         manifest=version.manifest,
-        counts=catalogue.counts(),
+        counts=version.manifest.counts,
         reasons=catalogue.skip_reasons(),
         skipped=[
             SkippedFile(row.key, str(row.stage), str(row.reason), str(row.message))

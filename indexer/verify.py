@@ -1,10 +1,11 @@
 """Verify: read every byte of the published version and check it against what was written down."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from indexer.config import Config
 from indexer.errors import StoreCorrupt
-from indexer.store import Damage, Store, note_damage
+from indexer.store import Damage, Store, Version, note_damage
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,14 @@ def verify(config: Config) -> Verdict:
         Damage(
             segments=tuple(sorted({f.name for f in folders if f.parent == store.segments})),
             derived=tuple(sorted({f.name for f in folders if f.parent == store.derived})),
-            versions=(version.id,) if problems and not damaged else (),
+            layers=_damaged_layers(version, damaged) if problems else (),
         ),
     )
     return Verdict(version.id, version.manifest.counts.indexed, problems)
+
+
+def _damaged_layers(version: Version, damaged: list[Path]) -> tuple[str, ...]:
+    """Return the layers to write again: all of them if the files are sound and do not agree."""
+    layers = [layer.id for layer in version.manifest.layers]
+    names = {path.stem for path in damaged if path.suffix == ".sqlite"}
+    return tuple(layer for layer in layers if layer in names or not damaged)

@@ -1,6 +1,6 @@
 """Vectors and catalogue on disk: immutable segments, a SQLite catalogue, published versions."""
 
-from indexer.store.catalogue import Catalogue, ImageRow, NewImage, RunRow, Stamp
+from indexer.store.catalogue import Catalogue
 from indexer.store.files import REBUILD_HINT
 from indexer.store.records import (
     Counts,
@@ -11,6 +11,7 @@ from indexer.store.records import (
     Manifest,
     Recall,
 )
+from indexer.store.rows import ImageRow, NewImage, RunRow, Stamp
 from indexer.store.segment_writer import SegmentSize
 from indexer.store.segments import Segment
 from indexer.store.store import Store, note_damage

@@ -2,34 +2,52 @@
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import astuple, fields
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
-from indexer.store.catalogue import Catalogue, NewImage, RunRow
-from indexer.store.files import sync
-from indexer.store.records import FORMAT
+from indexer.store.catalogue import Catalogue
+from indexer.store.connections import connected
+from indexer.store.layers import COLUMNS, write_layer
+from indexer.store.records import FORMAT, CatalogueLayer, Counts
+from indexer.store.rows import ROW_COLUMNS, ImageRow, NewImage, RunRow
 
-SCHEMA = """
+SCHEMA = f"""
 CREATE TABLE images (
     id INTEGER PRIMARY KEY AUTOINCREMENT,  -- never reused: an id is one content under one key
-    key TEXT NOT NULL UNIQUE,
-    size INTEGER, mtime_ns INTEGER, sha256 TEXT,
-    format TEXT, width INTEGER, height INTEGER,
-    metadata TEXT NOT NULL DEFAULT '{}',
-    status TEXT NOT NULL CHECK (status IN ('indexed', 'skipped')),
-    stage TEXT, reason TEXT, message TEXT,
     segment TEXT, row INTEGER,
-    CHECK ((status = 'indexed') = (segment IS NOT NULL AND row IS NOT NULL)),
-    CHECK ((status = 'skipped') = (reason IS NOT NULL))
+    {COLUMNS},
+    UNIQUE (key),
+    CHECK ((status = 'skipped') = (reason IS NOT NULL)),
+    CHECK ((status = 'indexed') = (segment IS NOT NULL AND row IS NOT NULL))
 );
 CREATE INDEX images_by_place ON images (segment, row);
 CREATE INDEX images_by_content ON images (sha256) WHERE status = 'indexed';
+CREATE INDEX images_by_reason ON images (reason) WHERE status = 'skipped';
+
+CREATE TABLE segments (name TEXT PRIMARY KEY, alive INTEGER NOT NULL);
+CREATE TABLE dead (  -- ids whose vector lies in a segment and no longer counts
+    id INTEGER PRIMARY KEY, segment TEXT NOT NULL
+);
+CREATE TABLE layers (record TEXT NOT NULL);  -- what the newest version's catalogue consists of
+CREATE TABLE changed (id INTEGER PRIMARY KEY);  -- rows of those layers that are no longer so
+
+CREATE TRIGGER images_removed AFTER DELETE ON images BEGIN
+    INSERT OR IGNORE INTO changed VALUES (old.id);
+    INSERT INTO dead SELECT old.id, old.segment WHERE old.segment IS NOT NULL;
+    UPDATE segments SET alive = alive - 1 WHERE name = old.segment;
+END;
+CREATE TRIGGER images_described AFTER UPDATE OF {ROW_COLUMNS} ON images BEGIN
+    INSERT OR IGNORE INTO changed VALUES (old.id);
+END;
+
 CREATE TABLE runs (
     id INTEGER PRIMARY KEY,
     started TEXT NOT NULL, seconds REAL NOT NULL,
@@ -38,21 +56,20 @@ CREATE TABLE runs (
 );
 """
 
-_NEW_COLUMNS = ", ".join(column.name for column in fields(NewImage))
+_LAYERS = TypeAdapter(tuple[CatalogueLayer, ...])
 _NEW_VALUES = ", ".join("?" for _ in fields(NewImage))
+_values_of = attrgetter(*(column.name for column in fields(NewImage)))
 
 
 class CatalogueWriter(Catalogue):
-    """The store's own catalogue, opened by the one process that may change it.
+    """The store's own catalogue, opened by the one thread that may change it.
 
     It is made if there is none. Raises :class:`~indexer.errors.StoreCorrupt`.
     """
 
     def __init__(self, path: Path) -> None:
-        super().__init__(path, "mode=rwc")
-        self.dropped = 0
-        """How many rows were dropped through this object."""
-        self._db.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")
+        super().__init__(path, lambda: _writable(path))
+        self._db = self._pool.first
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -76,6 +93,14 @@ class CatalogueWriter(Catalogue):
         rows = self._query("SELECT seq FROM sqlite_sequence WHERE name = 'images'")
         return int(rows[0][0]) + 1 if rows else 1
 
+    def counts(self) -> Counts:
+        """Count the files; the indexed ones by segments, of which there are few."""
+        ((indexed, skipped),) = self._query(
+            "SELECT (SELECT ifnull(sum(alive), 0) FROM segments), "
+            "(SELECT count(*) FROM images WHERE status = 'skipped')"
+        )
+        return Counts(found=indexed + skipped, indexed=indexed, skipped=skipped)
+
     def state(self) -> tuple[int, int]:
         """Return a value that differs after any change to the images.
 
@@ -84,6 +109,36 @@ class CatalogueWriter(Catalogue):
         """
         return self.next_id(), self.counts().found
 
+    def contents(self) -> set[str]:
+        """Return the SHA-256 of every indexed file's content."""
+        rows = self._query("SELECT DISTINCT sha256 FROM images WHERE status = 'indexed'")
+        return {content for (content,) in rows}
+
+    def with_content(self, sha256: str) -> list[ImageRow]:
+        """Return the indexed rows whose file has this content."""
+        return list(self._select("WHERE sha256 = ? AND status = 'indexed' ORDER BY id", sha256))
+
+    def ids_in(self, segment: str) -> NDArray[np.int64]:
+        """Return the ids of a segment's images, int64 (n, 2): row in the segment and id, by row."""
+        rows = self._query("SELECT row, id FROM images WHERE segment = ? ORDER BY row", (segment,))
+        return np.array(rows, np.int64).reshape(-1, 2)
+
+    def sizes(self) -> dict[str, int]:
+        """Return how many images have their vector in each segment, in order of the segments."""
+        return dict(self._query("SELECT name, alive FROM segments WHERE alive > 0 ORDER BY name"))
+
+    def segments(self) -> list[str]:
+        """Return the ids of the segments that hold at least one image's vector, in order."""
+        return list(self.sizes())
+
+    def dead_ids(self) -> NDArray[np.int64]:
+        """Return the ids in these segments that no longer count, int64 (n,), ascending."""
+        rows = self._query(
+            "SELECT dead.id FROM dead JOIN segments ON name = segment WHERE alive > 0 "
+            "ORDER BY dead.id"
+        )
+        return np.array(rows, np.int64).reshape(-1)
+
     def add(self, images: Iterable[NewImage], *, first_id: int, segment: str | None = None) -> None:
         """Add rows with consecutive ids; those of a segment in the order of its vectors.
 
@@ -91,24 +146,19 @@ class CatalogueWriter(Catalogue):
         """
         images = list(images)
         self.remove(image.key for image in images)
+        if segment:
+            self._db.execute("INSERT INTO segments VALUES (?, ?)", (segment, len(images)))
         self._db.executemany(
-            f"INSERT INTO images ({_NEW_COLUMNS}, id, segment, row) "  # noqa: S608 -- constants
-            f"VALUES ({_NEW_VALUES}, ?, ?, ?)",
+            f"INSERT INTO images ({ROW_COLUMNS}, id, segment, row) VALUES ({_NEW_VALUES}, ?, ?, ?)",
             (
-                (
-                    *(json.dumps(v) if isinstance(v, Mapping) else v for v in astuple(image)),
-                    first_id + row,
-                    segment,
-                    row if segment else None,
-                )
+                (*_values(image), first_id + row, segment, row if segment else None)
                 for row, image in enumerate(images)
             ),
         )
 
     def remove(self, keys: Iterable[str]) -> None:
         """Drop the rows of these keys; unknown keys are passed over."""
-        deleted = self._db.executemany("DELETE FROM images WHERE key = ?", ((k,) for k in keys))
-        self.dropped += max(deleted.rowcount, 0)
+        self._db.executemany("DELETE FROM images WHERE key = ?", ((key,) for key in keys))
 
     def describe(self, metadata: Iterable[tuple[str, Mapping[str, Any]]]) -> int:
         """Set the metadata of these keys' rows, and return how many had other metadata."""
@@ -133,17 +183,22 @@ class CatalogueWriter(Catalogue):
         """Note a new modification time of an unchanged file."""
         self._db.execute("UPDATE images SET mtime_ns = ? WHERE id = ?", (mtime_ns, image_id))
 
-    def place(self, image_ids: NDArray[np.int64], segment: str) -> None:
-        """Note that the vectors of these images lie in another segment now, in this order."""
+    def place(self, ids: NDArray[np.int64], segment: str, replaced: Iterable[str]) -> None:
+        """Note that a new segment holds the vectors of these images now, in this order.
+
+        All images of the ``replaced`` segments are among them.
+        """
         self._db.executemany(
             "UPDATE images SET segment = ?, row = ? WHERE id = ?",
-            ((segment, row, image_id) for row, image_id in enumerate(image_ids.tolist())),
+            ((segment, row, image_id) for row, image_id in enumerate(ids.tolist())),
         )
+        self._drop_segments(replaced)
+        self._db.execute("INSERT INTO segments VALUES (?, ?)", (segment, len(ids)))
 
     def forget_segment(self, segment: str) -> int:
         """Drop the rows of a segment's images, and return how many there were."""
         count = self._db.execute("DELETE FROM images WHERE segment = ?", (segment,)).rowcount
-        self.dropped += count
+        self._drop_segments([segment])
         return count
 
     def add_run(self, run: RunRow) -> None:
@@ -151,23 +206,61 @@ class CatalogueWriter(Catalogue):
         columns = [column.name for column in fields(RunRow)]
         values = ", ".join("?" for _ in columns)
         self._db.execute(
-            f"INSERT INTO runs ({', '.join(columns)}) VALUES ({values})",  # noqa: S608 -- constants
+            f"INSERT INTO runs ({', '.join(columns)}) VALUES ({values})",
             astuple(run),
         )
 
-    def snapshot(self, path: Path) -> None:
-        """Write a compact copy to a new file, through to the disk."""
-        try:
-            self._db.execute("VACUUM INTO ?", (str(path),))
-        except sqlite3.OperationalError as error:
-            raise OSError(f"{path} cannot be written: {error}.") from error
-        sync(path)
+    def layers(self) -> tuple[CatalogueLayer, ...]:
+        """Return the layers that hold the catalogue of the newest version, the oldest first."""
+        rows = self._query("SELECT record FROM layers")
+        return _LAYERS.validate_json(rows[0][0]) if rows else ()
 
-    def _format(self) -> int:
-        if super()._format() == 0:  # a file that has just been made
-            self._db.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {FORMAT}; COMMIT;")
-        return super()._format()
+    def changes_since(self, next_id: int) -> int:
+        """Return how many rows are new since the next id was this one, or no longer as then."""
+        ((new, changed),) = self._query(
+            "SELECT (SELECT count(*) FROM images WHERE id >= ?), (SELECT count(*) FROM changed)",
+            (next_id,),
+        )
+        return int(new + changed)
+
+    def write_layer(self, path: Path, below: CatalogueLayer | None, merged: Sequence[Path]) -> int:
+        """Write what has changed since the newest version; see :mod:`indexer.store.layers`."""
+        return write_layer(self._db, path, below, merged)
+
+    def note_layers(self, layers: Sequence[CatalogueLayer]) -> None:
+        """Note that a version of these layers is published: nothing has changed since."""
+        with self.transaction():
+            self._db.execute("DELETE FROM changed")
+            self._db.execute("DELETE FROM layers")
+            record = _LAYERS.dump_json(tuple(layers)).decode()
+            self._db.execute("INSERT INTO layers VALUES (?)", (record,))
+            self._drop_segments(
+                name for (name,) in self._query("SELECT name FROM segments WHERE alive = 0")
+            )
+
+    def _drop_segments(self, names: Iterable[str]) -> None:
+        """Forget segments that hold no image's vector any more."""
+        for name in names:
+            self._db.execute("DELETE FROM segments WHERE name = ?", (name,))
+            self._db.execute("DELETE FROM dead WHERE segment = ?", (name,))
 
     def _leave_out_an_id(self) -> None:
         """Make :meth:`state` differ after a change that adds and removes nothing."""
         self._db.execute("UPDATE sqlite_sequence SET seq = seq + 1 WHERE name = 'images'")
+
+
+def _writable(path: Path) -> sqlite3.Connection:
+    """Connect to the store's catalogue for writing; make it if there is none."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as new:
+        if new.execute("PRAGMA user_version").fetchone() == (0,):  # it has just been made
+            new.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {FORMAT}; COMMIT;")
+    connection = connected(path, "mode=rw")
+    connection.executescript(
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY;"
+    )
+    return connection
+
+
+def _values(image: NewImage) -> Iterator[object]:
+    """Yield a row's values in the order of its columns; ``astuple`` would copy them deeply."""
+    return (json.dumps(v) if isinstance(v, Mapping) else v for v in _values_of(image))

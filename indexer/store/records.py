@@ -6,7 +6,7 @@ from typing import Literal
 from indexer.config import DatasetConfig, IndexConfig
 from indexer.store.files import FileRecord, Record
 
-FORMAT = 2
+FORMAT = 3
 """Version of the layout on disk; a store of another format is refused, never guessed at."""
 
 
@@ -37,6 +37,17 @@ class Counts(Record):
 
 
 DerivedKind = Literal["shortlist", "approximate", "map"]
+
+
+class CatalogueLayer(Record):
+    """One of the files that a version's catalogue consists of; newer ones hide rows of older."""
+
+    id: str
+    rows: int
+    """How many rows it holds or hides."""
+    next_id: int
+    """The id that the next new image got when it was written: older layers know no higher one."""
+    file: FileRecord
 
 
 class DerivedPart(Record):
@@ -82,7 +93,7 @@ class Damage(Record):
 
     segments: tuple[str, ...] = ()
     derived: tuple[str, ...] = ()
-    versions: tuple[str, ...] = ()
+    layers: tuple[str, ...] = ()
 
 
 class Manifest(Record):
@@ -107,5 +118,5 @@ class Manifest(Record):
     derived: dict[DerivedKind, Derived]
     """The shortlist and the approximate index, where there are any."""
     recall: tuple[Recall, ...]
-    files: dict[str, FileRecord]
-    """The version's own files: the catalogue snapshot."""
+    layers: tuple[CatalogueLayer, ...]
+    """The catalogue as it was when the version was published, the oldest layer first."""

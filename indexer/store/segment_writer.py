@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexer.errors import EncoderMismatch, StoreCorrupt
-from indexer.store.catalogue import NewImage
 from indexer.store.catalogue_writer import CatalogueWriter
 from indexer.store.files import Bytes, read_record
 from indexer.store.numbering import last_number, numbered_name
 from indexer.store.records import Damage, Manifest
+from indexer.store.rows import NewImage
 from indexer.store.segments import Segment, write_segment
 from indexer.store.store import Store, note_damage
 
@@ -37,8 +37,6 @@ class SegmentWriter:
         self._last_segment = max([last_number(store.segments), *named])
         self._sound: set[str] = set()
         self._stored: dict[str, int] = {}
-        self._alive: dict[str, int] = {}
-        self._dropped = -1
 
     def damage(self) -> Damage:
         """Return what ``verify`` noted down as damaged."""
@@ -70,11 +68,10 @@ class SegmentWriter:
     @property
     def sizes(self) -> dict[str, SegmentSize]:
         """The sizes of the segments that hold at least one image's vector, in order."""
-        if self._dropped != self.catalogue.dropped:  # counting all rows after every batch is slow
-            self._alive, self._dropped = self.catalogue.sizes(), self.catalogue.dropped
-        for name in self._alive.keys() - self._stored.keys():
+        alive = self.catalogue.sizes()
+        for name in alive.keys() - self._stored.keys():
             self._stored[name] = self.segment(name).count
-        return {name: SegmentSize(self._stored[name], n) for name, n in self._alive.items()}
+        return {name: SegmentSize(self._stored[name], n) for name, n in alive.items()}
 
     def require_encoder(self, fingerprint: str) -> None:
         """Raise :class:`EncoderMismatch` if the store holds vectors of another encoder."""
@@ -112,8 +109,6 @@ class SegmentWriter:
         with self.catalogue.transaction():
             self.catalogue.add(indexed, first_id=first_id, segment=name)
             self.catalogue.add(skipped, first_id=first_id + len(indexed))
-        if name:
-            self._alive[name] = len(indexed)
 
     def replace(self, names: Sequence[str], ids: NDArray[np.int64], vectors: Bytes) -> None:
         """Put the vectors of some segments' images into one new segment, in the order of ``ids``.
@@ -123,10 +118,7 @@ class SegmentWriter:
         old = self.segment(names[0]).marker
         name = self._write_segment(ids, vectors, dim=old.dim, fingerprint=old.fingerprint)
         with self.catalogue.transaction():
-            self.catalogue.place(ids, name)
-        for old_name in names:
-            self._alive.pop(old_name, None)
-        self._alive[name] = len(ids)
+            self.catalogue.place(ids, name, names)
         for unused in set(names) - self._published:
             shutil.rmtree(self._store.segments / unused)
 

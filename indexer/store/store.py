@@ -26,6 +26,7 @@ class Store:
         self.segments = folder / "segments"
         self.versions = folder / "versions"
         self.derived = folder / "derived"
+        self.layers = folder / "layers"
         self.damage = folder / "damage.json"
         self.catalogue = folder / "catalogue.sqlite"
 
@@ -64,4 +65,4 @@ class Store:
 
     def version(self, name: str) -> Version:
         """Open a version by its id. Raises :class:`StoreCorrupt`."""
-        return Version(self.versions / name, self.segments, self.derived)
+        return Version(self.versions / name, self.segments, self.derived, self.layers)

@@ -1,4 +1,4 @@
-"""Versions: what a server opens, a manifest with a catalogue snapshot and derived structures."""
+"""Versions: what a server opens, the segments, layers and structures that a manifest names."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +18,6 @@ from indexer.store.records import FORMAT, DerivedKind, Manifest
 from indexer.store.segments import Segment
 
 MANIFEST = "manifest.json"
-SNAPSHOT = "catalogue.sqlite"
 
 
 class DerivedFiles(NamedTuple):
@@ -38,6 +37,11 @@ def part_name(segment: str) -> str:
     return f"{segment}.npy"
 
 
+def layer_path(folder: Path, name: str) -> Path:
+    """Return where a layer of catalogues lies in their folder."""
+    return folder / f"{name}.sqlite"
+
+
 class Version:
     """One published version, opened: manifest read, sizes and encoder of all its parts checked.
 
@@ -45,18 +49,17 @@ class Version:
     :class:`StoreCorrupt` if a part is missing, damaged or made by another encoder.
     """
 
-    def __init__(self, folder: Path, segments: Path, derived: Path) -> None:
+    def __init__(self, folder: Path, segments: Path, derived: Path, layers: Path) -> None:
         self.folder = folder
         self._derived = derived
+        self._layers = layers
         self.id = folder.name
         self.manifest = read_record(folder / MANIFEST, Manifest)
         if self.manifest.format != FORMAT:
             raise StoreCorrupt(f"{folder} has format {self.manifest.format}.", REBUILD_HINT)
-        for name, record in self.manifest.files.items():
-            check_size(folder / name, record)
-        for path, record in self._derived_files().items():
+        for path, record in (self._layer_files() | self._derived_files()).items():
             check_size(path, record)
-        self.catalogue = Catalogue.frozen(folder / SNAPSHOT)
+        self.catalogue = Catalogue.layered(list(self._layer_files()))
         """The catalogue as it was when the version was published, read-only."""
         self.segments = [Segment(segments / entry.id) for entry in self.manifest.segments]
         for entry, segment in zip(self.manifest.segments, self.segments, strict=True):
@@ -76,23 +79,23 @@ class Version:
 
     def problems(self) -> list[str]:
         """Check every checksum and count and return what is wrong, nothing if all is well."""
-        damaged = [*self.damaged_files(), *self._own_damage()]
+        damaged = self.damaged_files()
         problems = [f"{path} is damaged: its SHA-256 does not match" for path in damaged]
         return problems or self._catalogue_problems()
 
     def damaged_files(self) -> list[Path]:
-        """Read the files of segments and derived structures; return those that are not as made.
+        """Read all files the manifest names, and return those that are not as they were made.
 
-        A build can make them again from the images.
+        A build can make them again, from the images or from the store's own catalogue.
         """
-        files = self._derived_files()
+        files = self._layer_files() | self._derived_files()
         for segment in self.segments:
             files |= {segment.folder / name: r for name, r in segment.marker.files.items()}
         return [path for path, record in files.items() if describe_file(path) != record]
 
-    def _own_damage(self) -> list[Path]:
-        files = {self.folder / name: record for name, record in self.manifest.files.items()}
-        return [path for path, record in files.items() if describe_file(path) != record]
+    def _layer_files(self) -> dict[Path, FileRecord]:
+        """Return the files of the catalogue, the oldest layer first."""
+        return {layer_path(self._layers, own.id): own.file for own in self.manifest.layers}
 
     def _derived_files(self) -> dict[Path, FileRecord]:
         """Return all files of the derived structures. Each lists exactly the segments' parts."""
@@ -107,17 +110,13 @@ class Version:
         return files
 
     def _catalogue_problems(self) -> list[str]:
-        problems = [f"{self.catalogue.path}: {text}" for text in self.catalogue.problems()]
+        problems = self.catalogue.problems()
         counts = self.catalogue.counts()
         if counts != self.manifest.counts or counts.found != counts.indexed + counts.skipped:
             problems.append(f"the catalogue counts {counts}, the manifest {self.manifest.counts}")
-        placed, deleted = 0, np.array(self.manifest.deleted, np.int64)
-        for segment in self.segments:
-            rows = np.flatnonzero(~np.isin(segment.ids, deleted, assume_unique=True))
-            expected = np.stack([rows, segment.ids[rows]], axis=1)
-            placed += len(rows)
-            if not np.array_equal(self.catalogue.ids_in(segment.id), expected):
-                problems.append(f"the ids in {segment.folder} are not those of the catalogue")
-        if placed != counts.indexed:
-            problems.append(f"{counts.indexed} images are indexed, the segments hold {placed}")
+        deleted = np.array(self.manifest.deleted, np.int64)
+        alive = [segment.ids[~np.isin(segment.ids, deleted)] for segment in self.segments]
+        stored = np.sort(np.concatenate([np.empty(0, np.int64), *alive]))
+        if not np.array_equal(self.catalogue.ids("indexed"), stored):
+            problems.append("the ids in the segments are not those of the catalogue")
         return problems

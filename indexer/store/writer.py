@@ -23,12 +23,20 @@ from indexer.store.files import (
     sync,
     write_record,
 )
+from indexer.store.layers import layers_to_keep
 from indexer.store.numbering import last_number, numbered, numbered_name, unfinished_name
-from indexer.store.records import Derived, DerivedKind, Manifest, Recall, SegmentEntry
+from indexer.store.records import (
+    CatalogueLayer,
+    Derived,
+    DerivedKind,
+    Manifest,
+    Recall,
+    SegmentEntry,
+)
 from indexer.store.segment_writer import SegmentWriter
 from indexer.store.segments import Segment
 from indexer.store.store import CURRENT, Store
-from indexer.store.versions import MANIFEST, SNAPSHOT, Version, part_name, trained_path
+from indexer.store.versions import MANIFEST, Version, layer_path, part_name, trained_path
 
 Derive = Callable[
     [Sequence[Segment], NDArray[np.int64], Mapping[DerivedKind, Derived]],
@@ -42,6 +50,7 @@ OWN_NAMES = {
     "segments",
     "versions",
     "derived",
+    "layers",
 }  # before there is a catalogue
 
 
@@ -52,7 +61,7 @@ def open_writer(store: Store) -> Iterator["Writer"]:
     Raises :class:`StoreBusy` if another build is running. A build that died leaves no lock.
     """
     _require_store(store)
-    for folder in (store.segments, store.versions, store.derived):
+    for folder in (store.segments, store.versions, store.derived, store.layers):
         folder.mkdir(parents=True, exist_ok=True)
     sync(store.folder)
     lock = FileLock(store.folder / "build.lock", blocking=False)
@@ -116,8 +125,8 @@ class Writer(SegmentWriter):
         folder = store.versions / unfinished_name(name)
         folder.mkdir()
         segments = [Segment(store.segments / entry) for entry in self.catalogue.segments()]
-        deleted = self._deleted_ids(segments)
-        self.catalogue.snapshot(folder / SNAPSHOT)
+        deleted = self.catalogue.dead_ids()
+        layers = self._layers()
         last = self._manifests().get(store.current() or "")
         derived, recall = derive(segments, deleted, last.derived if last else {})
         manifest = Manifest(
@@ -134,7 +143,7 @@ class Writer(SegmentWriter):
             deleted=tuple(deleted.tolist()),
             derived=derived,
             recall=recall,
-            files={file.name: describe_file(file) for file in sorted(folder.iterdir())},
+            layers=layers,
         )
         write_record(folder / MANIFEST, manifest)
         folder.rename(store.versions / name)
@@ -142,6 +151,7 @@ class Writer(SegmentWriter):
         version = store.version(name)
         self._published.update(segment.id for segment in segments)
         replace_file(store.folder / CURRENT, name.encode() + b"\n")
+        self.catalogue.note_layers(layers)
         store.damage.unlink(missing_ok=True)
         return version
 
@@ -183,22 +193,54 @@ class Writer(SegmentWriter):
         for folder in numbered(store.versions):
             if folder.name not in kept:
                 shutil.rmtree(folder)
-        used, derived = set(self.catalogue.segments()), set[str]()
-        for name in kept & manifests.keys():
-            used.update(entry.id for entry in manifests[name].segments)
-            derived.update(entry.folder for entry in manifests[name].derived.values())
-        for folder, names in ((store.segments, used), (store.derived, derived)):
+        self._remove_unused([manifests[name] for name in kept & manifests.keys()])
+
+    def _remove_unused(self, kept: Sequence[Manifest]) -> None:
+        """Remove the files that neither these versions nor the catalogue refer to."""
+        store, catalogue = self._store, self.catalogue
+        segments = {*catalogue.segments(), *(own.id for m in kept for own in m.segments)}
+        derived = {own.folder for m in kept for own in m.derived.values()}
+        layers = {own.id for own in (*catalogue.layers(), *(own for m in kept for own in m.layers))}
+        for folder, names in ((store.segments, segments), (store.derived, derived)):
             for entry in numbered(folder):
                 if entry.name not in names:
                     shutil.rmtree(entry)
-        parts = {part_name(segment) for segment in used}
-        for file in store.derived.glob("*/*.npy*"):
-            if file.name not in parts:
-                file.unlink()
+        parts = {part_name(segment) for segment in segments}
+        unused = [file for file in store.derived.glob("*/*.npy*") if file.name not in parts]
+        unused += [file for file in store.layers.glob("*.sqlite") if file.stem not in layers]
+        for file in unused:
+            file.unlink()
 
-    def _deleted_ids(self, segments: Sequence[Segment]) -> NDArray[np.int64]:
-        dead = [
-            np.setdiff1d(segment.ids, self.catalogue.ids_in(segment.id)[:, 1])
-            for segment in segments
-        ]
-        return np.concatenate([np.empty(0, np.int64), *dead])
+    def _layers(self) -> tuple[CatalogueLayer, ...]:
+        """Return the layers of the catalogue as it is, writing one of what has changed."""
+        layers, next_id = self._sound_layers(), self.catalogue.next_id()
+        changes = self.catalogue.changes_since(layers[-1].next_id if layers else 0)
+        if layers and not changes:
+            return layers
+        kept = layers_to_keep(layers, changes)
+        folder, name = self._store.layers, self._new_layer_name()
+        path = layer_path(folder, name)
+        merged = [layer_path(folder, layer.id) for layer in layers[len(kept) :]]
+        rows = self.catalogue.write_layer(path, kept[-1] if kept else None, merged)
+        sync(folder)
+        return (
+            *kept,
+            CatalogueLayer(id=name, rows=rows, next_id=next_id, file=describe_file(path)),
+        )
+
+    def _new_layer_name(self) -> str:
+        """Return a name that no file has, and that no version knows."""
+        names = {file.stem for file in self._store.layers.glob("*.sqlite")}
+        names |= {layer.id for m in self._manifests().values() for layer in m.layers}
+        numbers = (int(name) for name in names if name.isdecimal())
+        return numbered_name(max(numbers, default=0) + 1)
+
+    def _sound_layers(self) -> tuple[CatalogueLayer, ...]:
+        """Return the newest version's layers; none, so that all is written again, if one is bad."""
+        layers, damaged = self.catalogue.layers(), self.damage().layers
+        try:
+            for layer in layers:
+                check_size(layer_path(self._store.layers, layer.id), layer.file)
+        except StoreCorrupt:
+            return ()
+        return () if any(layer.id in damaged for layer in layers) else layers

@@ -29,7 +29,7 @@ CRASH_POINTS = {
     "write segments/N/.segment.json.tmp",
     "replace segments/N/segment.json",
     "commit",
-    "snapshot versions/.N.tmp/catalogue.sqlite",
+    "write layers/N.sqlite",
     "write derived/N/.trained.tmp",
     "replace derived/N/trained",
     "write derived/N/.N.npy.tmp",
@@ -44,6 +44,7 @@ CRASH_POINTS = {
     "remove versions/N",
     "unlink damage.json",
     "unlink derived/N/N.npy",
+    "unlink layers/N.sqlite",
     "unlink build.owner",
     "sync file",
     "sync folder",
@@ -73,7 +74,7 @@ class Disk:
         self.names.append(re.sub(r"\d{8}", "N", f"{what}{relative}"))
         if len(self.names) == self._fail_at:
             if self._full:
-                if what not in ("write", "sync file", "snapshot"):
+                if what not in ("write", "sync file"):
                     return
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             self._dead = True
@@ -125,9 +126,8 @@ def injected(disk: Disk) -> Iterator[None]:
         patch.setattr(shutil, "rmtree", before("remove", shutil.rmtree))
         patch.setattr(os, "fsync", fsync)
         patch.setattr(CatalogueWriter, "transaction", transaction)
-        patch.setattr(
-            CatalogueWriter, "snapshot", before("snapshot", CatalogueWriter.snapshot, target=1)
-        )
+        write_layer = before("write", CatalogueWriter.write_layer, target=1)
+        patch.setattr(CatalogueWriter, "write_layer", write_layer)
         yield
 
 
@@ -234,7 +234,7 @@ def test_the_crash_points_are_all_reached(scene: Scene, images: Path) -> None:
 
 def test_a_full_disk_is_an_error_and_loses_nothing(scene: Scene) -> None:
     names = steps(scene)
-    writes = [n for n, name in enumerate(names, 1) if name.split()[0] in ("write", "snapshot")]
+    writes = [n for n, name in enumerate(names, 1) if name.split()[0] == "write"]
     for number in writes:
         config = scene.another(number)
         with (

@@ -79,10 +79,9 @@ def test_a_damaged_derived_structure_is_made_again(images: Path, tmp_path: Path)
     assert verify(config).problems == []
 
 
-def test_a_damaged_snapshot_is_published_anew(reindex: Reindex, config: Config) -> None:
+def test_a_damaged_layer_is_written_anew(reindex: Reindex, config: Config) -> None:
     reindex()
-    path = Store(config.store).versions / "00000001" / "catalogue.sqlite"
-    damage(path)
+    damage(Store(config.store).layers / "00000001.sqlite")
     assert verify(config).problems
     assert reindex().version == "00000002"
     assert verify(config).problems == []

@@ -24,7 +24,7 @@ def test_a_damaged_record_is_noticed_when_opening(published: Store, name: str) -
     "name",
     [
         "versions/00000001/manifest.json",
-        "versions/00000001/catalogue.sqlite",
+        "layers/00000001.sqlite",
         "segments/00000001/segment.json",
         "segments/00000001/vectors.faiss",
         "segments/00000001/ids.npy",
@@ -46,7 +46,7 @@ def test_a_missing_or_truncated_file_is_noticed_when_opening(
 @pytest.mark.parametrize(
     "name",
     [
-        "versions/00000001/catalogue.sqlite",
+        "layers/00000001.sqlite",
         "segments/00000001/vectors.faiss",
         "segments/00000002/ids.npy",
     ],
@@ -72,8 +72,8 @@ def test_a_record_of_another_format_is_refused(published: Store) -> None:
     from indexer.store.records import Manifest
 
     path = published.versions / "00000001" / "manifest.json"
-    write_record(path, read_record(path, Manifest).model_copy(update={"format": 3}))
-    with pytest.raises(StoreCorrupt, match="format 3"):
+    write_record(path, read_record(path, Manifest).model_copy(update={"format": 99}))
+    with pytest.raises(StoreCorrupt, match="format 99"):
         published.open_published()
 
 
@@ -90,7 +90,7 @@ def test_damaged_ids_are_noticed_when_they_are_read(published: Store) -> None:
 
 
 def test_a_damaged_catalogue_is_an_error_of_the_store(published: Store) -> None:
-    path = published.versions / "00000001" / "catalogue.sqlite"
+    path = published.layers / "00000001.sqlite"
     path.write_bytes(path.read_bytes()[:4096] + b"\xff" * (path.stat().st_size - 4096))
     catalogue = published.open_published().catalogue
     with pytest.raises(StoreCorrupt, match="cannot be read"):

@@ -46,7 +46,8 @@ def test_a_damaged_version_is_not_rolled_back_to(
     next(images.rglob("*.jpg")).unlink()
     reindex()
     store = Store(config.store)
-    (store.versions / "00000001" / "catalogue.sqlite").write_bytes(b"")
+    layer = store.version("00000001").manifest.layers[0].id
+    (store.layers / f"{layer}.sqlite").write_bytes(b"")
     with pytest.raises(StoreCorrupt):
         rollback(config)
     assert store.current() == "00000002"

@@ -101,7 +101,7 @@ def test_a_version_that_fails_its_checks_is_refused_and_the_old_one_stays(
     if damage == "vectors":
         segment.vectors_path.write_bytes(content[:-1])
     elif damage == "catalogue":
-        (store.versions / "00000002" / "catalogue.sqlite").write_bytes(b"")
+        (store.layers / "00000002.sqlite").write_bytes(b"")
     elif damage == "CURRENT":
         (config.store / "CURRENT").write_text("../elsewhere")
     else:  # of the right size: not numbers

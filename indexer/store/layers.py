@@ -1,0 +1,132 @@
+"""The layers of a version's catalogue: immutable SQLite files that show as one table.
+
+A publish writes the rows that have changed since the last one, so it costs what changed, not what
+exists. A layer holds rows, and the ids of rows in older layers that no longer count: of those it
+replaces, and of those that are gone. Newer layers hide older ones' rows.
+
+So that there are few to look through, a new layer takes in the newest ones as long as they are not
+much larger than itself. Each of those that stay is :data:`GROWTH` times as large as all newer ones
+together, hence 1 + log8(rows) at most: seven for a million rows, and ten for a thousand million,
+which is what SQLite attaches to a connection. In the long run a changed row is written about
+``GROWTH`` times for each of these levels.
+"""
+
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+
+from indexer.store.connections import IMMUTABLE, address, connected, require_format
+from indexer.store.files import sync
+from indexer.store.records import FORMAT, CatalogueLayer
+from indexer.store.rows import ROW_COLUMNS
+
+GROWTH = 8
+"""A layer that is not so many times as large as a new one is merged into it."""
+
+COLUMNS = """
+    key TEXT NOT NULL,
+    size INTEGER, mtime_ns INTEGER, sha256 TEXT,
+    format TEXT, width INTEGER, height INTEGER,
+    metadata TEXT NOT NULL DEFAULT '{}',
+    status TEXT NOT NULL CHECK (status IN ('indexed', 'skipped')),
+    stage TEXT, reason TEXT, message TEXT
+"""
+
+SCHEMA = f"""
+CREATE TABLE layer.images (id INTEGER PRIMARY KEY, {COLUMNS});
+CREATE TABLE layer.hidden (id INTEGER PRIMARY KEY);  -- rows of older layers that no longer count
+"""
+
+
+def layers_to_keep(layers: Sequence[CatalogueLayer], changes: int) -> list[CatalogueLayer]:
+    """Return the layers, oldest first, below a new one of so many changes; it takes in the rest."""
+    kept = list(layers)
+    while kept and kept[-1].rows < GROWTH * changes:
+        changes += kept.pop().rows
+    return kept
+
+
+def write_layer(
+    connection: sqlite3.Connection,
+    path: Path,
+    below: CatalogueLayer | None,
+    merged: Sequence[Path],
+) -> int:
+    """Write a layer of the catalogue that ``connection`` has open to a new file, and sync it.
+
+    It holds what has changed since the newest layer was written, and what the ``merged`` ones
+    hold. ``below`` is the next older layer; if there is none the new one holds all rows. Returns
+    how many rows it holds or hides. Raises :class:`OSError` if it cannot be written.
+    """
+    try:
+        connection.execute("ATTACH ? AS layer", (str(path),))
+        try:
+            # A file that no version names yet needs no journal.
+            connection.executescript(
+                "PRAGMA layer.journal_mode = OFF; PRAGMA layer.synchronous = OFF;"
+                f"{SCHEMA} PRAGMA layer.user_version = {FORMAT};"
+            )
+            rows = _fill(connection, below, merged)
+        finally:
+            connection.execute("DETACH layer")
+    except sqlite3.OperationalError as error:
+        raise OSError(f"{path} cannot be written: {error}.") from error
+    sync(path)
+    return rows
+
+
+def _fill(
+    connection: sqlite3.Connection, below: CatalogueLayer | None, merged: Sequence[Path]
+) -> int:
+    columns = f"id, {ROW_COLUMNS}"
+    copy = f"INSERT INTO layer.images ({columns}) SELECT {columns} FROM main.images"
+    if below is None:
+        rows = connection.execute(f"{copy} ORDER BY id").rowcount
+    else:
+        note = "INSERT OR IGNORE INTO temp.touched SELECT id FROM"
+        connection.execute("CREATE TEMP TABLE touched (id INTEGER PRIMARY KEY)")
+        try:
+            for path in merged:
+                connection.execute("ATTACH ? AS merged", (address(path, IMMUTABLE),))
+                try:
+                    connection.execute(f"{note} merged.images")
+                    connection.execute(f"{note} merged.hidden")
+                finally:
+                    connection.execute("DETACH merged")
+            connection.execute(f"{note} main.changed")
+            connection.execute(f"{note} main.images WHERE id >= ?", (below.next_id,))
+            connection.execute(f"{copy} WHERE id IN (SELECT id FROM temp.touched) ORDER BY id")
+            connection.execute(
+                "INSERT INTO layer.hidden SELECT id FROM temp.touched WHERE id < ?",
+                (below.next_id,),
+            )
+            ((rows,),) = connection.execute("SELECT count(*) FROM temp.touched")
+        finally:
+            connection.execute("DROP TABLE temp.touched")
+    connection.execute("CREATE INDEX layer.images_by_key ON images (status, key)")
+    return int(rows)
+
+
+def stacked(paths: Sequence[Path]) -> sqlite3.Connection:
+    """Connect to layers, the oldest first, whose rows ``images`` shows as those of one table."""
+    lowest, *others = paths
+    connection = connected(lowest, IMMUTABLE)
+    try:
+        connection.execute("PRAGMA temp_store = MEMORY")  # the view needs no file
+        names = ["main"]
+        for number, path in enumerate(others, start=1):
+            names.append(f"layer{number}")
+            connection.execute(f"ATTACH ? AS {names[-1]}", (address(path, IMMUTABLE),))
+            require_format(connection, path, names[-1])
+        selects = []
+        for number, name in enumerate(names):
+            shown = [f"id NOT IN (SELECT id FROM {newer}.hidden)" for newer in names[number + 1 :]]
+            selects.append(
+                f"SELECT {ROW_COLUMNS}, id, NULL AS segment, NULL AS row "
+                f"FROM {name}.images WHERE {' AND '.join(shown) or 'true'}"
+            )
+        connection.execute(f"CREATE TEMP VIEW images AS {' UNION ALL '.join(selects)}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
