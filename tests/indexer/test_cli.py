@@ -1,9 +1,10 @@
 """The command line as a person or a script uses it: real processes, real exit statuses."""
 
 import json
-import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from indexer import __version__
 from indexer.cli import _flags, _parser, main
 from indexer.config import Config, load_config
 from tests.conftest import ROOT
+from tests.processes import started
 from tests.stores import damage
 
 
@@ -208,30 +210,16 @@ def test_a_build_interrupted_from_the_terminal_says_how_to_go_on(
     images: Path, tmp_path: Path
 ) -> None:
     """A real SIGINT, sent as soon as the build has taken the store."""
-    import signal
-    import time
-
-    process = subprocess.Popen(
-        [sys.executable, "-m", "indexer", "build", "--images", str(images),
-         "--encoder", "efficientnet_lite0", "--store", str(tmp_path / "s")],
-        cwd=ROOT, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    )  # fmt: skip
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "s" / "build.owner").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    store = tmp_path / "s"
+    build = ["build", "--images", str(images), "--encoder", "efficientnet_lite0"]
+    build += ["--store", str(store)]
+    with started([sys.executable, "-m", "indexer", *build]) as process:
+        deadline = time.monotonic() + 60
+        while not (store / "build.owner").exists():
+            assert time.monotonic() < deadline, "the build did not take the store"
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
     assert "run it again to go on" in errors
-    assert (
-        run(
-            "build",
-            "--images",
-            str(images),
-            "--encoder",
-            "efficientnet_lite0",
-            "--store",
-            str(tmp_path / "s"),
-        ).returncode
-        == 0
-    )
+    assert run(*build).returncode == 0

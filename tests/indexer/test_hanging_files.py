@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ from indexer.datasets import Folder, Item, Listing
 from indexer.executors import LocalExecutor
 from indexer.extract import extract
 from indexer.store import Store
-from tests.conftest import ROOT
+from tests.processes import started
 
 # A pipe without a writer: the system call that opens it does not return, as on a dead network disk.
 PIPE = "pipe.jpg"
@@ -96,18 +95,15 @@ sys.exit(main(["build", "--images", images, "--encoder", "efficientnet_lite0", "
 """
 
 
-def process(images: Path, tmp_path: Path, seconds: float) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(images), str(tmp_path / "s"), str(seconds)],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+def command(images: Path, tmp_path: Path, seconds: float) -> list[str]:
+    return [sys.executable, "-c", SCRIPT, str(images), str(tmp_path / "s"), str(seconds)]
 
 
 def test_a_file_that_hangs_does_not_keep_the_process_from_ending(
     images: Path, pipe: Path, tmp_path: Path
 ) -> None:
-    running = process(images, tmp_path, 3)
-    output, errors = running.communicate(timeout=120)
+    with started(command(images, tmp_path, 3)) as running:
+        output, errors = running.communicate(timeout=120)
     assert running.returncode == 0, errors
     assert "found 7 = indexed 6 + skipped 1 (timeout 1)" in output
 
@@ -115,10 +111,10 @@ def test_a_file_that_hangs_does_not_keep_the_process_from_ending(
 def test_an_interruption_does_not_wait_for_a_file_that_hangs(
     images: Path, pipe: Path, tmp_path: Path
 ) -> None:
-    running = process(images, tmp_path, 10_000)
-    assert running.stdout is not None
-    assert running.stdout.readline() == "hanging\n"
-    running.send_signal(signal.SIGINT)
-    _, errors = running.communicate(timeout=120)
+    with started(command(images, tmp_path, 10_000)) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == "hanging\n"
+        running.send_signal(signal.SIGINT)
+        _, errors = running.communicate(timeout=120)
     assert running.returncode == 130, errors
     assert "run it again to go on" in errors

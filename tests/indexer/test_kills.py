@@ -8,7 +8,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from contextlib import suppress
@@ -19,7 +18,8 @@ from indexer.config import Config
 from indexer.errors import NoPublishedIndex
 from indexer.search import Searcher
 from indexer.verify import verify
-from tests.conftest import ROOT, small_config
+from tests.conftest import small_config
+from tests.processes import started
 
 KILLS = int(os.environ.get("KILLS", "6"))
 WITHIN = float(os.environ.get("KILL_WITHIN", "1.2"))
@@ -77,16 +77,15 @@ def test_sigkill_at_random_moments(tmp_path: Path, photos: list[Path]) -> None:
     log.touch()
     choice = random.Random(7)  # noqa: S311 -- moments, not secrets
     kills = 0
-    while kills < KILLS:
-        process = subprocess.Popen(
-            [sys.executable, "-c", BUILD, str(images), str(config.store), str(log)],
-            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"begins\n"
-        time.sleep(choice.uniform(0, WITHIN))
-        process.send_signal(signal.SIGKILL)
-        _, errors = process.communicate()
+    for _ in range(KILLS):
+        with started(
+            [sys.executable, "-c", BUILD, str(images), str(config.store), str(log)]
+        ) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "begins\n"
+            time.sleep(choice.uniform(0, WITHIN))
+            process.send_signal(signal.SIGKILL)
+            _, errors = process.communicate(timeout=60)
         assert process.returncode in (0, -signal.SIGKILL), errors
         kills += process.returncode == -signal.SIGKILL
         with suppress(NoPublishedIndex):
