@@ -11,6 +11,7 @@ from indexer.config import EncoderConfig
 from indexer.encoders import Encoder, open_encoder
 from indexer.images import decode, model_input
 from tests.conftest import DEMO_IMAGES
+from tests.waiting import eventually
 
 
 class Held:
@@ -52,8 +53,7 @@ def test_those_who_wait_go_together_in_order_and_get_their_own(pixels: np.ndarra
         for count, image in enumerate(pixels):
             futures.append(pool.submit(batcher.encode, image))
             encoder.begun.wait(30)
-            while batcher.waiting < count:
-                pass
+            eventually(lambda count=count: batcher.waiting >= count)  # type: ignore[misc]
         encoder.go.set()
         vectors = np.stack([future.result() for future in futures])
     assert [len(batch) for batch in encoder.batches] == [1, 4, 4]
@@ -86,8 +86,7 @@ def test_too_few_vectors_are_an_error_for_all_who_wait(pixels: np.ndarray, most:
         first = pool.submit(batcher.encode, pixels[0])
         encoder.begun.wait(30)
         others = [pool.submit(batcher.encode, image) for image in pixels[1:3]]
-        while batcher.waiting < 2:
-            pass
+        eventually(lambda: batcher.waiting >= 2)
         encoder.go.set()
         for future in others if most else [first, *others]:
             with pytest.raises(ValueError, match=r"zip\(\) argument 2 is shorter"):

@@ -4,7 +4,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from indexer.config import Config, load_config
 from tests.conftest import ROOT
 from tests.processes import started
 from tests.stores import damage
+from tests.waiting import eventually
 
 
 def run(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
@@ -214,10 +214,7 @@ def test_a_build_interrupted_from_the_terminal_says_how_to_go_on(
     build = ["build", "--images", str(images), "--encoder", "efficientnet_lite0"]
     build += ["--store", str(store)]
     with started([sys.executable, "-m", "indexer", *build]) as process:
-        deadline = time.monotonic() + 60
-        while not (store / "build.owner").exists():
-            assert time.monotonic() < deadline, "the build did not take the store"
-            time.sleep(0.05)
+        eventually((store / "build.owner").exists)
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors

@@ -1,26 +1,33 @@
 """Real servers in processes of their own, for the tests that need sockets and signals."""
 
 import os
+import random
 import resource
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
 from indexer.config import Config
 from tests.conftest import ROOT
+from tests.waiting import eventually
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port nobody listens on.
+
+    It is not one of those the system gives to clients: tests run beside each other, and a client
+    of another test could have it by the time the server is up.
+    """
+    for port in random.Random().sample(range(10_000, 32_000), 100):  # noqa: S311 -- no secret
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError("Of a hundred ports none is free.")
 
 
 @contextmanager
@@ -58,15 +65,14 @@ def running_server(
 
 
 def wait_until_answering(port: int, path: str = "/healthz") -> None:
-    deadline = time.monotonic() + 60
-    while True:
+    def answers() -> bool:
         try:
             urlopen(f"http://127.0.0.1:{port}{path}", timeout=5).close()
-            return
         except (URLError, OSError):
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
+            return False
+        return True
+
+    eventually(answers)
 
 
 def children(pid: int) -> list[int]:

@@ -3,8 +3,8 @@
 import json
 import shutil
 import threading
-import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from pathlib import Path
 from urllib.request import Request, urlopen
@@ -21,6 +21,7 @@ from server.app import create_app
 from server.index_holder import IndexHolder
 from tests.conftest import small_config
 from tests.server.processes import running_server
+from tests.waiting import eventually
 
 Reindex = Callable[[], BuildReport]
 
@@ -41,13 +42,6 @@ def client(reindex: Reindex, config: Config) -> Iterator[FlaskClient]:
 def holder(client: FlaskClient) -> IndexHolder:
     found: IndexHolder = client.application.extensions["lookalike"]
     return found
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120  # a bound for machines that are busy otherwise
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen within two minutes"
-        time.sleep(0.02)
 
 
 def ready(client: FlaskClient) -> dict[str, object]:
@@ -144,10 +138,7 @@ def test_no_request_fails_while_versions_are_published(images: Path, tmp_path: P
             except OSError as error:
                 answers.append((0, str(error)))
 
-    with running_server(config) as (_, port):
-        clients = [threading.Thread(target=ask, args=(port,)) for _ in range(16)]
-        for thread in clients:
-            thread.start()
+    def publish_five() -> None:
         photo = next(images.rglob("*.jpg")).read_bytes()
         for number in range(1, 6):
             (images / f"{number}.jpg").write_bytes(photo + b"\0" * number)
@@ -155,8 +146,14 @@ def test_no_request_fails_while_versions_are_published(images: Path, tmp_path: P
             wanted = f"{number + 1:08d}"
             eventually(lambda wanted=wanted: any(v == wanted for _, v in answers[-50:]))  # type: ignore[misc]
         eventually(lambda: len(answers) >= 2000)
-        stop.set()
-        for thread in clients:
-            thread.join()
+
+    with running_server(config) as (_, port), ThreadPoolExecutor(16) as clients:
+        asking = [clients.submit(ask, port) for _ in range(16)]
+        try:
+            publish_five()
+        finally:
+            stop.set()
+        for thread in asking:
+            thread.result()
     assert {status for status, _ in answers} == {HTTPStatus.OK}
     assert {version for _, version in answers} == {f"{n:08d}" for n in range(1, 7)}
