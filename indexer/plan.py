@@ -16,7 +16,7 @@ from indexer.datasets import Dataset, Item, open_dataset
 from indexer.encoders import Encoder, open_encoder
 from indexer.errors import DiskTooSmall
 from indexer.extract import Prepared, prepared_batches
-from indexer.store import Catalogue, Store
+from indexer.store import Stamp, Store, live_catalogue
 
 SAMPLE_FILES = 64
 SAMPLE_SECONDS = 2.0
@@ -95,8 +95,12 @@ def preview(config: Config) -> dict[str, list[str]]:
 
 
 def _changes(config: Config, dataset: Dataset) -> Changes:
-    catalogue = Store(config.store).catalogue
-    return compare(dataset, Catalogue.live(catalogue).stamps() if catalogue.exists() else {})
+    known: dict[str, Stamp] = {}
+    path = Store(config.store).catalogue
+    if path.exists():
+        with live_catalogue(path) as catalogue:
+            known = catalogue.stamps()
+    return compare(dataset, known)
 
 
 def estimate(

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from indexer.config import Config
-from indexer.store import Catalogue, Counts, Manifest, RunRow, Store
+from indexer.store import Counts, Manifest, RunRow, Store, live_catalogue
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,8 @@ def status(config: Config) -> Status:
     store = Store(config.store)
     version = store.open_published()
     catalogue = version.catalogue
+    with live_catalogue(store.catalogue) as live:
+        last_run = live.last_run()
     return Status(
         store=config.store,
         manifest=version.manifest,
@@ -67,6 +69,6 @@ def status(config: Config) -> Status:
             SkippedFile(row.key, str(row.stage), str(row.reason), str(row.message))
             for row in catalogue.rows("skipped")
         ],
-        last_run=Catalogue.live(store.catalogue).last_run(),
+        last_run=last_run,
         bytes_on_disk=sum(f.stat().st_size for f in config.store.rglob("*") if f.is_file()),
     )

@@ -134,13 +134,23 @@ def verify(options: argparse.Namespace, config: "Config") -> int:
     if options.json:
         print(
             json.dumps(
-                {"version": verdict.version, "images": verdict.images, "problems": verdict.problems}
+                {
+                    "version": verdict.version,
+                    "images": verdict.images,
+                    "problems": verdict.problems,
+                    "not_noted": verdict.not_noted,
+                }
             )
         )
     elif verdict.problems:
         for problem in verdict.problems:
             print(problem)
         print(f"{len(verdict.problems)} problems found. {REBUILD_HINT}")
+        if verdict.not_noted:
+            print(
+                f"This could not be noted for the next build ({verdict.not_noted}): "
+                "verify again where the store may be written, then build."
+            )
     else:
         print(f"version {verdict.version} is sound: {verdict.images} images, every checksum right")
     return 1 if verdict.problems else 0

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from indexer.config import Config
 from indexer.errors import StoreCorrupt
-from indexer.store import Damage, Store, Version, note_damage
+from indexer.store import Damage, Store, Version, note_verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,13 +15,17 @@ class Verdict:
     version: str | None
     images: int
     problems: list[str]
+    not_noted: str | None = None
+    """Why the damage could not be noted for the next build: the store may only be read here."""
 
 
 def verify(config: Config) -> Verdict:
     """Check all checksums and counts of the published version.
 
-    Damage is reported, not raised, and noted in the store: the next build makes damaged segments
-    again from their images. Raises :class:`~indexer.errors.NoPublishedIndex`.
+    Damage is reported, not raised, and noted in the store, if that may be written: the next build
+    makes damaged segments again from their images.
+
+    Raises :class:`~indexer.errors.NoPublishedIndex`.
     """
     store = Store(config.store)
     try:
@@ -31,15 +35,17 @@ def verify(config: Config) -> Verdict:
         return Verdict(None, 0, [error.message])
     damaged = version.damaged_files() if problems else []
     folders = [path.parent for path in damaged]
-    note_damage(
-        store,
-        Damage(
-            segments=tuple(sorted({f.name for f in folders if f.parent == store.segments})),
-            derived=tuple(sorted({f.name for f in folders if f.parent == store.derived})),
-            layers=_damaged_layers(version, damaged) if problems else (),
-        ),
+    damage = Damage(
+        segments=tuple(sorted({f.name for f in folders if f.parent == store.segments})),
+        derived=tuple(sorted({f.name for f in folders if f.parent == store.derived})),
+        layers=_damaged_layers(version, damaged) if problems else (),
     )
-    return Verdict(version.id, version.manifest.counts.indexed, problems)
+    not_noted = None
+    try:
+        note_verdict(store, damage)
+    except OSError as error:
+        not_noted = f"{store.damage}: {error.strerror}"
+    return Verdict(version.id, version.manifest.counts.indexed, problems, not_noted)
 
 
 def _damaged_layers(version: Version, damaged: list[Path]) -> tuple[str, ...]:

@@ -1,7 +1,9 @@
 """Vectors and catalogue on disk: immutable segments, a SQLite catalogue, published versions."""
 
 from indexer.store.catalogue import Catalogue
+from indexer.store.damage import note_verdict
 from indexer.store.files import REBUILD_HINT
+from indexer.store.live import live_catalogue
 from indexer.store.records import (
     Counts,
     Damage,
@@ -14,7 +16,7 @@ from indexer.store.records import (
 from indexer.store.rows import ImageRow, NewImage, RunRow, Stamp
 from indexer.store.segment_writer import SegmentSize
 from indexer.store.segments import Segment
-from indexer.store.store import Store, note_damage
+from indexer.store.store import Store
 from indexer.store.versions import DerivedFiles, Version, part_name, trained_path
 from indexer.store.writer import Writer, open_writer
 
@@ -38,7 +40,8 @@ __all__ = [
     "Store",
     "Version",
     "Writer",
-    "note_damage",
+    "live_catalogue",
+    "note_verdict",
     "open_writer",
     "part_name",
     "trained_path",

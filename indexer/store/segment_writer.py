@@ -9,12 +9,13 @@ from numpy.typing import NDArray
 
 from indexer.errors import EncoderMismatch, StoreCorrupt
 from indexer.store.catalogue_writer import CatalogueWriter
-from indexer.store.files import Bytes, read_record
+from indexer.store.damage import note_damaged_segment, noted_damage
+from indexer.store.files import Bytes
 from indexer.store.numbering import last_number, numbered_name
 from indexer.store.records import Damage, Manifest
 from indexer.store.rows import NewImage
 from indexer.store.segments import Segment, write_segment
-from indexer.store.store import Store, note_damage
+from indexer.store.store import Store
 
 
 class SegmentSize(NamedTuple):
@@ -39,11 +40,8 @@ class SegmentWriter:
         self._stored: dict[str, int] = {}
 
     def damage(self) -> Damage:
-        """Return what ``verify`` noted down as damaged."""
-        try:
-            return read_record(self._store.damage, Damage)
-        except StoreCorrupt:
-            return Damage()
+        """Return what was noted down as damaged, by ``verify`` or a build."""
+        return noted_damage(self._store)
 
     def segment(self, name: str) -> Segment:
         """Open a segment. Raises :class:`~indexer.errors.StoreCorrupt`."""
@@ -57,7 +55,7 @@ class SegmentWriter:
         segment = self.segment(name)
         if name not in self._sound:
             if segment.problems():
-                note_damage(self._store, Damage(segments=(name,)))
+                note_damaged_segment(self._store, name)
                 raise StoreCorrupt(
                     f"{segment.folder} is damaged.",
                     "Run the build again: it makes the segment again from its images.",

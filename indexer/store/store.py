@@ -3,19 +3,11 @@
 from pathlib import Path
 
 from indexer.errors import NoPublishedIndex, StoreCorrupt
-from indexer.store.files import REBUILD_HINT, read_record, write_record
-from indexer.store.records import Damage, Manifest
+from indexer.store.files import REBUILD_HINT, read_record
+from indexer.store.records import Manifest
 from indexer.store.versions import MANIFEST, Version
 
 CURRENT = "CURRENT"
-
-
-def note_damage(store: "Store", damage: Damage) -> None:
-    """Write down what is damaged for the next build; nothing, if nothing is."""
-    if damage != Damage():
-        write_record(store.damage, damage)
-    else:
-        store.damage.unlink(missing_ok=True)
 
 
 class Store:

@@ -8,7 +8,7 @@ import pytest
 from indexer.build import build
 from indexer.config import Config
 from indexer.errors import StoreCorrupt
-from indexer.store import Store
+from indexer.store import Store, open_writer
 from indexer.verify import verify
 from tests.conftest import Reindex, small_config
 from tests.stores import assert_like_a_clean_build, damage
@@ -85,3 +85,24 @@ def test_a_damaged_layer_is_written_anew(reindex: Reindex, config: Config) -> No
     assert verify(config).problems
     assert reindex().version == "00000002"
     assert verify(config).problems == []
+
+
+def test_what_a_build_finds_damaged_is_noted_beside_what_verify_found(
+    images: Path, tmp_path: Path
+) -> None:
+    settings = {"model": "efficientnet_lite0", "batch_size": 2}
+    config = small_config(images, tmp_path / "s", encoder=settings)
+    build(config)
+    store = Store(config.store)
+    first, second, _ = store.open_published().segments
+    (derived,) = store.open_published().manifest.derived.values()
+    damage(first.vectors_path)
+    damage(store.derived / derived.folder / "trained")
+    verify(config)
+    damage(second.vectors_path)
+    with open_writer(store) as writer:
+        with pytest.raises(StoreCorrupt):
+            writer.sound_segment(second.id)
+        assert writer.damage().segments == (first.id, second.id)
+        assert writer.damage().derived == (derived.folder,)
+    assert (build(config).encoded, verify(config).problems) == (4, [])

@@ -1,0 +1,55 @@
+"""The store's own catalogue as readers open it, also where nothing may be written."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from indexer.errors import StoreBusy, StoreCorrupt
+from indexer.store.catalogue import Catalogue
+from indexer.store.connections import IMMUTABLE, connected
+
+
+@contextmanager
+def live_catalogue(path: Path) -> Iterator[Catalogue]:
+    """Open the store's own catalogue for reading, also while a build writes it.
+
+    SQLite makes two files beside a catalogue, ``-wal`` and ``-shm``, even to read it. In a folder
+    that may not be written it cannot. If the first is not there, or empty, the catalogue itself
+    holds everything that was committed, and is read as it is.
+
+    Raises :class:`StoreBusy` if a build began to write it meanwhile, and :class:`StoreCorrupt`.
+    """
+    if os.access(path.parent, os.W_OK) or _beside(path, "-shm").exists():
+        catalogue = Catalogue.live(path)
+        try:
+            yield catalogue
+        finally:
+            catalogue.close()
+        return
+    if _is_written(path):
+        raise StoreCorrupt(
+            f"{path} cannot be read here: what a build wrote last is in {_beside(path, '-wal')}, "
+            "and the folder may not be written.",
+            "Do this, or run a build, where the store may be written.",
+        )
+    before = path.stat()
+    catalogue = Catalogue(path, lambda: connected(path, IMMUTABLE))
+    try:
+        yield catalogue
+    finally:
+        catalogue.close()
+        after = path.stat()
+        same = (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
+        if _is_written(path) or not same:
+            raise StoreBusy(f"A build began to write {path} while it was read.", "Try again.")
+
+
+def _beside(path: Path, ending: str) -> Path:
+    return path.with_name(path.name + ending)
+
+
+def _is_written(path: Path) -> bool:
+    """Tell whether something was committed that the file itself does not hold yet."""
+    log = _beside(path, "-wal")
+    return log.exists() and log.stat().st_size > 0
