@@ -93,7 +93,7 @@ def build(config: Config, encoder: Encoder | None = None) -> BuildReport:
         repaired = repair(writer)
         writer.require_encoder(encoder.spec.fingerprint)
         writer.tidy()
-        changes = compare(dataset, writer.catalogue.stamps())
+        changes = compare(dataset, writer.catalogue.stamps(), config.dataset.max_pixels)
         _check_approximate(config, encoder, len(changes.listing.items))
         # Nothing is measured: that would encode images whose vectors are thrown away.
         forecast = estimate(config, encoder, dataset, changes, measure=False)

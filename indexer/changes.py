@@ -4,8 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from indexer.datasets import Dataset, Item, Listing
-from indexer.errors import DatasetError
+from indexer.errors import DatasetError, ImageTooLarge, InvalidImage, UnsupportedImage
 from indexer.store import Stamp
+
+REFUSED = {InvalidImage.code, UnsupportedImage.code}
+"""Reasons that lie in a file's content: it would be refused again."""
+
+TIMEOUT = "timeout"
+TIMEOUT_TWICE = "timeout_twice"
+"""A file that took too long may have had bad luck once; after a second time it is left alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +22,7 @@ class Changes:
     listing: Listing
     known: Mapping[str, Stamp]
     to_read: list[Item]
-    """New files, those whose size or time differs, and those that were skipped before."""
+    """New files, those whose size or time differs, and skipped ones that may be read now."""
     removed: list[str]
 
     @property
@@ -31,7 +38,7 @@ class Changes:
 
     @property
     def retried(self) -> list[str]:
-        """The keys that were skipped before."""
+        """The keys of skipped files that are read again."""
         known = ((item.key, self.known.get(item.key)) for item in self.to_read)
         return [key for key, stamp in known if stamp and stamp.reason is not None]
 
@@ -42,10 +49,12 @@ class Changes:
         return sum(stamp.reason is None and key not in again for key, stamp in self.known.items())
 
 
-def compare(dataset: Dataset, known: Mapping[str, Stamp]) -> Changes:
+def compare(dataset: Dataset, known: Mapping[str, Stamp], max_pixels: int) -> Changes:
     """Scan the dataset and compare it with the catalogue by size and modification time.
 
-    Files skipped before are tried again. What lies in a folder that cannot be listed now is neither
+    Skipped files are read again where something else may come of it: a file that could not be read
+    always, one that took too long once, one with too many pixels if ``max_pixels`` allows it now.
+    What lies in a folder that cannot be listed now is neither
     found nor removed. Raises :class:`~indexer.errors.DatasetError` if there are no images, or none
     of those in the store: the wrong folder, or a disk that is not mounted, must not empty it.
     """
@@ -65,10 +74,14 @@ def compare(dataset: Dataset, known: Mapping[str, Stamp]) -> Changes:
     return Changes(
         listing,
         known,
-        [
-            item
-            for item in listing.items
-            if known.get(item.key) != Stamp(item.size, item.mtime_ns, None)
-        ],
+        [item for item in listing.items if _to_be_read(item, known.get(item.key), max_pixels)],
         sorted(key for key in known.keys() - found if not key.startswith(closed)),
     )
+
+
+def _to_be_read(item: Item, known: Stamp | None, max_pixels: int) -> bool:
+    if known is None or (known.size, known.mtime_ns) != (item.size, item.mtime_ns):
+        return True
+    if known.reason == ImageTooLarge.code:
+        return known.pixels is not None and known.pixels <= max_pixels
+    return known.reason not in {None, TIMEOUT_TWICE, *REFUSED}

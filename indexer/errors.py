@@ -42,9 +42,19 @@ class UnsupportedImage(InvalidImage):
 
 
 class ImageTooLarge(InvalidImage):
-    """The image has more pixels than the limit allows."""
+    """The image has more pixels than the limit allows, or its file more bytes.
+
+    ``width`` and ``height`` are the image's, if they are why.
+    """
 
     code = "image_too_large"
+
+    def __init__(
+        self, message: str, hint: str = "", width: int | None = None, height: int | None = None
+    ) -> None:
+        super().__init__(message, hint)
+        self.width = width
+        self.height = height
 
 
 class ExtractionStalled(LookalikeError):

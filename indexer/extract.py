@@ -34,6 +34,9 @@ class Skipped:
     stage: str
     reason: str
     message: str
+    width: int | None = None
+    height: int | None = None
+    """Of an image that has too many pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +97,8 @@ def prepare(
     except (ImageGone, InvalidImage) as error:
         return _skip(task, error)
     except MemoryError:
-        return _skip(task, ImageTooLarge("There is not enough memory to decode it."))
+        message = "There is not enough memory to decode it."
+        return Skipped(task.item, task.stage, "out_of_memory", message)
 
 
 def prepared_batches(
@@ -172,4 +176,5 @@ def _without_bad_vectors(batch: Batch) -> Batch:
 
 
 def _skip(task: Task, error: LookalikeError) -> Skipped:
-    return Skipped(task.item, task.stage, error.code, error.message)
+    size = (error.width, error.height) if isinstance(error, ImageTooLarge) else ()
+    return Skipped(task.item, task.stage, error.code, error.message, *size)

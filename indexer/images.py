@@ -176,6 +176,8 @@ def _check_pixels(image: Image.Image, max_pixels: int) -> None:
             f"The image has {width} x {height} = {width * height:,} pixels; "
             f"the limit is {max_pixels:,}.",
             "Make it smaller, or raise max_pixels.",
+            width,
+            height,
         )
 
 

@@ -11,7 +11,7 @@ from typing import Never
 import numpy as np
 from tqdm import tqdm
 
-from indexer.changes import Changes
+from indexer.changes import TIMEOUT, TIMEOUT_TWICE, Changes
 from indexer.compact import compact
 from indexer.datasets import Dataset, Item
 from indexer.encoders import Encoder, Vectors
@@ -81,12 +81,18 @@ class Ingest:
         """Make a batch's outcomes durable."""
         copies = self._recognise(batch.recognised)
         images = [_row(image.item, image) for image in batch.prepared]
-        skipped = (_row(skip.item, skip) for skip in batch.skipped)
+        skipped = (_row(skip.item, self._counted(skip)) for skip in batch.skipped)
         vectors = np.concatenate([batch.vectors, self._vectors_of([row for row, _ in copies])])
         self._commit(images + [image for _, image in copies], vectors, skipped)
         self.done.encoded += len(batch.prepared)
         self.done.skipped += len(batch.skipped)
         compact(self._writer)
+
+    def _counted(self, skip: Skipped) -> Skipped:
+        """Tell a file that took too long for the second time from one that did for the first."""
+        item, before = skip.item, self._changes.known.get(skip.item.key)
+        again = before and before[:3] == (item.size, item.mtime_ns, TIMEOUT)
+        return replace(skip, reason=TIMEOUT_TWICE) if again and skip.reason == TIMEOUT else skip
 
     def _recognise(self, files: Iterable[Recognised]) -> list[tuple[ImageRow, NewImage]]:
         """Give known contents their new keys; return those to be copied, with the rows to copy."""
@@ -128,7 +134,7 @@ class Ingest:
         from indexer.vector_index import flat_file
 
         known = self._changes.known
-        new = [i for i in skipped if known.get(i.key) != Stamp(i.size, i.mtime_ns, i.reason)]
+        new = [image for image in skipped if known.get(image.key) != _stamp(image)]
         if images or new:
             self._writer.commit(
                 images,
@@ -137,6 +143,11 @@ class Ingest:
                 dim=self._encoder.spec.dim,
                 fingerprint=self._encoder.spec.fingerprint,
             )
+
+
+def _stamp(image: NewImage) -> Stamp:
+    pixels = image.width * image.height if image.width and image.height else None
+    return Stamp(image.size, image.mtime_ns, image.reason, pixels)
 
 
 def _row(item: Item, outcome: Prepared | Skipped | ImageRow) -> NewImage:
@@ -149,6 +160,8 @@ def _row(item: Item, outcome: Prepared | Skipped | ImageRow) -> NewImage:
             stage=outcome.stage,
             reason=outcome.reason,
             message=outcome.message,
+            width=outcome.width,
+            height=outcome.height,
         )
     return replace(
         row,

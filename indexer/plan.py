@@ -100,7 +100,7 @@ def _changes(config: Config, dataset: Dataset) -> Changes:
     if path.exists():
         with live_catalogue(path) as catalogue:
             known = catalogue.stamps()
-    return compare(dataset, known)
+    return compare(dataset, known, config.dataset.max_pixels)
 
 
 def estimate(

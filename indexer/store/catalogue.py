@@ -77,10 +77,8 @@ class Catalogue:
 
     def stamps(self) -> dict[str, Stamp]:
         """Return size, modification time and reason (None if indexed) of every file, by key."""
-        return {
-            key: Stamp(*stamp)
-            for key, *stamp in self._query("SELECT key, size, mtime_ns, reason FROM images")
-        }
+        rows = self._query("SELECT key, size, mtime_ns, reason, width * height FROM images")
+        return {key: Stamp(*stamp) for key, *stamp in rows}
 
     def counts(self) -> Counts:
         """Count the files, row by row."""

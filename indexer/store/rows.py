@@ -42,6 +42,8 @@ class Stamp(NamedTuple):
     size: int | None
     mtime_ns: int | None
     reason: str | None
+    pixels: int | None = None
+    """Where they are known: of indexed images, and of those that have too many."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,13 @@ import pytest
 
 import indexer.build
 import indexer.ingest
+import indexer.plan
 from indexer.build import build
 from indexer.config import Config
 from indexer.datasets import Folder, Item, Listing
 from indexer.executors import LocalExecutor
 from indexer.extract import extract
+from indexer.plan import preview
 from indexer.store import Store
 from tests.processes import started
 
@@ -70,12 +72,29 @@ def test_a_file_that_hangs_is_skipped_and_tried_again(
     assert (report.recognised, report.indexed, report.skipped) == (1, 7, 0)
 
 
+def test_a_file_that_hangs_is_tried_once_more(
+    config: Config, images: Path, pipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (indexer.build, indexer.plan):
+        monkeypatch.setattr(module, "open_dataset", lambda _: FolderWithPipe(images))
+    impatient = partial(extract, executor=LocalExecutor(seconds=3))
+    monkeypatch.setattr(indexer.ingest, "extract", impatient)
+    assert build(config).reasons == {"timeout": 1}
+    assert preview(config)["retried"] == ["pipe.jpg"]
+    assert build(config).reasons == {"timeout_twice": 1}
+    assert preview(config)["retried"] == []
+    version = build(config).version
+    (skipped,) = Store(config.store).open_published().catalogue.rows("skipped")
+    assert (skipped.reason, version) == ("timeout_twice", "00000002")
+
+
 SCRIPT = """
 import sys
 from functools import partial
 from pathlib import Path
 import indexer.build
 import indexer.ingest
+import indexer.plan
 from indexer.cli import main
 from indexer.executors import LocalExecutor
 from indexer.extract import extract

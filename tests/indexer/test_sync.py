@@ -56,6 +56,7 @@ def test_a_dry_run_says_what_would_happen_and_changes_nothing(
     gone, changed, *_ = sorted(images.rglob("*/*.jpg"))
     gone.unlink()
     os.utime(changed, ns=(5, 5))
+    os.utime(images / "bad.jpg", ns=(5, 5))
     (images / "new.jpg").write_bytes(changed.read_bytes())
     state = {p: p.stat().st_mtime_ns for p in config.store.rglob("*") if p.is_file()}
     flags = [f"--images={images}", f"--store={config.store}", "--encoder=efficientnet_lite0"]
