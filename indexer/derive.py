@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from indexer.indexes import Indexes
+from indexer.indexes import Indexes, is_outgrown
 from indexer.store import (
     Derived,
     DerivedFiles,
@@ -36,9 +36,6 @@ from indexer.vector_index import (
     resolve_factory,
     shortlist_levels,
 )
-
-MOST_GROWTH = 4
-"""Train again where the collection has grown, or shrunk, by more than this factor."""
 
 MOST_DRIFT = 1.25
 """Train again where vectors fit worse than those trained on, on average, by more than this."""
@@ -118,7 +115,7 @@ def _update(
         return _trained(writer, recipe, segments, vectors), ""
     if not writer.has_derived(previous):
         return _trained(writer, recipe, segments, vectors), _again(recipe, "it was damaged")
-    if not 1 / MOST_GROWTH <= len(vectors) / previous.trained_count <= MOST_GROWTH:
+    if is_outgrown(previous, len(vectors)):
         note = f"the collection has {len(vectors):,} images, not {previous.trained_count:,}"
         return _trained(writer, recipe, segments, vectors), _again(recipe, note)
     coder = recipe.load(trained_path(writer.derived / previous.folder))

@@ -7,7 +7,7 @@ import numpy as np
 
 from indexer.config import Mode
 from indexer.errors import StoreCorrupt
-from indexer.store import DerivedFiles, DerivedKind, Recall, Version
+from indexer.store import Derived, DerivedFiles, DerivedKind, Recall, Version
 from indexer.vector_index import (
     ApproximateCoder,
     ApproximateIndex,
@@ -18,6 +18,14 @@ from indexer.vector_index import (
     ShortlistCoder,
     VectorIndex,
 )
+
+MOST_GROWTH = 4
+"""Train again where the collection has grown, or shrunk, by more than this factor."""
+
+
+def is_outgrown(structure: Derived, count: int) -> bool:
+    """Tell whether ``count`` vectors are too many, or too few, for what it was trained on."""
+    return not 1 / MOST_GROWTH <= count / structure.trained_count <= MOST_GROWTH
 
 
 class Files(Protocol):

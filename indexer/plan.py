@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from indexer.datasets import Dataset, Item, open_dataset
 from indexer.encoders import Encoder, open_encoder
 from indexer.errors import DiskTooSmall
 from indexer.extract import Prepared, prepared_batches
-from indexer.store import Stamp, Store, live_catalogue
+from indexer.store import DerivedKind, Stamp, Store, live_catalogue, noted_damage
 
 SAMPLE_FILES = 64
 SAMPLE_SECONDS = 2.0
@@ -25,6 +25,7 @@ CATALOGUE_BYTES_PER_IMAGE = (
     1_000  # a row and its indexes, in the store's catalogue and in a version's
 )
 SEARCH_BYTES_PER_IMAGE = 40  # its id, where its vector is, whether it still counts
+ID_BYTES = 8  # of each vector in an inverted list
 SEGMENT_BUFFER_BYTES = 3 * 64_000_000  # vectors collected, joined, and serialised
 
 
@@ -46,7 +47,7 @@ class Plan:
     """Of the building process at its peak, and of a server in each search mode; exact search maps
     its vectors and lets the system keep as many of them in memory as there is room for."""
     disk_bytes: dict[str, int]
-    """Growth of the store by what is written: vectors, catalogue, approximate."""
+    """Growth of the store by what is written: vectors, catalogue, shortlist, approximate."""
     disk_free_bytes: int
 
     @property
@@ -108,6 +109,8 @@ def estimate(
 ) -> Plan:
     """Estimate a build. With ``measure`` a few files are decoded and encoded, and thrown away."""
     items = changes.to_read
+    total = len(items) + changes.unchanged
+    structures = _structures(config, encoder.spec.dim, len(items), total)
     decode_rate = encode_rate = seconds = memory = None
     if measure and items:
         decode_rate, encode_rate = _measure(config, encoder, dataset, items)
@@ -115,17 +118,18 @@ def estimate(
             # On a CPU both share the cores; beside a GPU decoding costs the encoder nothing.
             times = (len(items) / decode_rate, len(items) / encode_rate)
             seconds = sum(times) if encoder.runtime != "keras" else max(times)
-            loaded, total = _peak_memory(), len(items) + changes.unchanged
+            loaded = _peak_memory()
             exact = loaded + total * SEARCH_BYTES_PER_IMAGE
+            if shortlist := structures.get("shortlist"):
+                exact += shortlist.memory
             memory = {"build": loaded + SEGMENT_BUFFER_BYTES, "exact search": exact}
+            if approximate := structures.get("approximate"):
+                memory["approximate search"] = exact + approximate.memory
     disk = {
         "vectors": len(items) * (4 * encoder.spec.dim + 8),
-        "catalogue": len(changes.listing.items) * CATALOGUE_BYTES_PER_IMAGE,
+        "catalogue": len(items) * CATALOGUE_BYTES_PER_IMAGE,
     }
-    total = len(items) + changes.unchanged
-    disk |= _derived_bytes(config, encoder.spec.dim, total)
-    if memory and "approximate" in disk:
-        memory["approximate search"] = memory["exact search"] + disk["approximate"]
+    disk |= {name: structure.growth for name, structure in structures.items()}
     free = shutil.disk_usage(_existing(config.store)).free
     if sum(disk.values()) > free:
         raise DiskTooSmall(
@@ -148,16 +152,44 @@ def estimate(
     )
 
 
-def _derived_bytes(config: Config, dim: int, count: int) -> dict[str, int]:
-    """Return the sizes of the structures that ``count`` vectors get."""
-    from indexer.vector_index import code_size, shortlist_bytes
+class _Structure(NamedTuple):
+    """What a derived structure takes, in bytes: more of the disk, and memory in all."""
 
-    sizes = {}
-    if shortlist := shortlist_bytes(dim, count):
-        sizes["shortlist"] = shortlist
-    if config.index.approximate:
-        sizes["approximate"] = count * (code_size(config.index.approximate, dim, count) + 8)
-    return sizes
+    growth: int
+    memory: int
+
+
+def _structures(
+    config: Config, dim: int, added: int, total: int
+) -> dict[Literal["shortlist", "approximate"], _Structure]:
+    """Return what the structures of ``total`` vectors take, ``added`` of which are new.
+
+    A structure that is there grows by the new vectors, unless it is to be trained again.
+    """
+    from indexer.indexes import is_outgrown
+    from indexer.vector_index import code_size, shortlist_bytes, shortlist_memory
+
+    store = Store(config.store)
+    manifest = store.manifests().get(store.current() or "")
+    there = manifest.derived if manifest else {}
+    damaged = noted_damage(store).derived
+
+    def encoded(kind: DerivedKind, setting: str | None = None) -> int:
+        """Return how many vectors have to be encoded."""
+        structure = there.get(kind)
+        if structure is None or structure.folder in damaged or is_outgrown(structure, total):
+            return total
+        return added if setting in (None, structure.setting) else total
+
+    found: dict[Literal["shortlist", "approximate"], _Structure] = {}
+    if size := shortlist_bytes(dim, total):
+        growth = size // total * encoded("shortlist")
+        found["shortlist"] = _Structure(growth, shortlist_memory(dim, total))
+    if setting := config.index.approximate:
+        size = code_size(setting, dim, total)
+        growth = size * encoded("approximate", setting)
+        found["approximate"] = _Structure(growth, (size + ID_BYTES) * total)
+    return found
 
 
 def _measure(

@@ -7,6 +7,7 @@ from indexer.vector_index.codes import (
     ShortlistCoder,
     shortlist_bytes,
     shortlist_levels,
+    shortlist_memory,
 )
 from indexer.vector_index.exact import ExactIndex
 from indexer.vector_index.factory import code_size, resolve_factory
@@ -38,4 +39,5 @@ __all__ = [
     "resolve_factory",
     "shortlist_bytes",
     "shortlist_levels",
+    "shortlist_memory",
 ]

@@ -62,6 +62,16 @@ def shortlist_bytes(dim: int, count: int) -> int:
     return count * 4 * sum(level.width for level in shortlist_levels(dim))
 
 
+def shortlist_memory(dim: int, count: int) -> int:
+    """Return how many bytes of the codes of ``count`` vectors a search keeps in memory.
+
+    They are those of the first level, and two sums of each.
+    """
+    if not shortlist_bytes(dim, count):
+        return 0
+    return count * 4 * (shortlist_levels(dim)[0].width + 2)
+
+
 class ShortlistCoder:
     """Turns vectors into codes: the trained part of a shortlist."""
 

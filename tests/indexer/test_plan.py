@@ -3,16 +3,22 @@
 import json
 import shutil
 from collections import namedtuple
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import indexer.build
+import indexer.derive
 import indexer.ingest
+import indexer.plan
+import indexer.vector_index.codes
 from indexer.build import build
 from indexer.cli import main
 from indexer.config import Config
 from indexer.errors import DiskTooSmall
+from indexer.indexes import Indexes
 from indexer.plan import plan
 from indexer.store import Store
 from tests.conftest import small_config
@@ -62,10 +68,73 @@ def test_the_approximate_index_is_planned_with_its_codes(images: Path, tmp_path:
     for factory, code in (("IVF2,SQ8", 1281), ("IVF2,Flat", 5121), ("auto", 256)):
         config = small_config(images, tmp_path / "s", index={"approximate": factory})
         found = plan(config)
-        assert found.disk_bytes["approximate"] == 6 * (code + 8)
+        assert found.disk_bytes["approximate"] == 6 * code
         assert found.memory_bytes is not None
         grown = found.memory_bytes["approximate search"] - found.memory_bytes["exact search"]
-        assert grown == found.disk_bytes["approximate"]
+        assert grown == 6 * (code + 8)
+
+
+HEADER = 128
+"""Bytes before the codes of each part: NumPy's header."""
+
+
+def codes_on_disk(config: Config) -> dict[str, int]:
+    """Bytes of the codes of each kind of structure that is there, of all versions kept."""
+    found: dict[str, int] = {}
+    folders: dict[str, str] = {}
+    for manifest in Store(config.store).manifests().values():
+        assert manifest is not None
+        folders |= {structure.folder: kind for kind, structure in manifest.derived.items()}
+    for folder, kind in folders.items():
+        parts = (Store(config.store).derived / folder).glob("*.npy")
+        found[kind] = found.get(kind, 0) + sum(part.stat().st_size - HEADER for part in parts)
+    return found
+
+
+def test_structures_that_are_there_grow_by_what_is_new(
+    config: Config, images: Path, photos: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is planned is what the build then writes: first, grown, and trained again."""
+    monkeypatch.setattr(indexer.vector_index.codes, "SHORTLIST_FROM", 1)
+    monkeypatch.setattr(indexer.derive, "derive", partial(indexer.derive.derive, shortlist_from=1))
+    config = small_config(images, config.store, index={"approximate": "IVF2,SQ8"})
+
+    def build_as_planned(again: bool) -> dict[str, int]:
+        planned, before = plan(config).disk_bytes, codes_on_disk(config)
+        notes = build(config).notes
+        assert any("trained again" in note for note in notes) == again
+        after = codes_on_disk(config)
+        for kind in ("shortlist", "approximate"):
+            assert planned[kind] == after[kind] - before.get(kind, 0), kind
+        return planned
+
+    first = build_as_planned(again=False)
+    photo = next(images.rglob("*/*.jpg"))
+    (images / "another.jpg").write_bytes(photo.read_bytes() + b"\0")
+    grown = build_as_planned(again=False)
+    assert grown["shortlist"] * 6 == first["shortlist"]
+    assert grown["approximate"] * 6 == first["approximate"]
+    assert plan(config).disk_bytes["shortlist"] == 0
+    for number, photo in enumerate(photos[100:120]):
+        shutil.copy(photo, images / f"{number}.jpg")
+    assert build_as_planned(again=True)["shortlist"] * 6 == first["shortlist"] * 27
+
+
+def test_the_memory_of_the_shortlist_is_planned(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(indexer.plan, "_peak_memory", lambda: 0)
+    without = plan(config).memory_bytes
+    monkeypatch.setattr(indexer.vector_index.codes, "SHORTLIST_FROM", 1)
+    monkeypatch.setattr(indexer.derive, "derive", partial(indexer.derive.derive, shortlist_from=1))
+    planned = plan(config).memory_bytes
+    assert planned is not None
+    assert without is not None
+    build(config)
+    shortlist = Indexes.of(Store(config.store).open_published()).exact.shortlist
+    assert shortlist is not None
+    held = [it for it in vars(shortlist).values() if isinstance(it, np.ndarray)]
+    assert planned["exact search"] - without["exact search"] == sum(it.nbytes for it in held)
 
 
 def test_a_disk_that_is_too_small_is_refused_on_both_sides_before_encoding(
