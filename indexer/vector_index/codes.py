@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from indexer.errors import StoreCorrupt
 from indexer.vector_index.base import Distances, Encoded, Vectors
 from indexer.vector_index.mapped import MappedVectors
+from indexer.vector_index.mapping import map_array
 from indexer.vector_index.principal import SAMPLE, PrincipalAxes, principal_axes
 
 FIRST_LEVEL = 64
@@ -152,11 +153,11 @@ class ShortlistCoder:
 def map_codes(path: Path, count: int, levels: Sequence[Level]) -> Codes:
     """Map a part's codes, level by level. Raises :class:`StoreCorrupt` if it has another shape."""
     try:
-        flat: NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
+        flat: NDArray[np.float32] = map_array(path)
     except (OSError, ValueError) as error:
         raise StoreCorrupt(f"{path} cannot be read: {error}") from error
     if flat.dtype != np.float32 or flat.shape != (count * sum(level.width for level in levels),):
         raise StoreCorrupt(f"{path} does not hold the codes of {count} vectors.")
     cuts = np.cumsum([level.width for level in levels])[:-1] * count
-    pieces = np.split(np.asarray(flat), cuts)
+    pieces = np.split(flat, cuts)
     return [own.reshape(count, level.width) for own, level in zip(pieces, levels, strict=True)]
