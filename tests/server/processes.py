@@ -2,7 +2,6 @@
 
 import os
 import random
-import resource
 import socket
 import subprocess
 import sys
@@ -39,14 +38,11 @@ def running_server(
     **settings: object,
 ) -> Iterator[tuple["subprocess.Popen[str]", int]]:
     """Start ``python -m server`` with some settings of ``server`` and wait until it answers."""
-
-    def limit() -> None:
-        if max_files is not None:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (max_files, max_files))
-
     port = free_port()
     variables = {f"LOOKALIKE_SERVER__{name.upper()}": str(it) for name, it in settings.items()}
     command = [sys.executable, "-m", "server", "--store", str(config.store), "--port", str(port)]
+    if max_files is not None:
+        command = ["/bin/sh", "-c", f'ulimit -n {max_files} && exec "$0" "$@"', *command]
     with (log or Path(os.devnull)).open("w") as errors:  # a pipe nobody reads would fill up
         process = subprocess.Popen(
             command,
@@ -54,7 +50,6 @@ def running_server(
             env={**os.environ, **variables},
             stderr=errors,
             text=True,
-            preexec_fn=limit,
         )
     try:
         wait_until_answering(port, ready)
