@@ -163,8 +163,8 @@ class CatalogueWriter(Catalogue):
     def describe(self, metadata: Iterable[tuple[str, Mapping[str, Any]]]) -> int:
         """Set the metadata of these keys' rows, and return how many had other metadata."""
         changed = self._db.executemany(
-            "UPDATE images SET metadata = ?1 WHERE key = ?2 AND metadata <> ?1",
-            ((json.dumps(values), key) for key, values in metadata),
+            "UPDATE images SET metadata = :new WHERE key = :key AND metadata <> :new",
+            ({"key": key, "new": json.dumps(values)} for key, values in metadata),
         ).rowcount
         if changed:
             self._leave_out_an_id()
