@@ -12,7 +12,7 @@ INDEX_FLAGS = --config "$(CONFIG)" $(if $(IMAGES),--images "$(IMAGES)") \
 SERVE_FLAGS = --config "$(CONFIG)" $(if $(STORE),--store "$(STORE)") $(if $(PORT),--port $(PORT))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo index plan serve status verify test lint format lock screenshots bench-extract bench-precision bench-search bench-serve bench-publish soak audit clean
+.PHONY: help setup demo index plan serve status verify test test-pythons lint format lock screenshots bench-extract bench-precision bench-search bench-serve bench-publish soak audit clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,9 +40,13 @@ status: $(VENV)/.installed ## Show what the index holds (CONFIG= STORE=)
 verify: $(VENV)/.installed ## Check every checksum and count of the index (CONFIG= STORE=)
 	@$(PY) -m indexer verify --config "$(CONFIG)" $(if $(STORE),--store "$(STORE)")
 
-test: $(VENV)/.installed-dev ## Run all tests (browser tests need Chromium, and say so without it)
-	@echo "Running the tests; they need no network, no GPU and no downloaded weights."
-	@$(PY) -m pytest $(TESTS)
+test: $(VENV)/.installed-dev ## Run all tests, or some (TESTS=); browser tests need Chromium, and say so without it
+	@echo "Running the tests on all cores; they need no network, no GPU and no downloaded weights."
+	@$(if $(TESTS),,echo "All of them take about @@ minutes of a core: @@ minutes on two.")
+	@$(PY) -m pytest -n auto --dist loadfile $(TESTS)
+
+test-pythons: ## Run the tests of the library and the API on every other supported Python found here
+	@bash tests/pythons.sh
 
 lint: $(VENV)/.installed-dev ## Check style, types and the direction of imports
 	@$(PY) -m ruff format --check .
@@ -79,7 +83,8 @@ bench-publish: $(VENV)/.installed ## What a publish costs, and what a hundred mo
 	@$(PY) -m benchmarks.publish $(if $(N),--n $(N))
 
 soak: $(VENV)/.installed-dev ## Thousands of generated and mutated requests, then load for minutes with flat memory
-	@FUZZ_LONG=1 SOAK_SECONDS=300 $(PY) -m pytest -q tests/server/test_fuzz.py tests/server/test_soak.py
+	@FUZZ_LONG=1 SOAK_SECONDS=300 $(PY) -m pytest -q --timeout 3600 -o faulthandler_timeout=0 \
+	  tests/server/test_fuzz.py tests/server/test_soak.py
 
 audit: $(VENV)/.installed-dev ## Ask for known vulnerabilities of the locked dependencies (needs network)
 	@log=$$(mktemp); $(VENV)/bin/pip-audit --disable-pip --requirement requirements.lock 2>$$log; status=$$?; \
@@ -88,7 +93,7 @@ audit: $(VENV)/.installed-dev ## Ask for known vulnerabilities of the locked dep
 	else cat $$log >&2; fi; rm $$log; exit $$status
 
 clean: ## Remove the environment and the demo's index
-	rm -rf $(VENV) var/demo
+	rm -rf $(VENV) .venv-3.* var/demo
 
 $(VENV)/.installed: requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' \

@@ -1,7 +1,7 @@
 """Real SIGKILLs at random moments of a build: nothing is lost, nothing is encoded twice.
 
-A long run: make test TESTS=tests/indexer/test_kills.py KILLS=200 KILL_WITHIN=0.7, with a
-folder of photographs as KILLED_IMAGES.
+A long run: make test TESTS=tests/indexer/test_kills.py with KILLS=200, KILL_WITHIN=0.7, a folder of
+photographs as KILLED_IMAGES, and PYTEST_ADDOPTS="--timeout 0 -o faulthandler_timeout=0".
 """
 
 import os

@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# Runs the tests of the library and the API, in an environment of its own, on every Python that
+# Lookalike supports and this machine has: uv's, pyenv's, or one on the PATH. One that is missing is
+# skipped, and so is that of .venv, on which `make test` runs everything.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+VERSIONS=(3.11 3.12 3.13)
+TESTS=(tests/indexer tests/contracts tests/server)
+
+# is PYTHON VERSION: whether a command is that version of Python; pyenv's shims often are none.
+is() {
+  "$1" -c "import ensurepip, sqlite3, ssl, sys, venv; sys.exit('%d.%d' % sys.version_info[:2] != '$2')" 2>/dev/null
+}
+
+# find_python VERSION: prints where that version is, or nothing.
+find_python() {
+  local candidate
+  for candidate in \
+    "$(uv python find --no-python-downloads "$1" 2>/dev/null || true)" \
+    "${PYENV_ROOT:-$HOME/.pyenv}"/versions/"$1".*/bin/python \
+    "$(command -v "python$1" || true)" "/usr/bin/python$1"; do
+    if [ -x "$candidate" ] && is "$candidate" "$1"; then
+      echo "$candidate"
+      return
+    fi
+  done
+}
+
+# make_environment PYTHON FOLDER: makes one with the locked packages, if there is none already.
+make_environment() {
+  if [ "$2/.installed-dev" -nt requirements-dev.lock ]; then
+    return
+  fi
+  echo "Installing the locked packages into $2."
+  if command -v uv >/dev/null; then
+    uv venv --quiet --clear --python "$1" "$2"
+    VIRTUAL_ENV="$PWD/$2" uv pip install --quiet --require-hashes -r requirements-dev.lock
+  else
+    "$1" -m venv --clear "$2"
+    "$2/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes \
+      -r requirements-dev.lock
+  fi
+  touch "$2/.installed-dev"
+}
+
+for version in "${VERSIONS[@]}"; do
+  if is .venv/bin/python "$version"; then
+    echo "Python $version is that of .venv: make test runs everything on it."
+    continue
+  fi
+  python=$(find_python "$version")
+  if [ -z "$python" ]; then
+    echo "SKIPPED: Python $version is not here."
+    continue
+  fi
+  make_environment "$python" ".venv-$version"
+  echo "Running the tests of the library and the API on Python $version ($python)."
+  ".venv-$version/bin/python" -m pytest -q -n auto --dist loadfile "${TESTS[@]}"
+done
