@@ -14,7 +14,7 @@ from indexer.machine import available_cores
 from indexer.paging import Ids
 from indexer.queries import Vector
 from indexer.store import ImageRow, Version
-from indexer.vector_index import Map, MappedVectors, open_map
+from indexer.vector_index import Map, MappedVectors, StoredMap
 
 DISTRIBUTION_SAMPLE = 1000
 """Images whose distances stand for those of the whole collection."""
@@ -32,7 +32,7 @@ class Collection:
         self._dataset = open_dataset(version.manifest.dataset)
         self._decoding = threading.BoundedSemaphore(available_cores())  # pixels take much memory
         files = version.derived("map")
-        self._map = open_map(files.parts if files else None, vectors)
+        self._map = StoredMap(files.parts if files else None, vectors)
 
     def image(self, image_id: int) -> ImageRow:
         """Return an indexed image's row. Raises :class:`~indexer.errors.UnknownImage`."""
@@ -88,7 +88,7 @@ class Collection:
 
     def map(self) -> Map:
         """Return where every image lies on the plane of the first two principal axes."""
-        return self._map
+        return self._map.whole
 
     def distance(self, vector: Vector, image_id: int) -> float:
         """Return the Euclidean distance of a feature, float32 (dim,), to an indexed image."""

@@ -12,7 +12,7 @@ from indexer.vector_index.codes import (
 from indexer.vector_index.exact import ExactIndex
 from indexer.vector_index.factory import code_size, resolve_factory
 from indexer.vector_index.mapped import MappedVectors, flat_file, read_vectors
-from indexer.vector_index.plane import Map, MapCoder, open_map
+from indexer.vector_index.plane import Map, MapCoder, StoredMap
 from indexer.vector_index.recall import RecallPoint, measure_recall
 from indexer.vector_index.shortlist import Shortlist
 
@@ -30,11 +30,11 @@ __all__ = [
     "Shortlist",
     "ShortlistCoder",
     "Stage",
+    "StoredMap",
     "VectorIndex",
     "code_size",
     "flat_file",
     "measure_recall",
-    "open_map",
     "read_vectors",
     "resolve_factory",
     "shortlist_bytes",

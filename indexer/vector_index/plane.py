@@ -1,6 +1,7 @@
 """The map: where each vector lies on the plane of the first two principal axes."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from indexer.errors import StoreCorrupt
 from indexer.vector_index.base import Encoded, Vectors
-from indexer.vector_index.mapped import MappedVectors
+from indexer.vector_index.mapped import MappedPart, MappedVectors
 from indexer.vector_index.principal import SAMPLE, PrincipalAxes, principal_axes
 
 OUTLIERS = 0.5
@@ -77,23 +78,39 @@ class MapCoder:
         return Encoded(file.getbuffer(), float(outside.mean()) if len(outside) else 0.0)
 
 
-def open_map(files: Sequence[Path] | None, vectors: MappedVectors) -> Map:
-    """Return the map of a version, an empty one if it has none.
+class StoredMap:
+    """The map of a version. Opening looks at the shapes of its files, the first use reads them.
 
-    Raises :class:`StoreCorrupt` if a file has another shape.
+    Raises :class:`StoreCorrupt` if a file has another shape. Without files the map is empty.
     """
-    if files is None:
-        return Map(np.empty(0, np.uint32), np.empty((0, 2), np.uint16))
-    flat = [np.empty((0, 2), np.float32)]
-    for path, part in zip(files, vectors.parts, strict=True):
-        try:
-            own = np.load(path, allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise StoreCorrupt(f"{path} cannot be read: {error}") from error
-        if own.dtype != np.float32 or own.shape != (len(part.ids), 2):
-            raise StoreCorrupt(f"{path} does not hold the places of {len(part.ids)} vectors.")
-        flat.append(own[part.alive])
-    return Map(vectors.ids.astype(np.uint32), _whole(np.concatenate(flat)))
+
+    def __init__(self, files: Sequence[Path] | None, vectors: MappedVectors) -> None:
+        self._files = files
+        self._vectors = vectors
+        if files is not None:
+            for path, part in zip(files, vectors.parts, strict=True):
+                _places(path, part)
+
+    @cached_property
+    def whole(self) -> Map:
+        """The map of all images that count."""
+        if self._files is None:
+            return Map(np.empty(0, np.uint32), np.empty((0, 2), np.uint16))
+        flat = [np.empty((0, 2), np.float32)]
+        for path, part in zip(self._files, self._vectors.parts, strict=True):
+            flat.append(_places(path, part)[part.alive])
+        return Map(self._vectors.ids.astype(np.uint32), _whole(np.concatenate(flat)))
+
+
+def _places(path: Path, part: MappedPart) -> NDArray[np.float32]:
+    """Map the places of a part, float32 (n, 2)."""
+    try:
+        places: NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise StoreCorrupt(f"{path} cannot be read: {error}") from error
+    if places.dtype != np.float32 or places.shape != (len(part.ids), 2):
+        raise StoreCorrupt(f"{path} does not hold the places of {len(part.ids)} vectors.")
+    return places
 
 
 def _whole(flat: NDArray[np.float32]) -> NDArray[np.uint16]:

@@ -10,7 +10,7 @@ from indexer.build import BuildReport
 from indexer.config import Config
 from indexer.errors import StoreCorrupt
 from indexer.search import Searcher
-from indexer.vector_index import Map, MapCoder, MappedVectors, Part, flat_file, open_map
+from indexer.vector_index import Map, MapCoder, MappedVectors, Part, StoredMap, flat_file
 
 
 def test_places_are_the_first_two_principal_components(demo_config: Config) -> None:
@@ -40,7 +40,7 @@ def laid_out(vectors: np.ndarray, folder: Path, deleted: tuple[int, ...] = ()) -
     for number, part in enumerate(mapped.parts):
         files.append(folder / f"{number}.npy")
         files[-1].write_bytes(coder.encode(part.matrix).content)
-    return open_map(files, mapped)
+    return StoredMap(files, mapped).whole
 
 
 @pytest.mark.parametrize("count", [2, 3, 5])
