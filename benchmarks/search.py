@@ -24,7 +24,8 @@ from tqdm import tqdm
 from benchmarks.stores import BLOCK, blocks, commit, features, publish
 from indexer.config import IndexConfig
 from indexer.encoders import Vectors
-from indexer.indexes import Indexes, choose_recall
+from indexer.indexes import Indexes
+from indexer.promise import Promise
 from indexer.store import Store, Version, open_writer
 
 K = 30
@@ -71,7 +72,9 @@ def measure(source: Vectors | None, options: argparse.Namespace, folder: Path) -
     report["build_seconds"] = round(seconds, 1)
     files = {kind: structure_bytes(version, kind) for kind in version.manifest.derived}
     report["bytes"] = {"vectors": options.n * dim * 4, **files}
-    report["recall_table"] = [point.model_dump() for point in version.manifest.recall]
+    approximate = version.manifest.derived.get("approximate")
+    if approximate and approximate.recall:
+        report["measured recall"] = approximate.recall.model_dump()
     report["opening"] = json.loads(
         subprocess.check_output(
             [sys.executable, "-m", "benchmarks.search", "--open", str(store.folder)]
@@ -132,11 +135,10 @@ def compare(
         "IndexFlatL2": lambda q: flat.search(q, K)[1],
         "Lookalike exact": lambda q: indexes.exact.search(q, K)[1] - 1,  # ids start at 1
     }
-    chosen = choose_recall(version.manifest.recall, IndexConfig().recall)
-    nprobe = chosen.nprobe if chosen else None
-    if indexes.approximate:
-        approximate = indexes.approximate
-        searches["Lookalike approximate"] = lambda q: approximate.search(q, K, nprobe=nprobe)[1] - 1
+    promise = Promise.of(version.manifest, IndexConfig().recall)
+    if indexes.approximate and promise:
+        propose, parameters = indexes.approximate.search, promise.parameters
+        searches["Lookalike approximate"] = lambda q: propose(q, K, parameters=parameters)[1] - 1
     times: dict[str, list[float]] = {"the original": []}
     times |= {name: [] for name in searches}
     found: dict[str, list[NDArray[np.int64]]] = {name: [] for name in searches}
@@ -169,7 +171,7 @@ def compare(
         },
         "order confirmed in float64": confirmed(stored, queries, found["Lookalike exact"], truth),
         "queries": len(queries),
-        "nprobe": nprobe,
+        "promise": promise.point.model_dump() if promise else None,
         "stages": stages(indexes, queries),
     }
 

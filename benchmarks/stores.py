@@ -92,15 +92,15 @@ def commit(writer: Writer, block: Vectors) -> None:
 
 def publish(writer: Writer, dim: int, approximate: str | None = None) -> tuple[Version, float]:
     """Publish a version; return it and the seconds its derived structures took."""
-    spent = []
+    index, spent = IndexConfig(approximate=approximate), list[float]()
 
     def structures(segments: Any, deleted: Any, previous: Any) -> Any:
         began = time.perf_counter()
-        made = derive(writer, approximate, segments, deleted, dim, previous)
+        made = derive(writer, index, segments, deleted, dim, previous)
         spent.append(time.perf_counter() - began)
         for note in made.notes:
             print(note)
-        return made.structures, made.recall
+        return made.structures
 
     spec = spec_of(dim)
     version = writer.publish(
@@ -108,7 +108,7 @@ def publish(writer: Writer, dim: int, approximate: str | None = None) -> tuple[V
         encoder=spec.model_dump(),
         dim=dim,
         dataset=DatasetConfig(root=writer.derived),  # a folder without images
-        index=IndexConfig(approximate=approximate),
+        index=index,
         derive=structures,
     )
     return version, spent[0]

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from indexer.config import Mode
 from indexer.encoders import EncoderSpec
-from indexer.store import Counts, ImageRow, Recall
+from indexer.promise import Promise
+from indexer.store import Counts, ImageRow
 from indexer.vector_index import Stage
 
 
@@ -92,10 +93,8 @@ class IndexInfo:
     counts: Counts
     approximate: str | None
     """The FAISS factory string of the approximate index, if there is one."""
-    recall: tuple[Recall, ...]
-    """Its recall@30 for several nprobe."""
-    chosen: Recall | None
-    """The one in use."""
+    promise: Promise | None
+    """What it finds, and with which setting."""
 
     @property
     def modes(self) -> list[Mode]:

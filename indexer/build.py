@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from indexer.changes import compare
 from indexer.compact import compact
-from indexer.config import Config
+from indexer.config import Config, IndexConfig
 from indexer.datasets import open_dataset
 from indexer.encoders import Encoder, open_encoder
 from indexer.errors import StoreCorrupt
@@ -23,7 +23,6 @@ from indexer.store import (
     Damage,
     Derived,
     DerivedKind,
-    Recall,
     RunRow,
     Segment,
     Store,
@@ -156,12 +155,22 @@ def _published(store: Store, writer: Writer, encoder: Encoder, config: Config) -
         return None
     ours = (
         config.dataset,
-        config.index.approximate,
+        _approximate(config.index),
         encoder.spec.model_dump(),
         writer.catalogue.state(),
     )
-    theirs = (manifest.dataset, manifest.index.approximate, manifest.encoder, manifest.state)
+    theirs = (
+        manifest.dataset,
+        _approximate(manifest.index),
+        manifest.encoder,
+        manifest.state,
+    )
     return manifest.version if ours == theirs else None
+
+
+def _approximate(index: IndexConfig) -> tuple[str, float] | None:
+    """Return what of the settings decides about the approximate index."""
+    return (index.approximate, index.recall) if index.approximate else None
 
 
 def _publish(writer: Writer, encoder: Encoder, config: Config) -> tuple[str, list[str]]:
@@ -172,13 +181,13 @@ def _publish(writer: Writer, encoder: Encoder, config: Config) -> tuple[str, lis
         segments: Sequence[Segment],
         deleted: NDArray[np.int64],
         previous: Mapping[DerivedKind, Derived],
-    ) -> tuple[dict[DerivedKind, Derived], tuple[Recall, ...]]:
+    ) -> dict[DerivedKind, Derived]:
         from indexer.derive import derive
 
         dim = encoder.spec.dim
-        derived = derive(writer, config.index.approximate, segments, deleted, dim, previous)
+        derived = derive(writer, config.index, segments, deleted, dim, previous)
         notes.extend(derived.notes)
-        return derived.structures, derived.recall
+        return derived.structures
 
     version = writer.publish(
         fingerprint=encoder.spec.fingerprint,

@@ -6,19 +6,24 @@ own encoding and nothing else. It is trained again where the training no longer 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from indexer.indexes import Indexes, is_outgrown
+from indexer.config import IndexConfig
+from indexer.indexes import Indexes, approximate_setting, is_outgrown
+from indexer.promise import Promise
 from indexer.store import (
     Derived,
     DerivedFiles,
     DerivedKind,
     DerivedPart,
     Recall,
+    RecallPoint,
     Segment,
     Writer,
     part_name,
@@ -32,13 +37,16 @@ from indexer.vector_index import (
     MappedVectors,
     Part,
     ShortlistCoder,
+    choose_factory,
     measure_recall,
-    resolve_factory,
     shortlist_levels,
 )
 
 MOST_DRIFT = 1.25
 """Train again where vectors fit worse than those trained on, on average, by more than this."""
+
+MOST_CHANGE = 0.1
+"""Measure recall again where more images than this share are new or gone since it was measured."""
 
 
 @dataclass(slots=True)
@@ -46,24 +54,29 @@ class DerivedStructures:
     """What was derived from a version's vectors, and what there is to say about it."""
 
     structures: dict[DerivedKind, Derived] = field(default_factory=dict)
-    recall: tuple[Recall, ...] = ()
     notes: list[str] = field(default_factory=list)
+
+
+class _Trained(NamedTuple):
+    """A trained coder, and what it was made by."""
+
+    coder: Coder
+    made_by: str
 
 
 @dataclass(frozen=True, slots=True)
 class _Recipe:
-    """How a structure is made: ``setting`` is what was asked for, ``made_by`` what it means now."""
+    """How a structure is made; ``setting`` is what was asked for."""
 
     kind: DerivedKind
     setting: str
-    made_by: str
-    train: Callable[[MappedVectors], Coder]
+    train: Callable[[MappedVectors], _Trained]
     load: Callable[[Path], Coder]
 
 
 def derive(
     writer: Writer,
-    approximate: str | None,
+    index: IndexConfig,
     segments: Sequence[Segment],
     deleted: NDArray[np.int64],
     dim: int,
@@ -73,34 +86,61 @@ def derive(
 ) -> DerivedStructures:
     """Make or update the structures of a version of ``segments`` without the ``deleted`` ids.
 
-    ``previous`` are those of the version before. ``approximate`` is the setting. Collections of
-    fewer bytes than ``shortlist_from`` get no shortlist.
+    ``previous`` are those of the version before. Collections of fewer bytes than
+    ``shortlist_from`` get no shortlist.
     """
     parts = [Part(segment.vectors_path, segment.ids) for segment in segments]
     vectors = MappedVectors(parts, dim, deleted)
+    found = DerivedStructures()
+
+    def indexes() -> Indexes:
+        """Open what has been made so far."""
+        return Indexes(vectors, partial(_files, writer, found.structures, segments))
+
     recipes = []
     if vectors.bytes >= shortlist_from:
-        levels = str([tuple(level) for level in shortlist_levels(dim)])
-        recipes.append(
-            _Recipe("shortlist", levels, levels, ShortlistCoder.train, ShortlistCoder.load)
-        )
-    if approximate and len(vectors):
-        factory = resolve_factory(approximate, dim, len(vectors))
-
-        def train(vectors: MappedVectors) -> Coder:
-            return ApproximateCoder.train(vectors, factory)
-
-        load = ApproximateCoder.load
-        recipes.append(_Recipe("approximate", approximate, factory, train, load))
+        recipes.append(_shortlist(dim))
+    if index.approximate and len(vectors):
+        recipes.append(_approximate(index.approximate, index.recall, indexes))
     if len(vectors):
-        recipes.append(_Recipe("map", "2 axes", "2 axes", MapCoder.train, MapCoder.load))
-    found = DerivedStructures()
+        recipes.append(_map())
     for recipe in recipes:
         derived, note = _update(writer, recipe, segments, vectors, previous.get(recipe.kind))
         found.structures[recipe.kind] = derived
         found.notes += [note] if note else []
-    found.recall = _recall(writer, found.structures, segments, vectors)
+    if approximate := found.structures.get("approximate"):
+        if _has_changed(approximate.recall, vectors):
+            approximate = approximate.model_copy(update={"recall": _measured(indexes())})
+            found.structures["approximate"] = approximate
+        promise = Promise.by(approximate, index.recall)
+        found.notes += promise.notes if promise else []
     return found
+
+
+def _shortlist(dim: int) -> _Recipe:
+    levels = str([tuple(level) for level in shortlist_levels(dim)])
+    return _Recipe(
+        "shortlist",
+        levels,
+        lambda vectors: _Trained(ShortlistCoder.train(vectors), levels),
+        ShortlistCoder.load,
+    )
+
+
+def _approximate(asked: str, recall: float, indexes: Callable[[], Indexes]) -> _Recipe:
+    def train(vectors: MappedVectors) -> _Trained:
+        factory = choose_factory(asked, indexes().exact, recall)
+        return _Trained(ApproximateCoder.train(vectors, factory), factory)
+
+    setting = approximate_setting(asked, recall)
+    return _Recipe("approximate", setting, train, ApproximateCoder.load)
+
+
+def _map() -> _Recipe:
+    axes = "2 axes"
+    return _Recipe(
+        "map", axes, lambda vectors: _Trained(MapCoder.train(vectors), axes), MapCoder.load
+    )
 
 
 def _update(
@@ -136,12 +176,12 @@ def _trained(
     writer: Writer, recipe: _Recipe, segments: Sequence[Segment], vectors: MappedVectors
 ) -> Derived:
     """Train the structure and encode all segments."""
-    coder = recipe.train(vectors)
+    coder, made_by = recipe.train(vectors)
     folder = writer.new_derived()
     derived = Derived(
         folder=folder.name,
         setting=recipe.setting,
-        made_by=recipe.made_by,
+        made_by=made_by,
         trained=writer.write_derived(trained_path(folder), coder.to_bytes()),
         trained_count=len(vectors),
         trained_error=0,
@@ -187,31 +227,48 @@ def _error(derived: Derived) -> float:
     return sum(errors) / max(sum(counts), 1)
 
 
-def _recall(
+def _files(
     writer: Writer,
     structures: Mapping[DerivedKind, Derived],
     segments: Sequence[Segment],
-    vectors: MappedVectors,
-) -> tuple[Recall, ...]:
+    kind: DerivedKind,
+) -> DerivedFiles | None:
+    """Return where the files of a structure lie, None if there is none of that kind."""
+    if kind not in structures:
+        return None
+    folder = writer.derived / structures[kind].folder
+    return DerivedFiles(
+        trained_path(folder), [folder / part_name(segment.id) for segment in segments]
+    )
+
+
+def _has_changed(recall: Recall | None, vectors: MappedVectors) -> bool:
+    """Tell whether recall has to be measured, as images came or went since; ids are not reused."""
+    if recall is None:
+        return True
+    new = int((vectors.ids > recall.last_id).sum())
+    gone = recall.count - (len(vectors) - new)
+    return new + gone > MOST_CHANGE * recall.count
+
+
+def _measured(indexes: Indexes) -> Recall:
     """Measure the approximate index against exact search."""
-    if "approximate" not in structures:
-        return ()
-    names = [part_name(segment.id) for segment in segments]
-
-    def files(kind: DerivedKind) -> DerivedFiles | None:
-        if kind not in structures:
-            return None
-        folder = writer.derived / structures[kind].folder
-        return DerivedFiles(trained_path(folder), [folder / name for name in names])
-
-    indexes = Indexes(vectors, files)
     assert indexes.approximate
-    return tuple(
-        Recall(
-            nprobe=point.nprobe,
-            stored=round(point.stored, 4),
-            changed=round(point.changed, 4),
-            recall=round(point.recall, 4),
-        )
-        for point in measure_recall(indexes.exact, indexes.approximate)
+    measured = measure_recall(indexes.exact, indexes.approximate)
+    return Recall(
+        count=len(indexes.vectors),
+        last_id=int(indexes.vectors.ids.max()),
+        queries=measured.queries,
+        exact_ms=round(measured.exact_ms, 3),
+        points=tuple(
+            RecallPoint(
+                nprobe=point.nprobe,
+                reranked=point.reranked,
+                stored=round(point.stored, 4),
+                mixed=round(point.mixed, 4),
+                recall=round(point.recall, 4),
+                ms=round(point.ms, 3),
+            )
+            for point in measured.points
+        ),
     )

@@ -7,8 +7,9 @@ import numpy as np
 
 from indexer.config import Mode
 from indexer.errors import StoreCorrupt
-from indexer.store import Derived, DerivedFiles, DerivedKind, Recall, Version
+from indexer.store import Derived, DerivedFiles, DerivedKind, Version
 from indexer.vector_index import (
+    AUTO,
     ApproximateCoder,
     ApproximateIndex,
     ExactIndex,
@@ -26,6 +27,14 @@ MOST_GROWTH = 4
 def is_outgrown(structure: Derived, count: int) -> bool:
     """Tell whether ``count`` vectors are too many, or too few, for what it was trained on."""
     return not 1 / MOST_GROWTH <= count / structure.trained_count <= MOST_GROWTH
+
+
+def approximate_setting(asked: str, recall: float) -> str:
+    """Return what ``index.approximate`` asks for: where it changes, a build trains again.
+
+    ``auto`` chooses its codes by the recall that is wanted.
+    """
+    return f"{AUTO}, recall {recall}" if asked == AUTO else asked
 
 
 class Files(Protocol):
@@ -78,9 +87,3 @@ class Indexes:
         if self.approximate:
             modes["approximate"] = self.approximate
         return modes
-
-
-def choose_recall(measured: tuple[Recall, ...], wanted: float) -> Recall | None:
-    """Return the first measurement that reaches ``wanted``, or else the last one."""
-    reached = (recall for recall in measured if recall.recall >= wanted)
-    return next(reached, measured[-1] if measured else None)

@@ -25,7 +25,7 @@ CATALOGUE_BYTES_PER_IMAGE = (
     1_000  # a row and its indexes, in the store's catalogue and in a version's
 )
 SEARCH_BYTES_PER_IMAGE = 40  # its id, where its vector is, whether it still counts
-ID_BYTES = 8  # of each vector in an inverted list
+ROW_BYTES, ID_BYTES = 4, 8  # of each vector in an inverted list, on disk and in memory
 SEGMENT_BUFFER_BYTES = 3 * 64_000_000  # vectors collected, joined, and serialised
 
 
@@ -166,7 +166,7 @@ def _structures(
 
     A structure that is there grows by the new vectors, unless it is to be trained again.
     """
-    from indexer.indexes import is_outgrown
+    from indexer.indexes import approximate_setting, is_outgrown
     from indexer.vector_index import code_size, shortlist_bytes, shortlist_memory
 
     store = Store(config.store)
@@ -185,10 +185,12 @@ def _structures(
     if size := shortlist_bytes(dim, total):
         growth = size // total * encoded("shortlist")
         found["shortlist"] = _Structure(growth, shortlist_memory(dim, total))
-    if setting := config.index.approximate:
-        size = code_size(setting, dim, total)
-        growth = size * encoded("approximate", setting)
-        found["approximate"] = _Structure(growth, (size + ID_BYTES) * total)
+    if factory := config.index.approximate:
+        count = encoded("approximate", approximate_setting(factory, config.index.recall))
+        if count < total:  # before it is trained, auto stands for the most it may take
+            factory = there["approximate"].made_by
+        size = code_size(factory, dim, total)
+        found["approximate"] = _Structure((size + ROW_BYTES) * count, (size + ID_BYTES) * total)
     return found
 
 

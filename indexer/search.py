@@ -12,11 +12,12 @@ from indexer.config import Config, Mode
 from indexer.encoders import EncoderSpec
 from indexer.errors import NoApproximateIndex, StoreCorrupt
 from indexer.images import Box, crop, decode, model_input, pixels, thumbnail
-from indexer.indexes import Indexes, choose_recall
+from indexer.indexes import Indexes
 from indexer.paging import Distances, Ids, Place, collapsed_page_of, page_of
+from indexer.promise import Promise
 from indexer.queries import Allowed, Example, Query, Selection, Vector, combined, unit_vector
 from indexer.query_encoder import QueryEncoder
-from indexer.store import Counts, ImageRow, Recall, Store, Version
+from indexer.store import Counts, ImageRow, Store, Version
 from indexer.vector_index import Map, Stage, VectorIndex
 
 __all__ = [
@@ -33,8 +34,8 @@ __all__ = [
     "ImageRow",
     "IndexInfo",
     "Map",
+    "Promise",
     "Query",
-    "Recall",
     "Searcher",
     "Selection",
     "Stage",
@@ -68,8 +69,8 @@ class Searcher(Collection):
             raise StoreCorrupt(f"{version.folder}: the encoder is unreadable: {error}") from error
         self._encoder = QueryEncoder(self.encoder_spec, config.encoder)
         self._indexes = indexes.by_mode
-        self._recall = choose_recall(manifest.recall, config.index.recall)
-        self._nprobe = self._recall.nprobe if self._recall else None
+        self._promise = Promise.of(manifest, config.index.recall)
+        self._parameters = self._promise.parameters if self._promise else None
         not_resident = indexes.vectors.make_resident() if config.index.resident else None
         if not_resident:
             logger.warning(
@@ -100,8 +101,7 @@ class Searcher(Collection):
             encoder=self.encoder_spec,
             counts=manifest.counts,
             approximate=approximate.made_by if approximate else None,
-            recall=manifest.recall,
-            chosen=self._recall,
+            promise=self._promise,
         )
 
     @property
@@ -125,7 +125,7 @@ class Searcher(Collection):
         for row in self._sampled(3):
             vector = self._vectors.vectors(np.array([row]))
             for mode, index in self._indexes.items():
-                distances, _ = index.search(vector, 1, nprobe=self._nprobe)
+                distances, _ = index.search(vector, 1, parameters=self._parameters)
                 if not distances[0, 0] <= SELF_DISTANCE:
                     raise StoreCorrupt(
                         f"{self._version.folder}: image {self._vectors.ids[row]} does not find "
@@ -257,7 +257,11 @@ class Searcher(Collection):
         def neighbours(depth: int) -> tuple[Distances, Ids]:
             stages.clear()
             distances, ids = index.search(
-                vector[np.newaxis], depth, allowed=allowed, explain=stages, nprobe=self._nprobe
+                vector[np.newaxis],
+                depth,
+                allowed=allowed,
+                explain=stages,
+                parameters=self._parameters,
             )
             return distances[0], ids[0]
 

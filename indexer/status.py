@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from indexer.config import Config
+from indexer.promise import Promise
 from indexer.store import Counts, Manifest, RunRow, Store, live_catalogue
 
 
@@ -24,6 +25,8 @@ class Status:
 
     store: Path
     manifest: Manifest
+    promise: Promise | None
+    """What approximate search finds."""
     counts: Counts
     reasons: dict[str, int]
     skipped: list[SkippedFile]
@@ -43,7 +46,7 @@ class Status:
                 kind: {"made_by": derived.made_by, "trained_count": derived.trained_count}
                 for kind, derived in self.manifest.derived.items()
             },
-            "recall": [recall.model_dump() for recall in self.manifest.recall],
+            "recall": self.promise.to_json() if self.promise else None,
             "counts": self.counts.model_dump(),
             "reasons": self.reasons,
             "skipped": [asdict(file) for file in self.skipped],
@@ -63,6 +66,7 @@ def status(config: Config) -> Status:
     return Status(
         store=config.store,
         manifest=version.manifest,
+        promise=Promise.of(version.manifest, config.index.recall),
         counts=version.manifest.counts,
         reasons=catalogue.skip_reasons(),
         skipped=[

@@ -110,8 +110,10 @@ def status(options: argparse.Namespace, config: "Config") -> int:
         print(f"  skipped  {number} {reason}")
     print(f"search     exact{', by shortlist' if 'shortlist' in manifest.derived else ''}")
     if approximate := manifest.derived.get("approximate"):
-        print(f"           approximate, {approximate.made_by}; recall@30 by lists visited:")
-        print("           " + "  ".join(f"{r.nprobe}: {r.recall:.3f}" for r in manifest.recall))
+        print(f"           approximate, {approximate.made_by}")
+    if found.promise:
+        for line in (found.promise.summary, *found.promise.notes):
+            print(f"           {line}")
     if found.last_run:
         print(f"last run   {found.last_run.summary}")
     if options.skipped:

@@ -78,7 +78,7 @@ class IndexCollector(Collector):
         self._holder = holder
 
     def collect(self) -> Iterable[Metric]:
-        """Yield readiness, version, vectors and the recall measured when the index was built."""
+        """Yield readiness, version, vectors and the recall that is promised."""
         ready = self._holder.not_ready() is None
         yield GaugeMetricFamily(
             "lookalike_ready", "1 if every query can be answered.", float(ready)
@@ -102,9 +102,14 @@ class IndexCollector(Collector):
         )
         if searcher.batcher:
             yield from self._batches(searcher.batcher)
-        if info.chosen:
+        if info.promise:
             yield GaugeMetricFamily(
-                "lookalike_recall", "Recall@30 of approximate search.", info.chosen.recall
+                "lookalike_recall",
+                "Recall@30 of approximate search: lower end of the 95 % confidence interval.",
+                info.promise.point.recall,
+            )
+            yield GaugeMetricFamily(
+                "lookalike_recall_wanted", "The setting index.recall.", info.promise.wanted
             )
 
     def _batches(self, batcher: Batcher) -> Iterable[Metric]:

@@ -5,19 +5,57 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from indexer.search import IndexInfo
+from indexer.search import IndexInfo, Promise
 from server.errors import words
 from server.index_holder import Rejected
 from server.schemas import Encoder, Mode, Version
 
+NProbe = Annotated[int, Field(description="Inverted lists visited per query.")]
+Reranked = Annotated[int, Field(description="Candidates whose exact distances are measured.")]
+Milliseconds = Annotated[float, Field(description="Median time of one query when measured.")]
+
 
 class RecallPoint(BaseModel):
-    """Recall@30 of approximate search, the share of the true neighbours it finds, 0 to 1."""
+    """Recall@30 of one setting: the share of the true neighbours that it finds, 0 to 1."""
 
-    nprobe: Annotated[int, Field(description="Inverted lists visited per query.")]
-    stored: Annotated[float, Field(description="Searching with images of the index.")]
-    changed: Annotated[float, Field(description="Searching with vectors that are not in it.")]
-    recall: Annotated[float, Field(description="The lower of the two.")]
+    nprobe: NProbe
+    reranked: Reranked
+    stored: Annotated[
+        float, Field(description="Mean, of stored images, each left out of its own answer.")
+    ]
+    mixed: Annotated[float, Field(description="Mean, of changed mixtures of neighbours.")]
+    recall: Annotated[
+        float, Field(description="Lower end of the 95 % confidence interval, for both kinds.")
+    ]
+    ms: Milliseconds
+
+
+class Recall(BaseModel):
+    """What approximate search promises, and what it was measured by."""
+
+    wanted: Annotated[float, Field(description="The setting index.recall.")]
+    promised: Annotated[
+        float, Field(description="Recall@30 in use; below wanted if no setting finds so much.")
+    ]
+    nprobe: NProbe
+    reranked: Reranked
+    ms: Milliseconds
+    exact_ms: Annotated[float, Field(description="The same of exact search.")]
+    measured_on: Annotated[int, Field(description="How many images there were then.")]
+    queries: Annotated[
+        int, Field(description="How many were asked; 0 where so few images are all compared.")
+    ]
+    notes: Annotated[
+        list[str], Field(description="What is not as wanted, in sentences; empty if all is well.")
+    ]
+    settings: Annotated[
+        list[RecallPoint], Field(description="The settings worth using, fastest first.")
+    ]
+
+    @classmethod
+    def of(cls, promise: Promise) -> "Recall":
+        """Describe a promise."""
+        return cls.model_validate(promise.to_json())
 
 
 class Index(BaseModel):
@@ -31,8 +69,9 @@ class Index(BaseModel):
     skipped: Annotated[int, Field(description="Files that are no image or a damaged one.")]
     modes: Annotated[list[Mode], Field(description="How it can be searched.")]
     approximate: Annotated[str | None, Field(description="FAISS factory string, if there is one.")]
-    nprobe: Annotated[int | None, Field(description="Inverted lists visited per query.")]
-    recall: Annotated[list[RecallPoint], Field(description="Measured when the index was built.")]
+    recall: Annotated[
+        Recall | None, Field(description="What approximate search finds, if there is any.")
+    ]
 
     @classmethod
     def of(cls, info: IndexInfo) -> "Index":
@@ -44,8 +83,7 @@ class Index(BaseModel):
             **info.counts.model_dump(),
             modes=info.modes,
             approximate=info.approximate,
-            nprobe=info.chosen.nprobe if info.chosen else None,
-            recall=[RecallPoint.model_validate(point.model_dump()) for point in info.recall],
+            recall=Recall.of(info.promise) if info.promise else None,
         )
 
 

@@ -53,7 +53,7 @@ def publish(writer: Writer) -> Version:
         dim=DIM,
         dataset=DatasetConfig(root=Path("/images")),
         index=IndexConfig(),
-        derive=lambda segments, deleted, previous: ({}, ()),
+        derive=lambda segments, deleted, previous: {},
     )
 
 

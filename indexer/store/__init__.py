@@ -12,6 +12,7 @@ from indexer.store.records import (
     DerivedPart,
     Manifest,
     Recall,
+    RecallPoint,
 )
 from indexer.store.rows import ImageRow, NewImage, RunRow, Stamp
 from indexer.store.segment_writer import SegmentSize
@@ -33,6 +34,7 @@ __all__ = [
     "Manifest",
     "NewImage",
     "Recall",
+    "RecallPoint",
     "RunRow",
     "Segment",
     "SegmentSize",

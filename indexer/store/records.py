@@ -61,6 +61,36 @@ class DerivedPart(Record):
     """How badly the training fits these vectors, on average."""
 
 
+class RecallPoint(Record):
+    """Recall@30 and time of approximate search with one setting."""
+
+    nprobe: int
+    """Inverted lists visited."""
+    reranked: int
+    """Candidates whose exact distances are measured."""
+    stored: float
+    """Mean recall of stored images, each left out of its own answer."""
+    mixed: float
+    """Mean recall of mixtures of neighbours, changed at random."""
+    recall: float
+    """The lower end of the 95 % confidence interval, of the kind where it is lower."""
+    ms: float
+    """Median of one query."""
+
+
+class Recall(Record):
+    """What was measured of approximate search: the settings worth using, fastest first."""
+
+    count: int
+    last_id: int
+    """The number of images it was measured on, and the largest id of them."""
+    queries: int
+    """How many queries of both kinds; 0 where so few images are all compared anyway."""
+    exact_ms: float
+    """Median of one query of exact search."""
+    points: tuple[RecallPoint, ...]
+
+
 class Derived(Record):
     """A structure trained on the vectors, and what it made of each segment."""
 
@@ -74,18 +104,8 @@ class Derived(Record):
     trained_error: float
     """Number of vectors and average error when it was trained."""
     parts: dict[str, DerivedPart]
-
-
-class Recall(Record):
-    """Recall@30 of approximate search with ``nprobe`` lists visited, measured after a build."""
-
-    nprobe: int
-    stored: float
-    """Of stored vectors."""
-    changed: float
-    """Of vectors that are not stored."""
-    recall: float
-    """The lower of the two."""
+    recall: Recall | None = None
+    """Of the approximate index; it is carried over until enough images have changed."""
 
 
 class Damage(Record):
@@ -117,6 +137,5 @@ class Manifest(Record):
     """Ids whose vectors lie in the segments but no longer count."""
     derived: dict[DerivedKind, Derived]
     """The shortlist and the approximate index, where there are any."""
-    recall: tuple[Recall, ...]
     layers: tuple[CatalogueLayer, ...]
     """The catalogue as it was when the version was published, the oldest layer first."""

@@ -30,7 +30,6 @@ from indexer.store.records import (
     Derived,
     DerivedKind,
     Manifest,
-    Recall,
     SegmentEntry,
 )
 from indexer.store.segment_writer import SegmentWriter
@@ -40,7 +39,7 @@ from indexer.store.versions import MANIFEST, Version, layer_path, part_name, tra
 
 Derive = Callable[
     [Sequence[Segment], NDArray[np.int64], Mapping[DerivedKind, Derived]],
-    tuple[dict[DerivedKind, Derived], tuple[Recall, ...]],
+    dict[DerivedKind, Derived],
 ]
 
 KEEP_VERSIONS = 3
@@ -117,8 +116,7 @@ class Writer(SegmentWriter):
         """Publish what the catalogue holds as a new version and return it.
 
         ``derive(segments, deleted ids, structures of the last version)`` returns the derived
-        structures and the measured recall. Readers see the old version until the last step, one
-        rename.
+        structures. Readers see the old version until the last step, one rename.
         """
         store = self._store
         name = numbered_name(last_number(store.versions) + 1)
@@ -128,7 +126,7 @@ class Writer(SegmentWriter):
         deleted = self.catalogue.dead_ids()
         layers = self._layers()
         last = self._manifests().get(store.current() or "")
-        derived, recall = derive(segments, deleted, last.derived if last else {})
+        derived = derive(segments, deleted, last.derived if last else {})
         manifest = Manifest(
             version=name,
             created=datetime.now(UTC),
@@ -142,7 +140,6 @@ class Writer(SegmentWriter):
             segments=tuple(SegmentEntry(id=s.id, count=s.count) for s in segments),
             deleted=tuple(deleted.tolist()),
             derived=derived,
-            recall=recall,
             layers=layers,
         )
         write_record(folder / MANIFEST, manifest)

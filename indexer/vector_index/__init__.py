@@ -1,7 +1,8 @@
 """Vectors to neighbours: exact search by proof, approximate search with measured recall."""
 
-from indexer.vector_index.approximate import ApproximateCoder, ApproximateIndex
-from indexer.vector_index.base import Coder, Part, Stage, VectorIndex
+from indexer.vector_index.approximate import ApproximateIndex
+from indexer.vector_index.automatic import choose_factory
+from indexer.vector_index.base import Coder, Part, SearchParameters, Stage, VectorIndex
 from indexer.vector_index.codes import (
     SHORTLIST_FROM,
     ShortlistCoder,
@@ -10,13 +11,15 @@ from indexer.vector_index.codes import (
     shortlist_memory,
 )
 from indexer.vector_index.exact import ExactIndex
-from indexer.vector_index.factory import code_size, resolve_factory
+from indexer.vector_index.factory import AUTO, code_size, resolve_factory
+from indexer.vector_index.inverted import ApproximateCoder
 from indexer.vector_index.mapped import MappedVectors, flat_file, read_vectors
 from indexer.vector_index.plane import Map, MapCoder, StoredMap
-from indexer.vector_index.recall import RecallPoint, measure_recall
+from indexer.vector_index.recall import MeasuredRecall, RecallPoint, measure_recall
 from indexer.vector_index.shortlist import Shortlist
 
 __all__ = [
+    "AUTO",
     "SHORTLIST_FROM",
     "ApproximateCoder",
     "ApproximateIndex",
@@ -25,13 +28,16 @@ __all__ = [
     "Map",
     "MapCoder",
     "MappedVectors",
+    "MeasuredRecall",
     "Part",
     "RecallPoint",
+    "SearchParameters",
     "Shortlist",
     "ShortlistCoder",
     "Stage",
     "StoredMap",
     "VectorIndex",
+    "choose_factory",
     "code_size",
     "flat_file",
     "measure_recall",

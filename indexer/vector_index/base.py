@@ -1,6 +1,7 @@
 """What every vector index offers, and what it is made from."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -25,6 +26,16 @@ class Stage(NamedTuple):
 
     name: str
     rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class SearchParameters:
+    """How far an approximate search looks: the more it does, the more it finds."""
+
+    nprobe: int
+    """Inverted lists visited."""
+    reranked: int
+    """Candidates whose exact distances are measured; more where ``k`` asks for it."""
 
 
 class Encoded(NamedTuple):
@@ -54,14 +65,14 @@ class VectorIndex(Protocol):
         *,
         allowed: Ids | None = None,
         explain: list[Stage] | None = None,
-        nprobe: int | None = None,
+        parameters: SearchParameters | None = None,
     ) -> tuple[Distances, Ids]:
         """Find the ``k`` nearest vectors of each query, float32 (n, dim).
 
         Returns Euclidean distances float32 (n, k), ascending, and image ids int64 (n, k). With
         ``allowed`` only these ids count. Where fewer than ``k`` exist the rest is inf and -1.
-        The stages of the first query are appended to ``explain``. An index made of inverted lists
-        visits ``nprobe`` of them, all if it is None; others have no use for it.
+        The stages of the first query are appended to ``explain``. ``parameters`` are those of an
+        index made of inverted lists, which visits all without them; others have no use for them.
         """
 
 

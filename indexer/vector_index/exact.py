@@ -7,6 +7,7 @@ from indexer.vector_index.base import (
     Distances,
     Ids,
     Rows,
+    SearchParameters,
     Stage,
     Vectors,
     gamma,
@@ -42,7 +43,7 @@ class ExactIndex:
         *,
         allowed: Ids | None = None,
         explain: list[Stage] | None = None,
-        nprobe: int | None = None,
+        parameters: SearchParameters | None = None,
     ) -> tuple[Distances, Ids]:
         """Find the ``k`` nearest vectors; see :class:`~indexer.vector_index.base.VectorIndex`."""
         queries = np.ascontiguousarray(queries, np.float32)

@@ -14,8 +14,8 @@ FACTORIES = (
 )
 """The factory strings that are accepted: what the contract tests run over."""
 
-AUTO_DIMENSIONS = 256
-"""``auto`` keeps so many principal coordinates, a byte each: a 64th of a 4096-d vector."""
+FEWEST_COMPONENTS = 256
+"""``auto`` keeps at least so many principal coordinates, a byte each: a 64th of a 4096-d vector."""
 
 VECTORS_PER_LIST = 39
 """FAISS warns below that many vectors to train a list's centre on."""
@@ -24,11 +24,11 @@ VECTORS_PER_LIST = 39
 def resolve_factory(setting: str, dim: int, count: int) -> str:
     """Return the factory string that ``index.approximate`` stands for with ``count`` vectors.
 
-    Raises :class:`ConfigError` for one that is not supported or cannot be trained on so few.
+    ``auto`` stands for the largest that it may become. Raises :class:`ConfigError` for one that is
+    not supported or cannot be trained on so few.
     """
     if setting == AUTO:
-        lists = max(1, min(round(2 * count**0.5), count // VECTORS_PER_LIST))
-        return f"PCA{min(AUTO_DIMENSIONS, max(dim // 4, 1))},IVF{lists},SQ8"
+        return automatic_factory(dim, count, dim)
     _, inverted = new_index(setting, dim)
     product_quantiser = re.search(r",PQ", setting) is not None
     optimised = re.match(r"OPQ", setting) is not None
@@ -42,10 +42,23 @@ def resolve_factory(setting: str, dim: int, count: int) -> str:
     return setting
 
 
+def automatic_components(dim: int) -> list[int]:
+    """Return how many principal coordinates ``auto`` may keep, ascending, up to all."""
+    components = min(FEWEST_COMPONENTS, max(dim // 4, 1))
+    options = [components * 2**n for n in range(dim.bit_length())]
+    return [*(option for option in options if option < dim), dim]
+
+
+def automatic_factory(dim: int, count: int, components: int) -> str:
+    """Return what ``auto`` means for ``count`` vectors, keeping so many coordinates of them."""
+    lists = max(1, min(round(2 * count**0.5), count // VECTORS_PER_LIST))
+    return f"PCA{components},IVF{lists},SQ8" if components < dim else f"IVF{lists},SQ8"
+
+
 def code_size(setting: str, dim: int, count: int) -> int:
-    """Return how many bytes the index ``setting`` stands for keeps of each vector."""
+    """Return how many bytes the index ``setting`` stands for keeps of each vector, at most."""
     factory = resolve_factory(AUTO, dim, count) if setting == AUTO else setting
-    return int(new_index(factory, dim)[0].sa_code_size())
+    return int(new_index(factory, dim)[1].code_size)
 
 
 def new_index(factory: str, dim: int) -> tuple[faiss.Index, faiss.IndexIVF]:

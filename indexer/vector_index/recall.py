@@ -1,67 +1,247 @@
-"""How much approximate search finds: recall against exact search, measured for several nprobe."""
+"""How much approximate search finds: recall against exact search, and the time it takes.
 
+Two kinds of queries are asked. *Stored*: images of the collection, each of which is left out of its
+own answer, so that they are like images that are not in it. *Mixed*: a stored vector mixed with one
+of its 50 nearest, its components changed at random, which is farther from all of them.
+"""
+
+import time
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from indexer.vector_index.approximate import ApproximateIndex
-from indexer.vector_index.base import Distances, Vectors
+from indexer.vector_index.base import Distances, Ids, SearchParameters, VectorIndex, Vectors
 from indexer.vector_index.exact import ExactIndex
 
 K = 30
-QUERIES = 128
-"""Stored vectors asked for, and as many changed ones, which are in no list."""
+QUERIES = 256
+"""Queries of each kind."""
 
+RERANKED = (256, 512, 1024, 2048, 4096)
+"""Numbers of candidates that are tried."""
+
+NEAREST = 50
 NOISE = 0.5
-"""Standard deviation of the logarithm of the factors that change a vector's components."""
+"""A vector is mixed with one of so many; the standard deviation of the logarithm of what its
+components are then multiplied by."""
+
+TIES = 64
+"""Neighbours looked at: if all of them are as near as the 30th, the query tells nothing."""
 
 ENOUGH = 0.999
 """Nobody needs to visit more lists than it takes for this recall."""
 
+PLATEAU = 0.001
+"""If twice as many lists find no more than this, twice in a row, no more are tried."""
+
+SAME = 0.0005
+"""A promise that is better by less is not worth anything more."""
+
+TIMED = 16
+"""Queries that are timed."""
+
+CONFIDENCE = 0.95
+NORMAL_QUANTILE = 1.959964
+"""What a normal variable exceeds, in either direction, with the probability that is left."""
+
 
 class RecallPoint(NamedTuple):
-    """Recall@30 with ``nprobe`` lists visited, over stored and over changed vectors."""
+    """Recall@30 of one setting: the mean over stored and over mixed queries, and the promise."""
 
     nprobe: int
+    reranked: int
     stored: float
-    changed: float
+    mixed: float
+    recall: float
+    """What may be promised: the lower end of the 95 % confidence interval, for both kinds."""
+    ms: float
+    """Median of one query."""
 
-    @property
-    def recall(self) -> float:
-        """The lower of the two: what may be promised."""
-        return min(self.stored, self.changed)
+
+class MeasuredRecall(NamedTuple):
+    """The settings worth using, fastest first, each finding more than the one before."""
+
+    queries: int
+    """How many were asked, of both kinds together; 0 where all images are compared anyway."""
+    exact_ms: float
+    """Median of one query of exact search."""
+    points: list[RecallPoint]
 
 
-def measure_recall(exact: ExactIndex, approximate: ApproximateIndex) -> list[RecallPoint]:
-    """Measure recall@30 with 1, 2, 4, ... lists visited, up to all or :data:`ENOUGH`.
+class Questions(NamedTuple):
+    """Queries float32 (n, dim) and the ids of the true neighbours of each (n, k), best first.
 
-    A result counts as found if it is no farther than the 30th true neighbour, so that it does not
-    matter which of several equally near ones is returned.
+    What is as near as the 30th counts as one of the 30: it does not matter which of several
+    equally near images is found. -1 fills the rows.
     """
-    vectors = exact.vectors
-    if not len(vectors):
-        return []
-    random = np.random.default_rng(1)
-    chosen = np.sort(random.permutation(len(vectors))[:QUERIES])
-    stored = vectors.vectors(chosen)
-    changed = stored * np.exp(random.normal(0, NOISE, stored.shape)).astype(np.float32)
-    changed /= np.linalg.norm(changed, axis=1, keepdims=True)
-    k = min(K, len(vectors))
-    truths = [exact.search(queries, k)[0] for queries in (stored, changed)]
+
+    queries: Vectors
+    true: Ids
+
+
+def measure_recall(exact: ExactIndex, approximate: ApproximateIndex) -> MeasuredRecall:
+    """Measure recall@30 and time with 1, 2, 4, ... lists visited and 256, 512, ... re-ranked.
+
+    More lists are tried until all are, or :data:`ENOUGH` is promised, or more bring nothing
+    (:data:`PLATEAU`).
+    """
+    levels = [level for level in RERANKED if level < len(exact.vectors)]
+    if not levels:  # approximate search leaves such collections to exact search
+        return MeasuredRecall(0, 0.0, [RecallPoint(1, RERANKED[0], 1.0, 1.0, 1.0, 0.0)])
+    kinds = questions(exact, QUERIES)
     points: list[RecallPoint] = []
-    nprobe = 1
-    while not points or (points[-1].recall < ENOUGH and points[-1].nprobe < approximate.lists):
-        recalls = [
-            _recall(approximate, queries, truth, min(nprobe, approximate.lists))
-            for queries, truth in zip((stored, changed), truths, strict=True)
-        ]
-        points.append(RecallPoint(min(nprobe, approximate.lists), *recalls))
-        nprobe *= 2
+    best: list[float] = []
+    for nprobe in _doubling(approximate.lists):
+        points += _points(approximate, kinds, nprobe, levels)
+        best.append(points[-1].recall)
+        if best[-1] >= ENOUGH or (len(best) > 2 and best[-1] < best[-3] + PLATEAU):
+            break
+    exact_ms, timed = _timed(exact, approximate, _worth_timing(points), kinds)
+    return MeasuredRecall(sum(len(kind.queries) for kind in kinds), exact_ms, _frontier(timed))
+
+
+def _doubling(most: int) -> list[int]:
+    return [*(2**n for n in range((most - 1).bit_length())), most]
+
+
+def _points(
+    approximate: ApproximateIndex,
+    kinds: tuple[Questions, Questions],
+    nprobe: int,
+    levels: list[int],
+) -> list[RecallPoint]:
+    """Measure the recall of all numbers of candidates with one search for each query."""
+    shares = [_found(approximate, kind, SearchParameters(nprobe, levels[-1])) for kind in kinds]
+    points = []
+    for level in levels:
+        stored, mixed = (_estimate(share[:, level - 1]) for share in shares)
+        promised = min(stored.promised, mixed.promised)
+        points.append(RecallPoint(nprobe, level, stored.mean, mixed.mean, promised, 0.0))
     return points
 
 
-def _recall(
-    approximate: ApproximateIndex, queries: Vectors, truth: Distances, nprobe: int
-) -> float:
-    distances, _ = approximate.search(queries, truth.shape[1], nprobe=nprobe)
-    return float((distances <= truth[:, -1:] * (1 + 1e-6)).mean())
+def questions(exact: ExactIndex, count: int) -> tuple[Questions, Questions]:
+    """Return up to ``count`` stored queries and as many mixed ones, and what exact search finds."""
+    random = np.random.default_rng(1)
+    vectors = exact.vectors
+    rows = np.sort(random.permutation(len(vectors))[:count])
+    stored = vectors.vectors(rows)
+    others, distances = _without(exact.search(stored, TIES + 1), vectors.ids[rows])
+    near = random.integers(0, np.minimum((others >= 0).sum(axis=1), NEAREST))
+    partners = vectors.vectors(vectors.rows(others[np.arange(len(rows)), near]))
+    mixed = _mixed(stored, partners, random)
+    found = exact.search(mixed, TIES)
+    return _questions(stored, distances, others), _questions(mixed, *found)
+
+
+def _without(found: tuple[Distances, Ids], own: Ids) -> tuple[Ids, Distances]:
+    """Leave each query's own id out of what was found: ids and distances (n, k - 1)."""
+    distances, ids = found
+    is_own = ids == own[:, np.newaxis]
+    is_own[~is_own.any(axis=1), -1] = True  # more than k are at distance 0
+    shape = (len(ids), ids.shape[1] - 1)
+    return ids[~is_own].reshape(shape), distances[~is_own].reshape(shape)
+
+
+def _mixed(first: Vectors, second: Vectors, random: np.random.Generator) -> Vectors:
+    """Mix vectors in pairs, change them, and keep as many components as were not 0."""
+    share = random.random((len(first), 1), np.float32)
+    mixed = share * first + (1 - share) * second
+    mixed *= np.exp(random.normal(0, NOISE, mixed.shape)).astype(np.float32)
+    active = np.maximum((first != 0).sum(axis=1), 1)
+    sizes = np.abs(mixed)
+    smallest = np.sort(sizes, axis=1)[np.arange(len(mixed)), mixed.shape[1] - active]
+    mixed[sizes < smallest[:, np.newaxis]] = 0
+    mixed /= np.maximum(np.linalg.norm(mixed, axis=1, keepdims=True), 1e-12)
+    return mixed
+
+
+def _questions(queries: Vectors, distances: Distances, ids: Ids) -> Questions:
+    k = min(K, int((ids >= 0).sum(axis=1).min(initial=K)))
+    reach = distances[:, k - 1 : k]
+    clear = distances[:, -1] > reach[:, 0]
+    ids = np.where(distances <= reach, ids, -1)
+    return Questions(queries[clear], ids[clear])
+
+
+def _found(
+    approximate: ApproximateIndex, asked: Questions, parameters: SearchParameters
+) -> NDArray[np.float64]:
+    """Return which share of the true neighbours is among the first 1, 2, ... candidates (n, m)."""
+    found = approximate.proposed(asked.queries, K, parameters)
+    shares = np.empty(found.shape)
+    for number, (candidates, true) in enumerate(zip(found, asked.true, strict=True)):
+        true = true[true >= 0]
+        k = min(K, len(true))
+        shares[number] = np.minimum(np.isin(candidates, true).cumsum(), k) / k
+    return shares
+
+
+class _Estimate(NamedTuple):
+    mean: float
+    promised: float
+
+
+def _estimate(shares: NDArray[np.float64]) -> _Estimate:
+    """Return the mean of the queries' recalls and the lower end of its confidence interval.
+
+    Wilson's score interval for a proportion. What a query finds is not independent, so the number
+    of trials is not 30 for each: it is the one at which independent trials would spread as the
+    queries' recalls do (between one and 30 for each query).
+    """
+    if not len(shares):  # everything is equally near
+        return _Estimate(1.0, 1.0)
+    mean, spread = float(shares.mean()), float(shares.var())
+    most = len(shares) * K
+    trials = most if spread == 0 else mean * (1 - mean) * len(shares) / spread
+    trials = min(max(trials, len(shares)), most)
+    square = NORMAL_QUANTILE**2 / trials
+    half = (square * mean * (1 - mean) + square**2 / 4) ** 0.5
+    return _Estimate(mean, (mean + square / 2 - half) / (1 + square))
+
+
+def _worth_timing(points: list[RecallPoint]) -> list[RecallPoint]:
+    """Leave out settings that promise no more than one with no more lists and candidates."""
+    return [
+        point
+        for number, point in enumerate(points)
+        if not any(
+            other.nprobe <= point.nprobe
+            and other.reranked <= point.reranked
+            and other.recall > point.recall - SAME
+            for other in points[:number]
+        )
+    ]
+
+
+def _timed(
+    exact: ExactIndex,
+    approximate: ApproximateIndex,
+    points: list[RecallPoint],
+    kinds: tuple[Questions, Questions],
+) -> tuple[float, list[RecallPoint]]:
+    """Time exact search and every setting in turns, on some queries of both kinds, in ms."""
+    queries = np.concatenate([kind.queries[: TIMED // 2] for kind in kinds])
+    searches: list[tuple[VectorIndex, SearchParameters | None]] = [(exact, None)]
+    searches += [(approximate, SearchParameters(p.nprobe, p.reranked)) for p in points]
+    seconds = np.zeros((len(searches), len(queries)))
+    for column, query in enumerate(queries):
+        for row, (index, parameters) in enumerate(searches):
+            began = time.perf_counter()
+            index.search(query[np.newaxis], K, parameters=parameters)
+            seconds[row, column] = time.perf_counter() - began
+    exact_ms, *ms = (
+        (np.median(seconds, axis=1) * 1000).tolist() if len(queries) else [0.0] * len(searches)
+    )
+    return exact_ms, [p._replace(ms=own) for p, own in zip(points, ms, strict=True)]
+
+
+def _frontier(points: list[RecallPoint]) -> list[RecallPoint]:
+    """Return the settings that nothing faster outdoes, fastest first."""
+    frontier: list[RecallPoint] = []
+    for point in sorted(points, key=lambda point: (point.ms, -point.recall)):
+        if not frontier or point.recall > frontier[-1].recall + SAME:
+            frontier.append(point)
+    return frontier

@@ -1,6 +1,5 @@
-"""Approximate search: which factory strings there are, training, recall."""
+"""Approximate search: which factory strings there are, training, inverted lists on disk."""
 
-from itertools import pairwise
 from pathlib import Path
 
 import faiss
@@ -12,11 +11,13 @@ from indexer.vector_index import (
     ApproximateCoder,
     ApproximateIndex,
     ExactIndex,
+    SearchParameters,
+    choose_factory,
     code_size,
-    measure_recall,
     resolve_factory,
 )
-from tests.vectors import DIM, approximate, encoded, mapped, photo_like, some_vectors
+from indexer.vector_index.factory import automatic_components, automatic_factory
+from tests.vectors import DIM, approximate, assert_nearest, encoded, mapped, some_vectors
 
 
 @pytest.mark.parametrize(
@@ -34,18 +35,33 @@ def test_a_factory_string_that_does_not_fit_the_dimension_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "factory"),
-    [
-        (1, "PCA256,IVF1,SQ8"),
-        (78, "PCA256,IVF2,SQ8"),
-        (5_000, "PCA256,IVF128,SQ8"),
-        (118_287, "PCA256,IVF688,SQ8"),
-        (10_000_000, "PCA256,IVF6325,SQ8"),
-    ],
+    ("count", "lists"), [(1, 1), (78, 2), (5_000, 128), (118_287, 688), (10_000_000, 6325)]
 )
-def test_auto_is_chosen_by_the_size_of_the_collection(count: int, factory: str) -> None:
-    assert resolve_factory("auto", 4096, count) == factory
-    assert 256 <= code_size("auto", 4096, count) <= 258
+def test_auto_has_as_many_lists_as_suit_the_size_of_the_collection(count: int, lists: int) -> None:
+    assert automatic_factory(4096, count, 256) == f"PCA256,IVF{lists},SQ8"
+    assert automatic_factory(4096, count, 4096) == f"IVF{lists},SQ8"
+
+
+@pytest.mark.parametrize(
+    ("dim", "components"),
+    [(1, [1]), (2, [1, 2]), (64, [16, 32, 64]), (1280, [256, 512, 1024, 1280])],
+)
+def test_auto_may_keep_more_coordinates_up_to_all(dim: int, components: list[int]) -> None:
+    assert automatic_components(dim) == components
+    assert code_size("auto", dim, 1000) == dim
+
+
+def test_auto_keeps_the_coordinates_that_the_wanted_recall_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of vectors with 12 large coordinates and 52 small ones, 16 coordinates find most."""
+    monkeypatch.setattr("indexer.vector_index.automatic.CANDIDATES", 40)
+    scale = np.where(np.arange(64) < 12, 1, 0.2)
+    vectors = np.random.default_rng(0).normal(size=(4000, 64)) * scale
+    exact = ExactIndex(mapped(tmp_path, vectors.astype(np.float32), np.arange(4000)))
+    assert choose_factory("auto", exact, 0.5) == "PCA16,IVF102,SQ8"
+    assert choose_factory("auto", exact, 1.0) == "IVF102,SQ8"
+    assert choose_factory("IVF7,Flat", exact, 1.0) == "IVF7,Flat"
 
 
 @pytest.mark.parametrize(
@@ -70,36 +86,42 @@ def test_more_lists_are_visited_only_where_k_asks_for_it(
     monkeypatch.setattr("indexer.vector_index.approximate.MIN_CANDIDATES", 8)
     vectors = some_vectors(400)
     index = approximate(tmp_path, mapped(tmp_path, vectors, np.arange(400)), "IVF16,Flat")
-    faiss.cvar.indexIVF_stats.reset()
     for nprobe, visited in ((1, 1), (5, 5), (None, 16)):
         faiss.cvar.indexIVF_stats.reset()
-        index.search(vectors[:1], 3, nprobe=nprobe)
+        parameters = SearchParameters(nprobe, 8) if nprobe else None
+        index.search(vectors[:1], 3, parameters=parameters)
         assert faiss.cvar.indexIVF_stats.nlist == visited
     faiss.cvar.indexIVF_stats.reset()
-    _, found = index.search(vectors[:1], 45, nprobe=1)
+    _, found = index.search(vectors[:1], 45, parameters=SearchParameters(1, 8))
     assert (found >= 0).all()
     assert faiss.cvar.indexIVF_stats.nlist > 1
 
 
-def test_recall_grows_with_the_lists_visited_up_to_all_of_it(tmp_path: Path) -> None:
-    stored = mapped(tmp_path, photo_like(3000), np.arange(3000))
-    index = approximate(tmp_path, stored, "PCA64,IVF64,SQ8")
-    points = measure_recall(ExactIndex(stored), index)
-    recalls = [point.recall for point in points]
-    assert points[0].nprobe == 1
-    assert recalls[0] < recalls[-1]
-    assert 0.99 < recalls[-1] <= 1
-    assert [point.nprobe for point in points] == [2**n for n in range(len(points))]
-    assert all(later > earlier - 0.01 for earlier, later in pairwise(recalls))
+def test_a_query_that_needs_more_lists_does_not_widen_the_others(tmp_path: Path) -> None:
+    crowd = some_vectors(1) + some_vectors(390, seed=1) * 0.01
+    vectors = np.concatenate([crowd, some_vectors(10, seed=2)]).astype(np.float32)
+    index = approximate(tmp_path, mapped(tmp_path, vectors, np.arange(400)), "IVF8,Flat")
+    alone = index.proposed(vectors[:1], 20, SearchParameters(1, 300))
+    together = index.proposed(vectors[[0, 395]], 20, SearchParameters(1, 300))
+    assert together[0].tolist() == alone[0].tolist()
+    assert (together[1] >= 0).sum() >= 20
 
 
-def test_recall_says_so_where_codes_are_too_coarse(tmp_path: Path) -> None:
-    """All lists visited, and still not all neighbours found: it is measured, not assumed."""
-    stored = mapped(tmp_path, some_vectors(4000, dim=64), np.arange(4000))
-    index = approximate(tmp_path, stored, "PCA2,IVF4,SQ4")
-    points = measure_recall(ExactIndex(stored), index)
-    assert points[-1].nprobe == 4
-    assert points[-1].recall < 0.9
+def test_candidates_are_measured_as_many_as_the_parameters_say(tmp_path: Path) -> None:
+    """With codes that tell nothing apart, only measuring nearly all finds the nearest."""
+    vectors = some_vectors(2000, dim=64)
+    index = approximate(tmp_path, mapped(tmp_path, vectors, np.arange(2000)), "PCA1,IVF1,SQ4")
+    truth = np.argsort(((vectors - vectors[7]) ** 2).sum(axis=1))[:10]
+    found = {
+        reranked: len(
+            np.intersect1d(
+                index.search(vectors[7:8], 10, parameters=SearchParameters(1, reranked))[1], truth
+            )
+        )
+        for reranked in (80, 1999)
+    }
+    assert found[80] < 5
+    assert found[1999] >= 9
 
 
 def test_codes_of_other_vectors_are_refused(tmp_path: Path) -> None:
@@ -110,20 +132,38 @@ def test_codes_of_other_vectors_are_refused(tmp_path: Path) -> None:
         ApproximateIndex(coder, files[::-1], ExactIndex(stored))
 
 
-@pytest.mark.parametrize("damage", ["list that does not exist", "truncated", "training"])
+def test_lists_are_filled_without_what_no_longer_counts(tmp_path: Path) -> None:
+    vectors, deleted = some_vectors(900), np.arange(0, 900, 7)
+    index = approximate(tmp_path, mapped(tmp_path, vectors, np.arange(900), deleted), "IVF9,Flat")
+    alive = np.setdiff1d(np.arange(900), deleted)
+    proposed = index.proposed(vectors[:1], 30, SearchParameters(9, 900))
+    assert sorted(proposed[proposed >= 0].tolist()) == alive.tolist()
+    distances, found = index.search(vectors[1:2], 30)
+    assert_nearest(distances[0], found[0], vectors[alive], alive, vectors[1])
+
+
+@pytest.mark.parametrize("damage", ["lists", "rows", "truncated", "longer", "training"])
 def test_damaged_codes_are_refused(tmp_path: Path, damage: str) -> None:
     stored = mapped(tmp_path, some_vectors(40), np.arange(40))
     coder = ApproximateCoder.train(stored, "IVF4,Flat")
     files = encoded(tmp_path, "codes", coder, stored)
     trained = tmp_path / "trained"
     trained.write_bytes(coder.to_bytes())
-    if damage == "list that does not exist":
-        codes = np.load(files[0])
-        codes[3, 0] = 200
-        np.save(files[0], codes)
-    elif damage == "truncated":
-        files[0].write_bytes(files[0].read_bytes()[:-9])
-    else:
+    content = files[0].read_bytes()
+    with files[0].open("r+b") as file:
+        sizes, at_rows = np.load(file), file.tell()
+        rows = np.load(file)
+        if damage == "lists":
+            file.seek(0)
+            np.save(file, np.roll(sizes, 1) + np.eye(1, 4, dtype=np.int64)[0])
+        elif damage == "rows":
+            file.seek(at_rows)
+            np.save(file, np.where(rows == 3, 4, rows).astype(np.uint32))
+    if damage == "truncated":
+        files[0].write_bytes(content[:-9])
+    elif damage == "longer":
+        files[0].write_bytes(content + b"x")
+    elif damage == "training":
         trained.write_bytes(trained.read_bytes()[:-9])
     with pytest.raises(StoreCorrupt):
         ApproximateIndex(ApproximateCoder.load(trained), files, ExactIndex(stored))

@@ -138,14 +138,23 @@ def test_approximate_search_needs_an_approximate_index(config: Config) -> None:
         Searcher.open(config).search_id(1, mode="approximate")
 
 
-def test_approximate_search_visits_as_many_lists_as_the_wanted_recall_takes(
-    searcher: Searcher, monkeypatch: pytest.MonkeyPatch
+def test_approximate_search_is_made_with_the_setting_that_promises_what_is_wanted(
+    demo_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("indexer.vector_index.approximate.MIN_CANDIDATES", 8)
-    faiss.cvar.indexIVF_stats.reset()
-    searcher.search_id(7, k=1, mode="approximate")
-    assert searcher.info.chosen
-    assert faiss.cvar.indexIVF_stats.nlist == searcher.info.chosen.nprobe < 4
+    monkeypatch.setattr("indexer.vector_index.approximate.CANDIDATES_PER_RESULT", 1)
+    monkeypatch.setattr("indexer.vector_index.recall.RERANKED", (24, 32))
+    index = {"approximate": "IVF4,SQ8"}
+    store = tmp_path / "store"
+    build(small_config(demo_config.dataset.root, store, index=index))
+    for wanted in (0.1, 1.0):
+        config = small_config(demo_config.dataset.root, store, index={**index, "recall": wanted})
+        searcher = Searcher.open(config)
+        promise = searcher.info.promise
+        assert promise
+        assert promise.is_kept == (wanted < 1)
+        faiss.cvar.indexIVF_stats.reset()
+        searcher.search_id(7, k=1, mode="approximate")
+        assert faiss.cvar.indexIVF_stats.nlist == promise.parameters.nprobe
 
 
 def test_the_index_decides_which_encoder_answers(demo_config: Config, photos: list[Path]) -> None:
@@ -186,7 +195,7 @@ def publish_one_vector(config: Config, spec: EncoderSpec) -> None:
             dim=spec.dim,
             dataset=config.dataset,
             index=config.index,
-            derive=lambda segments, deleted, previous: ({}, ()),
+            derive=lambda segments, deleted, previous: {},
         )
 
 

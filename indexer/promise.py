@@ -1,0 +1,104 @@
+"""What approximate search promises: the measured setting it uses, and what to say of that."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from indexer.store import Derived, Manifest, Recall, RecallPoint
+from indexer.vector_index import SearchParameters
+
+WORTH_SAYING_MS = 1.0
+"""Exact search is called faster where it takes so much less than approximate search."""
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """The share of the 30 nearest that approximate search finds, with 95 % confidence."""
+
+    wanted: float
+    """``index.recall``."""
+    measured: Recall
+    point: RecallPoint
+    """The setting in use: the fastest that finds what is wanted, else the one that finds most."""
+    factory: str
+    """The FAISS factory string of the index."""
+
+    @classmethod
+    def of(cls, manifest: Manifest, wanted: float) -> "Promise | None":
+        """Return what a version promises, None if it has no approximate index."""
+        approximate = manifest.derived.get("approximate")
+        return cls.by(approximate, wanted) if approximate else None
+
+    @classmethod
+    def by(cls, approximate: Derived, wanted: float) -> "Promise | None":
+        """Return what an approximate index promises, None if nothing was measured."""
+        measured = approximate.recall
+        if measured is None:
+            return None
+        reached = (point for point in measured.points if point.recall >= wanted)
+        point = next(reached, measured.points[-1])
+        return cls(wanted, measured, point, approximate.made_by)
+
+    @property
+    def parameters(self) -> SearchParameters:
+        """What searches are made with."""
+        return SearchParameters(self.point.nprobe, self.point.reranked)
+
+    @property
+    def is_kept(self) -> bool:
+        """True if as much is found as is wanted."""
+        return self.point.recall >= self.wanted
+
+    @property
+    def exact_is_faster(self) -> bool:
+        """True if exact search was clearly faster when both were measured."""
+        return self.point.ms - self.measured.exact_ms > WORTH_SAYING_MS
+
+    @property
+    def notes(self) -> list[str]:
+        """What a user should know, in sentences; nothing if all is well."""
+        notes = []
+        if not self.is_kept:
+            notes.append(
+                f"Approximate search finds {_percent(self.point.recall)} of the 30 nearest, not "
+                f"the {_percent(self.wanted)} that index.recall asks for: {self.factory} cannot "
+                "tell more of them apart. Use exact search, a lower index.recall, or another "
+                "index.approximate."
+            )
+        if self.exact_is_faster:
+            notes.append(
+                f"Exact search is faster: {self.measured.exact_ms:.1f} ms, where approximate "
+                f"search takes {self.point.ms:.1f} ms to find {_percent(self.point.recall)}. Use "
+                "mode=exact."
+            )
+        return notes
+
+    @property
+    def summary(self) -> str:
+        """The promise in a line."""
+        if not self.measured.queries:
+            return "so few images are all compared"
+        return (
+            f"finds at least {_percent(self.point.recall)} of the 30 nearest with 95 % confidence "
+            f"({self.point.nprobe} lists, {self.point.reranked} candidates, {self.point.ms:.1f} "
+            f"ms; exact {self.measured.exact_ms:.1f} ms; measured on {self.measured.count:,} "
+            "images)"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the promise as JSON-ready values."""
+        return {
+            "wanted": self.wanted,
+            "promised": self.point.recall,
+            "nprobe": self.point.nprobe,
+            "reranked": self.point.reranked,
+            "ms": self.point.ms,
+            "exact_ms": self.measured.exact_ms,
+            "measured_on": self.measured.count,
+            "queries": self.measured.queries,
+            "notes": self.notes,
+            "settings": [point.model_dump() for point in self.measured.points],
+        }
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
