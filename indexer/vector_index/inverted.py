@@ -142,7 +142,8 @@ def _listed(path: Path, part: MappedPart, start: int, lists: int, code_size: int
             sizes, own = (np.load(file, allow_pickle=False) for _ in range(2))
             codes: Codes = np.empty((0, code_size), np.uint8)
             if count:
-                codes = np.memmap(file, np.uint8, "r", file.tell()).reshape(count, code_size)
+                codes = np.asarray(np.memmap(file, np.uint8, "r", file.tell()))
+                codes = codes.reshape(count, code_size)
     except (OSError, ValueError) as error:
         raise StoreCorrupt(f"{path} does not hold the codes of {count} vectors: {error}") from error
     shapes = (sizes.dtype, sizes.shape, own.dtype, own.shape)

@@ -9,7 +9,7 @@ import pytest
 
 import indexer.vector_index.approximate
 import indexer.vector_index.exact
-from indexer.vector_index import Stage, VectorIndex
+from indexer.vector_index import SearchParameters, Stage, VectorIndex
 from indexer.vector_index.base import Ids, Vectors
 from tests.vectors import DIM, NOTHING, assert_nearest, brute_force, mapped, open_kind, some_vectors
 
@@ -117,7 +117,9 @@ def test_threads_with_different_parameters_do_not_disturb_each_other(open_index:
     def search(number: int) -> bool:
         k = number % 7 + 1
         allowed = None if number % 2 else np.arange(number % 50 + 1)
-        _, found = index.search(vectors[number : number + 1], k, allowed=allowed)
+        parameters = SearchParameters(4, 32 + number) if number % 3 else None  # of four lists
+        query = vectors[number : number + 1]
+        _, found = index.search(query, k, allowed=allowed, parameters=parameters)
         wanted = vectors if allowed is None else vectors[allowed]
         best = np.argsort(brute_force(wanted, vectors[number]), kind="stable")[:k]
         return found[0][: len(best)].tolist() == best.tolist()
