@@ -239,9 +239,14 @@ def show(report: dict[str, Any]) -> None:
     )
     for kind, size in report["bytes"].items():
         print(f"{kind}: {size / vectors:.1%} of the vectors, {report['structures'].get(kind, '')}")
+    if promise := report["promise"]:
+        print(
+            f"approximate promises recall {promise['recall']:.4f} with {promise['nprobe']} lists "
+            f"and {promise['reranked']} candidates"
+        )
     added = report["adding 1000"]
     print(
-        f"structures built in {report['build_seconds']} s, recall measured; "
+        f"structures built in {report['build_seconds']} s with the recall measured; "
         f"1,000 more vectors: {added['seconds']} s, {added['bytes'] / vectors:.2%} written"
     )
 

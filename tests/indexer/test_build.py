@@ -249,6 +249,9 @@ def test_an_approximate_index_is_built_and_rebuilt_on_request(
     assert (report.version, report.encoded) == ("00000002", 0)
     assert Searcher.open(wanted).info.modes == ["exact", "approximate"]
     assert build(wanted).version == "00000002"
+    less = {"approximate": "IVF2,SQ8", "recall": 0.5}
+    wanted = small_config(config.dataset.root, config.store, index=less)
+    assert [build(wanted).version for _ in range(2)] == ["00000003", "00000003"]
 
 
 def test_an_impossible_approximate_index_is_refused_before_encoding(
