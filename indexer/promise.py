@@ -59,10 +59,9 @@ class Promise:
         notes = []
         if not self.is_kept:
             notes.append(
-                f"Approximate search finds {_percent(self.point.recall)} of the 30 nearest, not "
-                f"the {_percent(self.wanted)} that index.recall asks for: {self.factory} cannot "
-                "tell more of them apart. Use exact search, a lower index.recall, or another "
-                "index.approximate."
+                f"Approximate search promises {_percent(self.point.recall)} of the 30 nearest, not "
+                f"the {_percent(self.wanted)} that index.recall asks for: {self._shortfall}. Use "
+                "exact search, a lower index.recall, or another index.approximate."
             )
         if self.exact_is_faster:
             notes.append(
@@ -71,6 +70,12 @@ class Promise:
                 "mode=exact."
             )
         return notes
+
+    @property
+    def _shortfall(self) -> str:
+        if min(self.point.stored, self.point.mixed) >= self.wanted:
+            return f"{self.measured.queries} queries prove no more"
+        return f"{self.factory} tells no more of them apart"
 
     @property
     def summary(self) -> str:
@@ -101,4 +106,4 @@ class Promise:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
+    return f"{100 * share:.4g} %"

@@ -143,7 +143,7 @@ def promise(wanted: float, *points: tuple[int, int, float, float], exact_ms: flo
         queries=512,
         exact_ms=exact_ms,
         points=tuple(
-            RecallPoint(nprobe=n, reranked=r, stored=1, mixed=1, recall=found, ms=ms)
+            RecallPoint(nprobe=n, reranked=r, stored=found + 0.005, mixed=1, recall=found, ms=ms)
             for n, r, found, ms in points
         ),
     )
@@ -173,7 +173,14 @@ def test_it_is_said_where_the_promise_falls_short_or_exact_search_is_faster() ->
     assert made.parameters == SearchParameters(16, 512)
     assert not made.is_kept
     short, slow = made.notes
-    assert "finds 89.1 % of the 30 nearest, not the 99.0 %" in short
-    assert "PCA256,IVF2000,SQ8" in short
+    assert "promises 89.1 % of the 30 nearest, not the 99 % that index.recall asks for" in short
+    assert "PCA256,IVF2000,SQ8 tells no more of them apart" in short
     assert "65.0 ms, where approximate search takes 83.0 ms" in slow
     assert made.to_json()["notes"] == made.notes
+
+
+def test_what_was_found_and_is_not_proved_is_said() -> None:
+    made = promise(1.0, (16, 512, 0.9995, 1.0))
+    (note,) = made.notes
+    assert "promises 99.95 % of the 30 nearest, not the 100 %" in note
+    assert "512 queries prove no more" in note

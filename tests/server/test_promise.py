@@ -23,7 +23,7 @@ def test_a_promise_that_is_not_kept_is_said_everywhere(
     index = {"approximate": "IVF4,SQ8", "recall": 0.9}
     config = small_config(demo_config.dataset.root, tmp_path / "store", index=index)
     note, *_ = build(config).notes
-    assert "of the 30 nearest, not the 90.0 % that index.recall asks for" in note
+    assert "of the 30 nearest, not the 90 % that index.recall asks for" in note
 
     client = create_app(config).test_client()
     recall = client.get("/api/v1/index").json["recall"]  # type: ignore[index]
