@@ -31,7 +31,7 @@ from indexer.store import NewImage, Store, Writer, open_writer
 from indexer.vector_index import flat_file
 
 DIM = 64
-BATCH = 128
+BATCH = 512
 MORE = 100
 CLUSTERS = 200
 RESULTS = Path("benchmarks/results/publish.json")

@@ -265,7 +265,7 @@ def _measured(indexes: Indexes) -> Recall:
                 nprobe=point.nprobe,
                 reranked=point.reranked,
                 stored=round(point.stored, 4),
-                mixed=round(point.mixed, 4),
+                changed=round(point.changed, 4),
                 recall=round(point.recall, 4),
                 ms=round(point.ms, 3),
             )

@@ -73,7 +73,7 @@ class Promise:
 
     @property
     def _shortfall(self) -> str:
-        if min(self.point.stored, self.point.mixed) >= self.wanted:
+        if min(self.point.stored, self.point.changed) >= self.wanted:
             return f"{self.measured.queries} queries prove no more"
         return f"{self.factory} tells no more of them apart"
 
@@ -101,7 +101,6 @@ class Promise:
             "measured_on": self.measured.count,
             "queries": self.measured.queries,
             "notes": self.notes,
-            "settings": [point.model_dump() for point in self.measured.points],
         }
 
 

@@ -46,7 +46,10 @@ class Status:
                 kind: {"made_by": derived.made_by, "trained_count": derived.trained_count}
                 for kind, derived in self.manifest.derived.items()
             },
-            "recall": self.promise.to_json() if self.promise else None,
+            "recall": [p.model_dump() for p in self.promise.measured.points]
+            if self.promise
+            else [],
+            "promise": self.promise.to_json() if self.promise else None,
             "counts": self.counts.model_dump(),
             "reasons": self.reasons,
             "skipped": [asdict(file) for file in self.skipped],

@@ -23,14 +23,14 @@ class RecallPoint(BaseModel):
     stored: Annotated[
         float, Field(description="Mean, of stored images, each left out of its own answer.")
     ]
-    mixed: Annotated[float, Field(description="Mean, of changed mixtures of neighbours.")]
+    changed: Annotated[float, Field(description="Mean, of changed mixtures of neighbours.")]
     recall: Annotated[
         float, Field(description="Lower end of the 95 % confidence interval, for both kinds.")
     ]
     ms: Milliseconds
 
 
-class Recall(BaseModel):
+class ApproximateSearch(BaseModel):
     """What approximate search promises, and what it was measured by."""
 
     wanted: Annotated[float, Field(description="The setting index.recall.")]
@@ -48,12 +48,9 @@ class Recall(BaseModel):
     notes: Annotated[
         list[str], Field(description="What is not as wanted, in sentences; empty if all is well.")
     ]
-    settings: Annotated[
-        list[RecallPoint], Field(description="The settings worth using, fastest first.")
-    ]
 
     @classmethod
-    def of(cls, promise: Promise) -> "Recall":
+    def of(cls, promise: Promise) -> "ApproximateSearch":
         """Describe a promise."""
         return cls.model_validate(promise.to_json())
 
@@ -69,8 +66,14 @@ class Index(BaseModel):
     skipped: Annotated[int, Field(description="Files that are no image or a damaged one.")]
     modes: Annotated[list[Mode], Field(description="How it can be searched.")]
     approximate: Annotated[str | None, Field(description="FAISS factory string, if there is one.")]
+    nprobe: Annotated[int | None, Field(description="Inverted lists visited per query.")]
     recall: Annotated[
-        Recall | None, Field(description="What approximate search finds, if there is any.")
+        list[RecallPoint],
+        Field(description="What it finds: the settings worth using, fastest first."),
+    ]
+    promise: Annotated[
+        ApproximateSearch | None,
+        Field(description="What approximate search promises, if there is any."),
     ]
 
     @classmethod
@@ -83,7 +86,13 @@ class Index(BaseModel):
             **info.counts.model_dump(),
             modes=info.modes,
             approximate=info.approximate,
-            recall=Recall.of(info.promise) if info.promise else None,
+            nprobe=info.promise.point.nprobe if info.promise else None,
+            recall=[
+                RecallPoint.model_validate(p.model_dump()) for p in info.promise.measured.points
+            ]
+            if info.promise
+            else [],
+            promise=ApproximateSearch.of(info.promise) if info.promise else None,
         )
 
 

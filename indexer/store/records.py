@@ -70,7 +70,7 @@ class RecallPoint(Record):
     """Candidates whose exact distances are measured."""
     stored: float
     """Mean recall of stored images, each left out of its own answer."""
-    mixed: float
+    changed: float
     """Mean recall of mixtures of neighbours, changed at random."""
     recall: float
     """The lower end of the 95 % confidence interval, of the kind where it is lower."""

@@ -53,7 +53,7 @@ class RecallPoint(NamedTuple):
     nprobe: int
     reranked: int
     stored: float
-    mixed: float
+    changed: float
     recall: float
     """What may be promised: the lower end of the 95 % confidence interval, for both kinds."""
     ms: float

@@ -27,7 +27,7 @@ def test_settings_that_find_more_take_longer_and_promise_less_than_they_found(
         assert before.ms <= after.ms
         assert before.recall < after.recall
     for point in measured.points:
-        assert 0 < point.recall < min(point.stored, point.mixed)
+        assert 0 < point.recall < min(point.stored, point.changed)
     assert measured.points[-1].recall > 0.99
 
 
@@ -43,7 +43,7 @@ def test_what_is_measured_is_what_a_search_finds(tmp_path: Path) -> None:
             shares.append(
                 np.mean([np.isin(true[:K], own).mean() for true, own in zip(asked.true, found)])  # noqa: B905
             )
-        assert (point.stored, point.mixed) == pytest.approx(shares, abs=1e-9)
+        assert (point.stored, point.changed) == pytest.approx(shares, abs=1e-9)
 
 
 def test_stored_queries_do_not_find_themselves_and_mixed_ones_are_not_stored(
@@ -143,7 +143,7 @@ def promise(wanted: float, *points: tuple[int, int, float, float], exact_ms: flo
         queries=512,
         exact_ms=exact_ms,
         points=tuple(
-            RecallPoint(nprobe=n, reranked=r, stored=found + 0.005, mixed=1, recall=found, ms=ms)
+            RecallPoint(nprobe=n, reranked=r, stored=found + 0.005, changed=1, recall=found, ms=ms)
             for n, r, found, ms in points
         ),
     )

@@ -20,20 +20,23 @@ def test_a_promise_that_is_not_kept_is_said_everywhere(
 ) -> None:
     """Of 12 candidates no more than 12 can be among the 30 nearest."""
     monkeypatch.setattr("indexer.vector_index.recall.RERANKED", (12,))
-    index = {"approximate": "IVF4,SQ8", "recall": 0.9}
-    config = small_config(demo_config.dataset.root, tmp_path / "store", index=index)
+    settings = {"approximate": "IVF4,SQ8", "recall": 0.9}
+    config = small_config(demo_config.dataset.root, tmp_path / "store", index=settings)
     note, *_ = build(config).notes
     assert "of the 30 nearest, not the 90 % that index.recall asks for" in note
 
     client = create_app(config).test_client()
-    recall = client.get("/api/v1/index").json["recall"]  # type: ignore[index]
-    assert (recall["wanted"], recall["reranked"], recall["measured_on"]) == (0.9, 12, 40)
-    assert 0.3 < recall["promised"] < 0.4
-    assert recall["notes"][0] == note
-    assert recall["settings"][-1]["recall"] == recall["promised"]
+    index = client.get("/api/v1/index").json
+    assert index
+    promise = index["promise"]
+    assert (promise["wanted"], promise["reranked"], promise["measured_on"]) == (0.9, 12, 40)
+    assert 0.3 < promise["promised"] < 0.4
+    assert promise["notes"][0] == note
+    assert index["recall"][-1]["recall"] == promise["promised"]
+    assert index["nprobe"] == promise["nprobe"]
     assert note in client.get("/collection").text
     metrics = client.get("/metrics").text
-    assert f"lookalike_recall {recall['promised']}" in metrics
+    assert f"lookalike_recall {promise['promised']}" in metrics
     assert "lookalike_recall_wanted 0.9" in metrics
 
     status = ["status", f"--store={config.store}"]
@@ -41,11 +44,11 @@ def test_a_promise_that_is_not_kept_is_said_everywhere(
     assert main(status) == 0
     assert note in capsys.readouterr().out
     assert main([*status, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["recall"] == recall
+    assert json.loads(capsys.readouterr().out)["promise"] == promise
 
 
 def test_so_few_images_that_all_are_compared_need_no_promise(demo_config: Config) -> None:
     client = create_app(demo_config).test_client()
-    recall = client.get("/api/v1/index").json["recall"]  # type: ignore[index]
-    assert (recall["promised"], recall["queries"], recall["notes"]) == (1, 0, [])
+    promise = client.get("/api/v1/index").json["promise"]  # type: ignore[index]
+    assert (promise["promised"], promise["queries"], promise["notes"]) == (1, 0, [])
     assert "so few images are all compared" in client.get("/collection").text
