@@ -41,7 +41,7 @@ class Server(NamedTuple):
     pid: int
     port: int
     capacity: int
-    """How many requests all workers take on at once: answered or waiting for a thread."""
+    """How many requests all workers take on at once."""
 
     def memory(self) -> dict[str, Any]:
         """Return the workers' memory in MB, mapped vectors included (Linux).
@@ -62,10 +62,10 @@ class Server(NamedTuple):
 def running(store: Path, workers: int = 1) -> Iterator[Server]:
     """Serve a store until the block ends; it begins when every kind of query is answered.
 
-    ``workers`` processes share what one is allowed: threads, places in the queue, images being
-    encoded. Raises RuntimeError, with what the server wrote, if it stops or is not ready in time.
+    ``workers`` processes share what one is allowed: slots, and those for what takes long,
+    Raises RuntimeError, with what the server wrote, if it stops or is not ready in time.
     """
-    shared = ("threads", "max_waiting", "max_encoding")
+    shared = ("threads", "max_encoding")
     shares = {name: -(-getattr(ServerConfig(), name) // workers) for name in shared}
     config = Defaults(store=store, server={"port": free_port(), **shares})
     settings, server = config.model_dump_json(), config.server
@@ -79,7 +79,7 @@ def running(store: Path, workers: int = 1) -> Iterator[Server]:
                     log.seek(0)
                     raise RuntimeError(f"The server did not start. It wrote:\n{log.read()}")
                 time.sleep(0.1)
-            capacity = workers * (server.threads + server.max_waiting)
+            capacity = workers * server.threads
             yield Server(process.pid, server.port, capacity)
         finally:
             process.terminate()

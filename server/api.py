@@ -63,9 +63,9 @@ def search() -> Response:
         if body.url is None:
             found = find(searcher, body.query(), body.selection())
         else:
-            with admission().encoding.place():  # one, from before the image is fetched
+            with admission().encoding.slot():  # one, from before the image is fetched
                 query = body.query(_fetched(body.url))
-                found = find(searcher, query, body.selection(), has_place=True)
+                found = find(searcher, query, body.selection(), has_slot=True)
     else:
         raise UnsupportedMediaType(
             "Send multipart/form-data with an image, or application/json with image_id, vector "
@@ -111,7 +111,7 @@ def embed() -> Response:
     if request.mimetype != FORM:
         raise UnsupportedMediaType("Send multipart/form-data with an image.")
     body = validated(requests.EmbedUpload, {**form_fields(), **uploaded_image()})
-    with admission().encoding.place():
+    with admission().encoding.slot():
         vector, timings = searcher.embed(body.image, body.box())
     metrics().observe(timings)
     return answer(schemas.Embedding.of(searcher.encoder_spec, vector.tolist(), timings))

@@ -64,9 +64,9 @@ def search_batch() -> Response:
     is_streamed = accepted.quality(NDJSON) > accepted.quality(JSON)
     with ExitStack() as held:
         if is_streamed:
-            held.enter_context(admission().streaming.place())
+            held.enter_context(admission().streaming.slot())
         if any(takes_long(query, selection) for _, query, selection in searches):
-            held.enter_context(admission().encoding.place())  # one: they go one after the other
+            held.enter_context(admission().encoding.slot())  # one: they go one after the other
             _check_work(searcher, searches)
         answers = _answers(searcher, searches)
         if not is_streamed:
@@ -113,7 +113,7 @@ def _answers(searcher: Searcher, searches: Sequence[Search]) -> Iterator[str]:
     """Yield the answers as JSON; a search that fails has its error in its place."""
     for search, query, selection in searches:
         try:
-            found = find(searcher, query, selection, has_place=True)
+            found = find(searcher, query, selection, has_slot=True)
         except LookalikeError as error:
             if error.code not in STATUSES:
                 raise

@@ -30,7 +30,7 @@ def test_settings_of_the_user_are_not_measured(
 ) -> None:
     (tmp_path / "config.yaml").write_text("server: {threads: 1}\n")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("LOOKALIKE_SERVER__MAX_WAITING", "1")
+    monkeypatch.setenv("LOOKALIKE_SERVER__MAX_ENCODING", "1")
     config = Defaults(store=tmp_path)
     assert config.server == ServerConfig()
     assert Defaults.model_validate_json(config.model_dump_json()) == config
@@ -39,7 +39,7 @@ def test_settings_of_the_user_are_not_measured(
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_server_answers_its_clients(store: Path, workers: int) -> None:
     with servers.running(store, workers) as server:
-        assert server.capacity == 8 + 32
+        assert server.capacity == 40
         for body in (clients.by_id, clients.upload):
             report = clients.load(server.port, 2, 0.5, body, N)
             assert report["statuses"].keys() == {200}

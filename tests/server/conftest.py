@@ -19,6 +19,17 @@ def client(demo_config: Config) -> FlaskClient:
     return create_app(demo_config).test_client()
 
 
+@pytest.fixture(autouse=True)
+def _every_answer_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As WSGI servers do it: to its end, then closed; a test may say ``buffered=False``."""
+    unbuffered = FlaskClient.open
+
+    def buffered_open(self: FlaskClient, *args: Any, buffered: bool = True, **more: Any) -> Any:
+        return unbuffered(self, *args, buffered=buffered, **more)
+
+    monkeypatch.setattr(FlaskClient, "open", buffered_open)
+
+
 class Answered(NamedTuple):
     """An answer of an application, and the document of that application."""
 
@@ -62,7 +73,6 @@ def _is_documented(answer: Answered) -> None:
 
 @pytest.fixture(scope="module")
 def small(demo_config: Config) -> Iterator[int]:
-    """A server of two threads that gives a request two seconds to arrive."""
-    settings = {"threads": 2, "max_waiting": 2, "request_timeout_s": 2, "max_upload_bytes": 100_000}
-    with running_server(demo_config, "/readyz", **settings) as (_, port):
+    """A server of two slots, and of uploads up to 100 kB."""
+    with running_server(demo_config, "/readyz", threads=2, max_upload_bytes=100_000) as (_, port):
         yield port

@@ -10,12 +10,12 @@ from flask.testing import FlaskClient
 
 from indexer.config import Config
 from indexer.errors import ConfigError
-from server import load
-from server.admission import Admission, Overloaded, Places
+from server.admission import Admission
 from server.app import create_app
+from server.capacity import Overloaded, Slots
 from server.keys import digest
 from tests.conftest import small_config
-from tests.server.asking import assert_error, body, upload
+from tests.server.asking import assert_error, upload
 
 READ, ADMIN = "r" * 43, "a" * 43
 KEYS = [
@@ -78,7 +78,7 @@ def test_retry_after_is_said_where_it_helps_and_nowhere_else(demo_config: Config
     assert "Retry-After" not in first
     assert (first["X-RateLimit-Limit"], first["X-RateLimit-Remaining"]) == ("9", "8")
     admission: Admission = client.application.extensions["admission"]
-    with admission.encoding.place():
+    with admission.encoding.slot():
         refused = client.post("/api/v1/embed", data={"image": (BytesIO(b"a"), "a.jpg")})
         assert_error(refused, 503, "overloaded")
         assert refused.headers["Retry-After"] == "1"
@@ -127,12 +127,12 @@ def test_a_rate_that_is_none_is_refused(demo_config: Config, rate: str) -> None:
         app_client(demo_config, rate_limit=rate)
 
 
-def test_beyond_the_places_for_encoding_uploads_are_refused_and_searches_are_not(
+def test_beyond_the_slots_for_encoding_uploads_are_refused_and_searches_are_not(
     demo_config: Config, photos: list[Path]
 ) -> None:
     client = app_client(demo_config, max_encoding=1)
     admission: Admission = client.application.extensions["admission"]
-    with admission.encoding.place():
+    with admission.encoding.slot():
         refused = upload(client, photos[0].read_bytes())
         assert_error(refused, 503, "overloaded")
         assert refused.headers["Retry-After"] == "1"
@@ -142,28 +142,28 @@ def test_beyond_the_places_for_encoding_uploads_are_refused_and_searches_are_not
 
 
 @pytest.mark.parametrize(("page", "status"), [(100, 200), (101, 503)])
-def test_deep_pages_take_a_place(demo_config: Config, page: int, status: int) -> None:
+def test_deep_pages_take_a_slot(demo_config: Config, page: int, status: int) -> None:
     client = app_client(demo_config, max_encoding=1)
     admission: Admission = client.application.extensions["admission"]
-    with admission.encoding.place():
+    with admission.encoding.slot():
         assert client.get(f"/?image_id=1&page={page}").status_code == status
     assert client.get(f"/?image_id=1&page={page}").status_code == 200
 
 
-def test_a_place_is_given_back_after_an_error(demo_config: Config) -> None:
+def test_a_slot_is_given_back_after_an_error(demo_config: Config) -> None:
     client = app_client(demo_config, max_encoding=1)
     for _ in range(3):
         assert_error(upload(client, b"no image"), 415, "unsupported_image")
 
 
-def test_no_more_places_are_given_than_there_are() -> None:
-    places, barrier = Places(3), threading.Barrier(8)
+def test_no_more_slots_are_given_than_there_are() -> None:
+    slots, barrier = Slots(3), threading.Barrier(8)
     outcomes: list[bool] = []
 
     def ask() -> None:
         barrier.wait()
         try:
-            with places.place():
+            with slots.slot():
                 outcomes.append(True)
                 done.wait()
         except Overloaded:
@@ -180,12 +180,17 @@ def test_no_more_places_are_given_than_there_are() -> None:
     assert sorted(outcomes) == [False] * 5 + [True] * 3
 
 
-def test_the_lobby_refuses_everything_but_what_watches_the_server(
-    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+def test_beyond_the_slots_everything_is_refused_but_what_watches_the_server(
+    demo_config: Config,
 ) -> None:
-    monkeypatch.setattr(load._here, "lobby", True, raising=False)
-    refused = client.post("/api/v1/search", json={"image_id": 1})
-    assert_error(refused, 503, "overloaded")
-    for url in ("/healthz", "/metrics"):
-        assert client.get(url).status_code == 200
-    assert set(body(client.get("/healthz"))) == {"status"}
+    client = app_client(demo_config, threads=1)
+    admission: Admission = client.application.extensions["admission"]
+    with admission.slots.slot():
+        refused = client.post("/api/v1/search", json={"image_id": 1})
+        assert_error(refused, 503, "overloaded")
+        assert "busy" in client.get("/", headers={"Accept": "text/html"}).text
+        for url in ("/healthz", "/metrics"):
+            assert client.get(url).status_code == 200
+    for url in ("/nothing", "/api/v1/index", "/api/v1/images/1/file", "/"):
+        client.get(url)  # whatever the answer is, the slot is given back
+    assert admission.slots.taken == 0

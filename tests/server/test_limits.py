@@ -30,7 +30,7 @@ def images(*files: bytes) -> dict[str, Any]:
 
 @pytest.fixture
 def frugal(demo_config: Config) -> FlaskClient:
-    """A server of 10,000 pixels and one place for encoding."""
+    """A server of 10,000 pixels and one slot for encoding."""
     server = {"max_pixels": 10_000, "max_encoding": 1}
     return create_app(
         small_config(demo_config.dataset.roots[0], demo_config.store, server=server)

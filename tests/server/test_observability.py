@@ -136,7 +136,7 @@ def test_metrics_say_what_the_index_holds(client: FlaskClient) -> None:
     assert seen["lookalike_skipped_files{}"] == 1
     assert seen["lookalike_index_version{}"] == 1
     assert 0 < seen["lookalike_recall{}"] <= 1
-    assert seen["lookalike_requests_waiting{}"] == 0
+    assert seen["lookalike_requests_working{}"] == seen["lookalike_long_working{}"] == 0
 
 
 def test_metrics_without_an_index(tmp_path: Path) -> None:
