@@ -62,7 +62,7 @@ class Server(NamedTuple):
 def running(store: Path, workers: int = 1) -> Iterator[Server]:
     """Serve a store until the block ends; it begins when every kind of query is answered.
 
-    ``workers`` processes share what one is allowed: slots, and those for what takes long,
+    ``workers`` processes share what one is allowed: slots, and those for what takes long.
     Raises RuntimeError, with what the server wrote, if it stops or is not ready in time.
     """
     shared = ("threads", "max_encoding")

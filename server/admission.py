@@ -5,7 +5,8 @@ everybody wait for answers nobody wants any more.
 """
 
 import time
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 
 from flask import Flask, Response, current_app, g, request
 from limits import parse
@@ -65,8 +66,10 @@ class Admission:
     def __init__(self, server: ServerConfig) -> None:
         self.slots = Slots(server.threads)
         """For every request."""
-        self.encoding = Slots(server.max_encoding)
+        self.long = Slots(server.max_encoding)
         """For queries that take a core for long, such as those that are encoded."""
+        self.thumbnails = Slots(server.max_encoding)
+        """For thumbnails that have to be made. They wait a little: a page asks for many at once."""
         self.streaming = Slots(max(1, server.threads // 2))
         """For answers that are made while their clients read them."""
         self.rate = Rate(server.rate_limit) if server.rate_limit else None
@@ -79,7 +82,7 @@ def register(app: Flask, server: ServerConfig) -> None:
     counted: Metrics = app.extensions["metrics"]
     for name, text, slots in (
         ("lookalike_requests_working", "Requests at work.", admitted.slots),
-        ("lookalike_long_working", "Of them, those that take a core for long.", admitted.encoding),
+        ("lookalike_long_working", "Of them, those that take a core for long.", admitted.long),
     ):
         counted.watch(name, text, lambda slots=slots: slots.taken)  # type: ignore[misc]
     if server.api_keys:
@@ -100,23 +103,49 @@ def find(
 ) -> Answer:
     """Search, as the searcher does, within the server's capacity, and count the stages.
 
-    Whoever holds a slot already says so. Raises :class:`Overloaded` or an error of the search.
+    Whoever holds a slot already says so. Raises what :func:`slot_for` does or an error of the
+    search.
     """
-    needs_slot = takes_long(query, selection) and not has_slot
-    with admission().encoding.slot() if needs_slot else nullcontext():
+    with nullcontext() if has_slot else slot_for(searcher, [(query, selection)]):
         answer = searcher.search(query, selection, preview_side=preview_side)
     metrics().observe(answer.timings_ms)
     return answer
 
 
-def takes_long(query: Query, selection: Selection | None) -> bool:
-    """Tell whether a search is one of those of which there are only so many at a time."""
-    return query.is_encoded or (selection is not None and is_deep(selection))
+@contextmanager
+def slot_for(
+    searcher: Searcher, searches: Sequence[tuple[Query, Selection | None]]
+) -> Iterator[None]:
+    """Hold a slot during the block if one of the searches, made one by one, takes a core for long.
+
+    Raises :class:`~server.capacity.Overloaded` if there is none, and, if one has to be encoded, why
+    there is no encoder yet: no thread waits until it is loaded.
+    """
+    if any(query.is_encoded for query, _ in searches):
+        index_holder().check_encoder(searcher)
+    takes_long = any(_takes_long(query, selection) for query, selection in searches)
+    with admission().long.slot() if takes_long else nullcontext():
+        yield
+
+
+def _takes_long(query: Query, selection: Selection | None) -> bool:
+    """Tell whether a search is one of those of which there are only so many at a time.
+
+    Near-duplicates are looked for a hundred ranks below each result: little for a first page.
+    """
+    if query.is_encoded or selection is None:
+        return query.is_encoded
+    folds = selection.collapse_duplicates and _ranks(selection) > index_holder().config.search.k
+    return folds or selection.allowed is not None or is_deep(selection)
 
 
 def is_deep(selection: Selection) -> bool:
     """Tell whether a page lies beyond :data:`DEEP`."""
-    return selection.page * (selection.k or index_holder().config.search.k) > DEEP
+    return _ranks(selection) > DEEP
+
+
+def _ranks(selection: Selection) -> int:
+    return selection.page * (selection.k or index_holder().config.search.k)
 
 
 def admission() -> Admission:

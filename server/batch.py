@@ -11,7 +11,7 @@ from werkzeug.exceptions import UnsupportedMediaType
 from indexer.errors import ImageTooLarge, InvalidQuery, LookalikeError, UnknownImage
 from indexer.search import Query, Searcher, Selection, pixels
 from server import requests, schemas
-from server.admission import admission, charge, find, is_deep, takes_long
+from server.admission import admission, charge, find, is_deep, slot_for
 from server.api import described
 from server.codes import Error, ErrorDetail, refusals
 from server.docs import SEARCH, SECURITY
@@ -65,15 +65,17 @@ def search_batch() -> Response:
     with ExitStack() as held:
         if is_streamed:
             held.enter_context(admission().streaming.slot())
-        if any(takes_long(query, selection) for _, query, selection in searches):
-            held.enter_context(admission().encoding.slot())  # one: they go one after the other
-            _check_work(searcher, searches)
+        held.enter_context(
+            slot_for(searcher, [(query, selection) for _, query, selection in searches])
+        )
+        _check_work(searcher, searches)
         answers = _answers(searcher, searches)
         if not is_streamed:
             # A BatchAnswer, put together of texts: as objects they take several times the memory.
             return Response(f'{{"answers":[{",".join(answers)}]}}', mimetype=JSON)
         lines = (f"{answer}\n" for answer in answers)
         response = Response(stream_with_context(lines), mimetype=NDJSON)
+        response.headers["X-Accel-Buffering"] = "no"  # nginx, too, sends each line at once
         response.call_on_close(held.pop_all().close)
         return response
 

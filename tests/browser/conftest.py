@@ -12,8 +12,8 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from werkzeug.serving import make_server
 
 from indexer.build import build
-from server.app import create_app
 from tests.conftest import DEMO_IMAGES, small_config
+from tests.server.asking import ready_app
 
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -64,7 +64,7 @@ def address(demo_store: Path) -> Iterator[str]:
         server={"max_upload_bytes": 1_000_000},
     )
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # not a line for every picture
-    server = make_server("127.0.0.1", 0, create_app(config), threaded=True)
+    server = make_server("127.0.0.1", 0, ready_app(config), threaded=True)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}"

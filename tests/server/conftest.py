@@ -9,14 +9,15 @@ from flask.testing import FlaskClient
 from flask_openapi.utils import parse_rule
 
 from indexer.config import Config
-from server.app import Application, create_app
+from server.app import Application
 from server.codes import CODES
+from tests.server.asking import ready_app
 from tests.server.processes import running_server
 
 
 @pytest.fixture(scope="session")
 def client(demo_config: Config) -> FlaskClient:
-    return create_app(demo_config).test_client()
+    return ready_app(demo_config).test_client()
 
 
 @pytest.fixture(autouse=True)

@@ -91,7 +91,7 @@ def test_a_batch_without_a_slot_is_refused_and_one_left_gives_its_slot_back(
     admission: Admission = client.application.extensions["admission"]
     with ExitStack() as taken:
         for _ in range(6):
-            taken.enter_context(admission.encoding.slot())
+            taken.enter_context(admission.long.slot())
         assert_error(client.post(BATCH, **files(photos[:2])), 503, "overloaded")
         taken.pop_all().close()
     hung_up = [
