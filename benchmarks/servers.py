@@ -95,10 +95,10 @@ def free_port() -> int:
 
 def _is_ready(port: int, workers: int) -> bool:
     """Ask often enough to meet every worker: the one that accepts a connection answers it."""
-    return all(_status(port, "/readyz") == 200 for _ in range(10 * workers))
+    return all(status(port, "/readyz") == 200 for _ in range(10 * workers))
 
 
-def _status(port: int, path: str) -> int:
+def status(port: int, path: str) -> int:
     """Return the status of an answer, 0 if there is none."""
     connection = HTTPConnection("127.0.0.1", port, timeout=10)
     try:

@@ -26,6 +26,7 @@ from server import (
 )
 from server.capacity import FORM_OVERHEAD_BYTES, max_request_bytes
 from server.index_holder import IndexHolder
+from server.links import here
 from server.thumbnails import ThumbnailCache
 from server.url_queries import Fetcher
 
@@ -80,7 +81,10 @@ def create_app(config: Config) -> Application:
     )
     app.extensions["thumbnails"] = ThumbnailCache(config.server.thumbnail_cache_bytes)
     if config.server.proxies:
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=config.server.proxies, x_proto=0)  # type: ignore[method-assign]
+        app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
+            app.wsgi_app, x_for=config.server.proxies, x_proto=0, x_prefix=1
+        )
+    app.jinja_env.globals["here"] = here
     errors.register(app)
     logs.register(app)
     metrics.register(app)

@@ -4,7 +4,7 @@ from http import HTTPStatus
 from importlib import resources
 from typing import Any
 
-from flask import Response, jsonify, render_template, send_from_directory
+from flask import Response, jsonify, render_template, request, send_from_directory
 from flask_openapi import OpenAPI, Tag
 
 from server.codes import REASONS, codes_of
@@ -107,7 +107,7 @@ def register(app: OpenAPI) -> None:
 
     @app.route("/openapi.json")
     def openapi_document() -> Response:
-        return jsonify(app.api_doc)
+        return jsonify({**app.api_doc, "servers": [{"url": request.script_root or "/"}]})
 
     @app.route("/docs")
     def docs_page() -> Response:
