@@ -43,14 +43,18 @@ class Server(NamedTuple):
     capacity: int
     """How many requests all workers take on at once."""
 
+    def workers(self) -> list[int]:
+        """Return the process ids of the workers."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
+        return [int(child) for child in children.split()]
+
     def memory(self) -> dict[str, Any]:
         """Return the workers' memory in MB, mapped vectors included (Linux).
 
         Resident of each; the sum of that, where what they share counts for each of them; and the
         sum of the proportional, where it counts once.
         """
-        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
-        rollups = [_rollup(int(child)) for child in children]
+        rollups = [_rollup(worker) for worker in self.workers()]
         return {
             "rss_mb": [rollup["Rss"] for rollup in rollups],
             "rss_sum_mb": round(sum(rollup["Rss"] for rollup in rollups), 1),
@@ -59,15 +63,16 @@ class Server(NamedTuple):
 
 
 @contextmanager
-def running(store: Path, workers: int = 1) -> Iterator[Server]:
+def running(store: Path, workers: int = 1, **settings: object) -> Iterator[Server]:
     """Serve a store until the block ends; it begins when every kind of query is answered.
 
     ``workers`` processes share what one is allowed: slots, and those for what takes long.
-    Raises RuntimeError, with what the server wrote, if it stops or is not ready in time.
+    ``settings`` are others of the section ``server``. Raises RuntimeError, with what the server
+    wrote, if it stops or is not ready in time.
     """
     shared = ("threads", "max_encoding")
     shares = {name: -(-getattr(ServerConfig(), name) // workers) for name in shared}
-    config = Defaults(store=store, server={"port": free_port(), **shares})
+    config = Defaults(store=store, server={"port": free_port(), **shares, **settings})
     settings, server = config.model_dump_json(), config.server
     command = [sys.executable, "-m", "benchmarks.servers", settings, str(workers)]
     with TemporaryFile("w+") as log:  # a pipe that nobody reads would fill up
