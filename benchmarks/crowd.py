@@ -9,13 +9,16 @@ import signal
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from http.client import HTTPConnection
+from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from urllib.request import urlopen
 
 import numpy as np
 from PIL import Image
@@ -26,6 +29,7 @@ from benchmarks.servers import Server, running
 from benchmarks.settings import Defaults
 from benchmarks.stores import PHOTOS
 from indexer.build import build
+from indexer.config import ServerConfig
 
 CROWD = 400
 """Clients at once: ten times what the server takes on."""
@@ -33,8 +37,6 @@ HONEST = 8
 SIDE = 2600
 """Of an image whose file has 20 MB."""
 FILE = b"GET /api/v1/images/1/file HTTP/1.1\r\nHost: localhost\r\n\r\n"
-LOST = re.compile(r"prematurely closed|reset by peer")
-"""What nginx logs of a request that the server had taken on and not answered."""
 
 
 def behind(store: Path, n: int, seconds: float, overload_s: float) -> dict[str, Any]:
@@ -48,7 +50,7 @@ def behind(store: Path, n: int, seconds: float, overload_s: float) -> dict[str, 
         overload["memory before"], overload["memory after"] = before, server.memory()
         report["many clients that upload"] = overload
         report["back after a worker was killed, s"] = killed(server, proxy.port, n)
-        report["stopped"] = stopped(server, proxy, n)
+        report["stopped"] = stopped(server, proxy.port)
     return report
 
 
@@ -127,17 +129,35 @@ def killed(server: Server, port: int, n: int) -> float | None:
     return recovery(port, n)
 
 
-def stopped(server: Server, proxy: Proxy, n: int) -> dict[str, Any]:
-    """Stop the server while it is asked; return what was answered, and how many got no answer."""
-    before = len(LOST.findall(proxy.log.read_text()))
-    stop = threading.Timer(2, os.kill, (server.pid, signal.SIGTERM))
-    stop.start()
-    report = load(proxy.port, 2 * HONEST, 4, by_id, n)
-    stop.join()
-    return {
-        "statuses": report["statuses"],
-        "lost": len(LOST.findall(proxy.log.read_text())) - before,
-    }
+def stopped(server: Server, port: int) -> dict[str, Any]:
+    """Stop the server when it has taken on some uploads; return how they are answered."""
+    large = BytesIO()
+    Image.open(PHOTOS[0]).resize((6000, 4000)).save(large, "JPEG")
+    body = FORM % large.getvalue()
+
+    def ask(number: int) -> int:
+        connection = HTTPConnection("127.0.0.1", port, 60, (address(number), 0))
+        headers = {"Content-Type": "multipart/form-data; boundary=b"}
+        with closing(connection):
+            connection.request("POST", "/api/v1/search", body, headers)
+            return connection.getresponse().status
+
+    uploads = ServerConfig().max_encoding
+    with ThreadPoolExecutor(uploads) as pool:
+        asking = [pool.submit(ask, number) for number in range(uploads)]
+        while (taken := working(server.port)) < uploads and not any(one.done() for one in asking):
+            time.sleep(0.01)
+        os.kill(server.pid, signal.SIGTERM)
+        statuses = Counter(one.result() for one in asking)
+    return {"taken on": taken, "statuses": dict(statuses)}
+
+
+def working(port: int) -> int:
+    """Return how many requests a server is answering."""
+    with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as response:
+        text: str = response.read().decode()
+    (found,) = re.findall(r"^lookalike_requests_working (\d+)", text, re.MULTILINE)
+    return int(found)
 
 
 def connected(port: int, number: int, buffer_bytes: int | None = None) -> socket.socket:

@@ -1,6 +1,7 @@
 """``python -m server``: the production server, gunicorn with one process and several threads."""
 
 import argparse
+import resource
 import secrets
 import socket
 import sys
@@ -16,6 +17,9 @@ from server.capacity import SPARE_THREADS
 from server.keys import digest
 from server.logs import logging_settings
 from server.security import is_loopback
+
+FILES_OF_ITS_OWN = 100
+"""Files the server may have open beside its connections: the store's, thumbnails, its log."""
 
 EXPOSED = """\
 {host} is not the loopback, and server.proxies is 0: others reach this server without a proxy.
@@ -34,12 +38,14 @@ class Gunicorn(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
     def load_config(self) -> None:
         """Set what differs from gunicorn's defaults."""
         server = self._config.server
+        threads = server.threads + SPARE_THREADS
         settings: dict[str, Any] = {
             "bind": _address(server.host, server.port),
             # One process: the vectors, the encoder and their caches exist once.
             "workers": 1,
             "worker_class": "gthread",
-            "threads": server.threads + SPARE_THREADS,
+            "threads": threads,
+            "worker_connections": _max_connections(threads),
             # Measures whether the worker's loop is alive, not how long a request takes.
             "timeout": 60,
             "graceful_timeout": 30,
@@ -98,6 +104,12 @@ def main() -> int:
         _say(EXPOSED.format(host=server.host, threads=server.threads))
     Gunicorn(config).run()
     return 0
+
+
+def _max_connections(threads: int) -> int:
+    """Return how many clients may be connected: gunicorn fails where there are no more files."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(threads + 1, min(1000, files - FILES_OF_ITS_OWN))
 
 
 def _check_address(host: str, port: int) -> None:

@@ -65,7 +65,7 @@ def test_crowds_are_measured_behind_nginx(store: Path, monkeypatch: pytest.Monke
     for name in ("many clients by id", "many clients that upload"):
         assert report[name]["statuses"].keys() <= {200, 429, 503}
     assert report["back after a worker was killed, s"] is not None
-    assert report["stopped"]["lost"] == 0
+    assert report["stopped"]["statuses"] == {200: 6}
 
 
 @needs_nginx

@@ -18,9 +18,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.proxy import NGINX, Proxy, behind_nginx
+from benchmarks.proxy import CONFIGURATION, NGINX, Proxy, behind_nginx
 from indexer.build import build
-from indexer.config import Config
+from indexer.config import Config, ServerConfig
+from server.capacity import SPARE_THREADS, max_request_bytes
 from tests.conftest import small_config
 from tests.server.processes import running_server
 from tests.server.sockets import FORM, answer, ask, head, metric
@@ -29,6 +30,18 @@ pytestmark = pytest.mark.skipif(
     NGINX is None and not os.environ.get("REQUIRE_NGINX"), reason="nginx is not installed"
 )
 UPLOAD = "multipart/form-data; boundary=b"
+
+
+def test_its_limits_are_those_of_the_server() -> None:
+    """With the default settings of both."""
+    settings, server = CONFIGURATION.read_text(), ServerConfig()
+    ((body, buffered),) = re.findall(
+        r"client_max_body_size (\d+)m;\s*client_body_buffer_size (\d+)m;", settings
+    )
+    assert body == buffered
+    assert 0 <= int(body) * 2**20 - max_request_bytes(server) < 2**20
+    (connections,) = re.findall(r"max_conns=(\d+);", settings)
+    assert server.threads < int(connections) < server.threads + SPARE_THREADS
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +111,8 @@ def test_what_nginx_refuses_has_the_shape_of_every_error(
         error = json.loads(response.read())["error"]
     assert (response.status, error["code"]) == (status, code)
     assert response.headers["Content-Type"] == "application/json"
+    assert len(response.headers["X-Request-Id"]) == 32
+    assert "Retry-After" not in response.headers
     assert set(error) == {"code", "message", "hint"}
 
 
