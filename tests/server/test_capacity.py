@@ -23,6 +23,7 @@ from indexer.config import Config
 from tests.conftest import small_config
 from tests.server.processes import children, running_server, wait_until_answering
 from tests.server.sockets import FORM, answer, ask, head, metric, slow_reader, upload
+from tests.waiting import eventually
 
 FILE = "/api/v1/images/1/file"
 WATCHED = ("/healthz", "/readyz", "/metrics")
@@ -35,11 +36,7 @@ def upload_request(image: bytes) -> bytes:
 
 def wait_for(port: int, working: int) -> None:
     """Wait until that many requests are at work."""
-    for _ in range(600):
-        if metric(port, "lookalike_requests_working") == working:
-            return
-        time.sleep(0.05)
-    raise AssertionError(f"there were never {working} requests at work")
+    eventually(lambda: metric(port, "lookalike_requests_working") == working)
 
 
 @pytest.fixture
@@ -138,6 +135,21 @@ def test_beyond_capacity_the_answer_is_503_at_once_and_health_is_answered(
         assert set(total) == {200, 503}
         assert total[503] > total[200], "whoever is refused asks again before others are answered"
         assert [upload(port, image)[0] for _ in range(3)] == [200] * 3
+
+
+def test_more_connections_than_files_do_not_end_the_server(demo_config: Config) -> None:
+    """What is beyond its limit waits until others have gone."""
+    with running_server(demo_config, "/readyz", max_files=200, threads=2) as (process, port):
+        (worker,) = children(process.pid)
+        idle = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(250)]
+        for sock in idle:
+            sock.sendall(b"G")
+        with ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(ask, port)
+            for sock in idle:
+                sock.close()
+            assert asked.result()[0] == 200
+        assert children(process.pid) == [worker]
 
 
 def test_stopping_answers_what_has_been_asked(demo_config: Config, photos: list[Path]) -> None:

@@ -5,7 +5,6 @@ import os
 import re
 import signal
 import socket
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -25,6 +24,7 @@ from server.capacity import SPARE_THREADS, max_request_bytes
 from tests.conftest import small_config
 from tests.server.processes import running_server
 from tests.server.sockets import FORM, answer, ask, head, metric
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.skipif(
     NGINX is None and not os.environ.get("REQUIRE_NGINX"), reason="nginx is not installed"
@@ -180,11 +180,7 @@ def test_slow_clients_do_not_keep_others_waiting(
 
 
 def wait_until_idle(server: int) -> None:
-    for _ in range(600):
-        if metric(server, "lookalike_requests_working") == 0:
-            return
-        time.sleep(0.02)
-    raise AssertionError("the server never got rid of an answer")
+    eventually(lambda: metric(server, "lookalike_requests_working") == 0)
 
 
 @pytest.mark.parametrize("buffer_bytes", [None, 1 << 16])
