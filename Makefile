@@ -76,7 +76,7 @@ bench-extract: $(VENV)/.installed ## Extraction side by side: the original, Kera
 bench-search: $(VENV)/.installed ## Search side by side: the original, IndexFlatL2, Lookalike (N= VECTORS= features to expand)
 	@$(PY) -m benchmarks.search $(if $(N),--n $(N)) $(if $(VECTORS),--vectors "$(VECTORS)")
 
-bench-serve: $(VENV)/.installed ## The server beside the searcher alone, overload, what HTTP costs (N= VECTORS=)
+bench-serve: $(VENV)/.installed ## The server beside the searcher alone, and behind nginx before crowds (N= VECTORS=)
 	@$(PY) -m benchmarks.serve $(if $(N),--n $(N)) $(if $(VECTORS),--vectors "$(VECTORS)")
 
 bench-publish: $(VENV)/.installed ## What a publish costs, and what a hundred more images cost (N=)

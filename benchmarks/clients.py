@@ -43,12 +43,17 @@ def upload(chance: random.Random, _: int) -> tuple[bytes, str]:
     return FORM % photo, "multipart/form-data; boundary=b"
 
 
+def address(number: int) -> str:
+    """Return the address of one of many clients on this machine."""
+    return f"127.0.{1 + number // 250}.{1 + number % 250}"
+
+
 def load(port: int, clients: int, seconds: float, body: Body, n: int) -> dict[str, Any]:
     """Ask with many clients at once for some seconds; up to four processes of them.
 
-    Each client has one connection, which is kept. Answers per second and milliseconds are those of
-    the searches that were answered, ``answered`` is their share; ``overhead_ms`` is what was
-    neither decoding, encoding nor search. Status 0 is a connection that broke.
+    Each client has an address and a connection, which is kept. Answers per second and milliseconds
+    are those of the searches that were answered, ``answered`` is their share; ``overhead_ms`` is
+    what was neither decoding, encoding nor search. Status 0 is a connection that broke.
     """
     processes = min(clients, 4)
     shares = [clients // processes + (i < clients % processes) for i in range(processes)]
@@ -58,7 +63,7 @@ def load(port: int, clients: int, seconds: float, body: Body, n: int) -> dict[st
     with fresh.Pool(processes, initializer=together.wait) as pool:
         asked = [one for found in pool.starmap(_clients, jobs) for one in found]
     fine = [one for one in asked if one.status == 200]
-    refused = [one.ms for one in asked if one.status == 503]
+    refused = [one.ms for one in asked if one.status in (429, 503)]
     return {
         "clients": clients,
         "per_second": round(len(fine) / seconds, 1),
@@ -99,7 +104,8 @@ def _clients(port: int, count: int, seconds: float, body: Body, n: int, seed: in
     def client(number: int) -> list[Asked]:
         chance = random.Random(seed * 1000 + number)  # noqa: S311
         asked = []
-        with closing(HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+        own = (address(1000 * seed + number), 0)
+        with closing(HTTPConnection("127.0.0.1", port, 60, own)) as connection:
             while time.perf_counter() < until:
                 asked.append(_ask(connection, *body(chance, n)))
                 if asked[-1].status != 200:

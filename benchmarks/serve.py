@@ -1,11 +1,11 @@
-"""The server beside the searcher alone: latency, throughput, overload, what HTTP costs.
+"""The server beside the searcher alone, and behind nginx before crowds of clients.
 
     python -m benchmarks.serve --n 118287 [--vectors FILE] [--seconds 20] [--overload 60]
     python -m benchmarks.serve --n 118287 --compare-processes
 
 Makes a store of N vectors (see benchmarks.stores), searches it by stored image in this process,
-then over HTTP with several clients. Overload is ten times the server's capacity in clients that
-upload photographs. With --compare-processes: one process and two, with as many threads in all.
+then over HTTP with several clients; then behind nginx with crowds of them (benchmarks.crowd). With
+--compare-processes: one process and two, with as many threads in all.
 """
 
 import argparse
@@ -22,7 +22,9 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks.clients import K, by_id, load, recovery, spread, upload
+from benchmarks.clients import K, by_id, load, spread, upload
+from benchmarks.crowd import behind
+from benchmarks.proxy import NGINX
 from benchmarks.servers import running
 from benchmarks.settings import Defaults
 from benchmarks.stores import features, fill
@@ -71,11 +73,10 @@ def measure(store: Path, options: argparse.Namespace) -> dict[str, Any]:
         report["one client"] = load(server.port, 1, seconds / 2, by_id, n)
         report["searches"] = load(server.port, clients, seconds, by_id, n)
         report["share of alone"] = report["searches"]["per_second"] / report["alone"]["per_second"]
-        before = server.memory()
-        overload = load(server.port, 10 * server.capacity, options.overload, upload, n)
-        overload["recovery_s"] = recovery(server.port, n)
-        overload["memory before"], overload["memory after"] = before, server.memory()
-        report["overload"] = overload
+    if NGINX is None:
+        print("nginx is not installed: nothing was measured behind it.")
+    else:
+        report["behind nginx"] = behind(store, n, seconds, options.overload)
     return report
 
 

@@ -41,7 +41,12 @@ class Server(NamedTuple):
     pid: int
     port: int
     capacity: int
-    """How many requests all workers take on at once: answered or waiting for a thread."""
+    """How many requests all workers take on at once."""
+
+    def workers(self) -> list[int]:
+        """Return the process ids of the workers."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
+        return [int(child) for child in children.split()]
 
     def memory(self) -> dict[str, Any]:
         """Return the workers' memory in MB, mapped vectors included (Linux).
@@ -49,8 +54,7 @@ class Server(NamedTuple):
         Resident of each; the sum of that, where what they share counts for each of them; and the
         sum of the proportional, where it counts once.
         """
-        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
-        rollups = [_rollup(int(child)) for child in children]
+        rollups = [_rollup(worker) for worker in self.workers()]
         return {
             "rss_mb": [rollup["Rss"] for rollup in rollups],
             "rss_sum_mb": round(sum(rollup["Rss"] for rollup in rollups), 1),
@@ -59,15 +63,16 @@ class Server(NamedTuple):
 
 
 @contextmanager
-def running(store: Path, workers: int = 1) -> Iterator[Server]:
+def running(store: Path, workers: int = 1, **settings: object) -> Iterator[Server]:
     """Serve a store until the block ends; it begins when every kind of query is answered.
 
-    ``workers`` processes share what one is allowed: threads, places in the queue, images being
-    encoded. Raises RuntimeError, with what the server wrote, if it stops or is not ready in time.
+    ``workers`` processes share what one is allowed: slots, and those for what takes long.
+    ``settings`` are others of the section ``server``. Raises RuntimeError, with what the server
+    wrote, if it stops or is not ready in time.
     """
-    shared = ("threads", "max_waiting", "max_encoding")
+    shared = ("threads", "max_encoding")
     shares = {name: -(-getattr(ServerConfig(), name) // workers) for name in shared}
-    config = Defaults(store=store, server={"port": free_port(), **shares})
+    config = Defaults(store=store, server={"port": free_port(), **shares, **settings})
     settings, server = config.model_dump_json(), config.server
     command = [sys.executable, "-m", "benchmarks.servers", settings, str(workers)]
     with TemporaryFile("w+") as log:  # a pipe that nobody reads would fill up
@@ -79,7 +84,7 @@ def running(store: Path, workers: int = 1) -> Iterator[Server]:
                     log.seek(0)
                     raise RuntimeError(f"The server did not start. It wrote:\n{log.read()}")
                 time.sleep(0.1)
-            capacity = workers * (server.threads + server.max_waiting)
+            capacity = workers * server.threads
             yield Server(process.pid, server.port, capacity)
         finally:
             process.terminate()
@@ -95,10 +100,10 @@ def free_port() -> int:
 
 def _is_ready(port: int, workers: int) -> bool:
     """Ask often enough to meet every worker: the one that accepts a connection answers it."""
-    return all(_status(port, "/readyz") == 200 for _ in range(10 * workers))
+    return all(status(port, "/readyz") == 200 for _ in range(10 * workers))
 
 
-def _status(port: int, path: str) -> int:
+def status(port: int, path: str) -> int:
     """Return the status of an answer, 0 if there is none."""
     connection = HTTPConnection("127.0.0.1", port, timeout=10)
     try:

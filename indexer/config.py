@@ -131,10 +131,8 @@ class ServerConfig(Section):
     proxies: int = Field(default=0, ge=0)
     api_keys: tuple[ApiKey, ...] = ()
     rate_limit: str | None = Field(default=None, pattern=r"^[1-9]\d*/(second|minute|hour|day)$")
-    threads: int = Field(default=8, ge=1)
-    max_waiting: int = Field(default=32, ge=0)
+    threads: int = Field(default=40, ge=1)
     max_encoding: int = Field(default=6, ge=1)
-    request_timeout_s: float = Field(default=60, gt=0)
     allow_url_queries: bool = False
     max_upload_bytes: int = Field(default=20_000_000, ge=1)
     max_pixels: int = Field(default=100_000_000, ge=1)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from indexer.errors import InvalidQuery
+
 Ids = NDArray[np.int64]
 Distances = NDArray[np.float32]
 Vectors = NDArray[np.float32]
@@ -23,6 +25,13 @@ only those that exist in two sizes are nearer than 0.3 to another; the others be
 
 DUPLICATE_REACH = 100
 """How many ranks below a result its duplicates are looked for: the depth a page looks ahead."""
+
+MAX_RANKS = 10_000
+"""How many ranks a page that collapses near-duplicates may look at, or else :data:`MAX_FACTOR`
+times as many as its last result has. Of a million pictures of one thing all would be ranked
+otherwise, to find thirty that differ."""
+
+MAX_FACTOR = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +73,12 @@ def collapsed_page_of(
     A neighbour folds under the best-ranked result that is no farther from it than
     :data:`DUPLICATE_DISTANCE` and no more than :data:`DUPLICATE_REACH` ranks above it. What folds
     depends on better-ranked neighbours alone, so the pages fit together however deep one goes.
+    Raises :class:`~indexer.errors.InvalidQuery` where there are so many near-duplicates that more
+    than :data:`MAX_RANKS` would have to be looked at.
     """
     if (page - 1) * k >= count:
         return [], False
+    deepest = max(MAX_RANKS, MAX_FACTOR * page * k)
     depth = min(page * k + DUPLICATE_REACH + 1, count)
     while True:
         distances, ids = _near(neighbours(depth), threshold)
@@ -75,7 +87,12 @@ def collapsed_page_of(
         all_seen = depth == count or len(ids) < depth
         if all_seen or (len(firsts) > page * k and _closed(firsts, page * k, len(ids))):
             break
-        depth = min(depth * 2, count)
+        if depth >= deepest:
+            raise InvalidQuery(
+                f"The nearest {depth:,} images hold too many near-duplicates to fill this page.",
+                "Ask for fewer results, or for all images: collapse_duplicates=false.",
+            )
+        depth = min(depth * 2, deepest, count)
     places = _places(distances, ids)
     members: dict[int, list[Place]] = {}
     for row in np.flatnonzero(leaders != np.arange(len(leaders))).tolist():

@@ -13,13 +13,19 @@ from gunicorn.app.base import BaseApplication
 from indexer.config import Config, load_config
 from indexer.errors import LookalikeError, ServerError
 from indexer.machine import limit_spinning
+from server.capacity import SPARE_THREADS
 from server.keys import digest
-from server.load import Limits
 from server.logs import logging_settings
-from server.worker import worker_class
+from server.security import is_loopback
 
 FILES_OF_ITS_OWN = 100
 """Files the server may have open beside its connections: the store's, thumbnails, its log."""
+
+EXPOSED = """\
+{host} is not the loopback, and server.proxies is 0: others reach this server without a proxy.
+Images and keys then travel in clear, and {threads} clients that send or read slowly are enough
+to stop it. Put nginx in front (deploy/nginx.conf, docs/operations.md) and set server.proxies,
+or listen on 127.0.0.1."""
 
 
 class Gunicorn(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
@@ -32,18 +38,20 @@ class Gunicorn(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
     def load_config(self) -> None:
         """Set what differs from gunicorn's defaults."""
         server = self._config.server
+        threads = server.threads + SPARE_THREADS
         settings: dict[str, Any] = {
             "bind": _address(server.host, server.port),
             # One process: the vectors, the encoder and their caches exist once.
             "workers": 1,
-            "worker_class": worker_class(Limits.of(server)),
-            "threads": server.threads,
-            "worker_connections": _max_connections(server.threads),
+            "worker_class": "gthread",
+            "threads": threads,
+            "worker_connections": _max_connections(threads),
             # Measures whether the worker's loop is alive, not how long a request takes.
             "timeout": 60,
             "graceful_timeout": 30,
+            "keepalive": 75,  # longer than nginx keeps a connection that is idle
             "control_socket_disable": True,
-            "sendfile": False,  # it would wait for the client
+            "forwarder_headers": "",  # no header of a client's becomes a variable of WSGI's
             "when_ready": lambda _: _say(f"Open {_url(server.host, server.port)}"),
             "loglevel": "warning",
             "logconfig_dict": logging_settings(),
@@ -91,14 +99,17 @@ def main() -> int:
     except LookalikeError as error:
         _say(f"Error: {error.message}\n{error.hint}")
         return 1
+    server = config.server
+    if not is_loopback(server.host) and not server.proxies:
+        _say(EXPOSED.format(host=server.host, threads=server.threads))
     Gunicorn(config).run()
     return 0
 
 
 def _max_connections(threads: int) -> int:
-    """Return how many clients are connected at once: as the system's limit of files allows."""
+    """Return how many clients may be connected: gunicorn fails where there are no more files."""
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return max(2 * threads, min(1000, files - FILES_OF_ITS_OWN))
+    return max(threads + 1, min(1000, files - FILES_OF_ITS_OWN))
 
 
 def _check_address(host: str, port: int) -> None:

@@ -4,9 +4,8 @@ Beyond capacity a request is refused at once with 503 and Retry-After: a queue t
 everybody wait for answers nobody wants any more.
 """
 
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 
 from flask import Flask, Response, current_app, g, request
@@ -16,41 +15,15 @@ from limits.strategies import FixedWindowRateLimiter
 from werkzeug.exceptions import TooManyRequests
 
 from indexer.config import ServerConfig
-from indexer.errors import InvalidQuery, LookalikeError
+from indexer.errors import InvalidQuery
 from indexer.search import Answer, Query, Searcher, Selection
-from server import keys
+from server import capacity, keys
+from server.capacity import ALWAYS_OPEN, Slots
 from server.index_holder import index_holder
-from server.load import ALWAYS_OPEN, WATCHED, in_lobby
-from server.metrics import metrics
+from server.metrics import Metrics, metrics
 
 DEEP = 3000
 """Ranks beyond which a page of results takes a core for long: all above it are ranked anew."""
-
-
-class Overloaded(LookalikeError):
-    """More is asked of the server at the same time than it takes on."""
-
-    code = "overloaded"
-
-    def __init__(self) -> None:
-        super().__init__("The server is busy.", "Try again in a second.")
-
-
-class Places:
-    """A number of places, each for one request at a time. Safe between threads."""
-
-    def __init__(self, count: int) -> None:
-        self._free = threading.BoundedSemaphore(count)
-
-    @contextmanager
-    def place(self) -> Iterator[None]:
-        """Hold a place during the block. Raises :class:`Overloaded` if there is none."""
-        if not self._free.acquire(blocking=False):
-            raise Overloaded
-        try:
-            yield
-        finally:
-            self._free.release()
 
 
 class Rate:
@@ -91,17 +64,27 @@ class Admission:
     """What one application takes on."""
 
     def __init__(self, server: ServerConfig) -> None:
-        self.encoding = Places(server.max_encoding)
+        self.slots = Slots(server.threads)
+        """For every request."""
+        self.long = Slots(server.max_encoding)
         """For queries that take a core for long, such as those that are encoded."""
-        self.streaming = Places(max(1, server.threads // 2))
+        self.thumbnails = Slots(server.max_encoding)
+        """For thumbnails that have to be made. They wait a little: a page asks for many at once."""
+        self.streaming = Slots(max(1, server.threads // 2))
         """For answers that are made while their clients read them."""
         self.rate = Rate(server.rate_limit) if server.rate_limit else None
 
 
 def register(app: Flask, server: ServerConfig) -> None:
     """Check capacity, rates and keys before each request."""
-    app.extensions["admission"] = Admission(server)
-    app.before_request(_refuse_beyond_capacity)
+    app.extensions["admission"] = admitted = Admission(server)
+    capacity.register(app, admitted.slots)
+    counted: Metrics = app.extensions["metrics"]
+    for name, text, slots in (
+        ("lookalike_requests_working", "Requests at work.", admitted.slots),
+        ("lookalike_long_working", "Of them, those that take a core for long.", admitted.long),
+    ):
+        counted.watch(name, text, lambda slots=slots: slots.taken)  # type: ignore[misc]
     if server.api_keys:
         app.before_request(lambda: keys.identify(server.api_keys))
     app.before_request(lambda: charge(1))
@@ -116,27 +99,53 @@ def find(
     selection: Selection | None = None,
     *,
     preview_side: int | None = None,
-    has_place: bool = False,
+    has_slot: bool = False,
 ) -> Answer:
     """Search, as the searcher does, within the server's capacity, and count the stages.
 
-    Whoever holds a place already says so. Raises :class:`Overloaded` or an error of the search.
+    Whoever holds a slot already says so. Raises what :func:`slot_for` does or an error of the
+    search.
     """
-    needs_place = takes_long(query, selection) and not has_place
-    with admission().encoding.place() if needs_place else nullcontext():
+    with nullcontext() if has_slot else slot_for(searcher, [(query, selection)]):
         answer = searcher.search(query, selection, preview_side=preview_side)
     metrics().observe(answer.timings_ms)
     return answer
 
 
-def takes_long(query: Query, selection: Selection | None) -> bool:
-    """Tell whether a search is one of those of which there are only so many at a time."""
-    return query.is_encoded or (selection is not None and is_deep(selection))
+@contextmanager
+def slot_for(
+    searcher: Searcher, searches: Sequence[tuple[Query, Selection | None]]
+) -> Iterator[None]:
+    """Hold a slot during the block if one of the searches, made one by one, takes a core for long.
+
+    Raises :class:`~server.capacity.Overloaded` if there is none, and, if one has to be encoded, why
+    there is no encoder yet: no thread waits until it is loaded.
+    """
+    if any(query.is_encoded for query, _ in searches):
+        index_holder().check_encoder(searcher)
+    takes_long = any(_takes_long(query, selection) for query, selection in searches)
+    with admission().long.slot() if takes_long else nullcontext():
+        yield
+
+
+def _takes_long(query: Query, selection: Selection | None) -> bool:
+    """Tell whether a search is one of those of which there are only so many at a time.
+
+    Near-duplicates are looked for a hundred ranks below each result: little for a first page.
+    """
+    if query.is_encoded or selection is None:
+        return query.is_encoded
+    folds = selection.collapse_duplicates and _ranks(selection) > index_holder().config.search.k
+    return folds or selection.allowed is not None or is_deep(selection)
 
 
 def is_deep(selection: Selection) -> bool:
     """Tell whether a page lies beyond :data:`DEEP`."""
-    return selection.page * (selection.k or index_holder().config.search.k) > DEEP
+    return _ranks(selection) > DEEP
+
+
+def _ranks(selection: Selection) -> int:
+    return selection.page * (selection.k or index_holder().config.search.k)
 
 
 def admission() -> Admission:
@@ -151,11 +160,6 @@ def charge(requests: int) -> None:
     if rate and requests and request.path not in ALWAYS_OPEN:
         g.is_charged = True
         rate.charge(_client(), requests)
-
-
-def _refuse_beyond_capacity() -> None:
-    if in_lobby() and request.path not in WATCHED:
-        raise Overloaded
 
 
 def _tell_rate(response: Response) -> Response:

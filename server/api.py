@@ -6,9 +6,9 @@ from flask import Response, current_app, request
 from flask_openapi import APIBlueprint
 from werkzeug.exceptions import PreconditionFailed, UnsupportedMediaType
 
-from indexer.search import Answer, ImageRow, Searcher
+from indexer.search import Answer, ImageRow, Query, Searcher
 from server import reports, requests, schemas
-from server.admission import admission, find
+from server.admission import admission, find, slot_for
 from server.codes import refusals
 from server.docs import IMAGES, INDEX, SEARCH, SECURITY, kept_by_clients
 from server.index_holder import index_holder
@@ -25,6 +25,12 @@ from server.wire import (
     uploaded_image,
     validated,
 )
+
+A_FILE = Query(image=b"")
+"""Stands for an image that is not read yet."""
+
+THUMBNAIL_WAIT_S = 5.0
+"""How long a thumbnail waits for a slot, where it has to be made."""
 
 KEEP_FOR_EVER = "private, max-age=31536000, immutable"
 ASK_AGAIN = "private, no-cache"
@@ -63,9 +69,9 @@ def search() -> Response:
         if body.url is None:
             found = find(searcher, body.query(), body.selection())
         else:
-            with admission().encoding.place():  # one, from before the image is fetched
+            with slot_for(searcher, [(A_FILE, None)]):  # one, from before the image is fetched
                 query = body.query(_fetched(body.url))
-                found = find(searcher, query, body.selection(), has_place=True)
+                found = find(searcher, query, body.selection(), has_slot=True)
     else:
         raise UnsupportedMediaType(
             "Send multipart/form-data with an image, or application/json with image_id, vector "
@@ -111,7 +117,7 @@ def embed() -> Response:
     if request.mimetype != FORM:
         raise UnsupportedMediaType("Send multipart/form-data with an image.")
     body = validated(requests.EmbedUpload, {**form_fields(), **uploaded_image()})
-    with admission().encoding.place():
+    with slot_for(searcher, [(A_FILE, None)]):
         vector, timings = searcher.embed(body.image, body.box())
     metrics().observe(timings)
     return answer(schemas.Embedding.of(searcher.encoder_spec, vector.tolist(), timings))
@@ -171,13 +177,16 @@ def image_file(path: requests.ImagePath, query: requests.FileQuery) -> Response:
 def image_thumbnail(path: requests.ImagePath, query: requests.ThumbnailQuery) -> Response:
     """Return a JPEG that fits into a square of ``side`` pixels."""
     searcher = index_holder().searcher()
+
+    def make() -> bytes:
+        with admission().thumbnails.slot(THUMBNAIL_WAIT_S):
+            return searcher.thumbnail(row.id, query.side)
+
     row = searcher.image(path.image_id)
     response = _of_image(row, query, f"{row.sha256}-{query.side}")
     if response.status_code != HTTPStatus.NOT_MODIFIED:
         thumbnails: ThumbnailCache = current_app.extensions["thumbnails"]
-        response.data = thumbnails.get(
-            str(row.sha256), query.side, lambda: searcher.thumbnail(row.id, query.side)
-        )
+        response.data = thumbnails.get(str(row.sha256), query.side, make)
         response.mimetype = "image/jpeg"
     return response
 

@@ -15,7 +15,6 @@ from server import (
     batch,
     codes,
     collection,
-    deprecation,
     docs,
     errors,
     exports,
@@ -25,8 +24,9 @@ from server import (
     pages,
     security,
 )
+from server.capacity import FORM_OVERHEAD_BYTES, max_request_bytes
 from server.index_holder import IndexHolder
-from server.load import FORM_OVERHEAD_BYTES, max_request_bytes
+from server.links import here
 from server.thumbnails import ThumbnailCache
 from server.url_queries import Fetcher
 
@@ -55,7 +55,7 @@ class Application(OpenAPI):
     def generate_spec_json(self) -> None:
         """Make the OpenAPI document, and complete what the library makes."""
         super().generate_spec_json()  # type: ignore[no-untyped-call]  # it has no types
-        docs.complete(self, self.spec_json)
+        docs.complete(self.spec_json)
 
 
 def create_app(config: Config) -> Application:
@@ -81,13 +81,15 @@ def create_app(config: Config) -> Application:
     )
     app.extensions["thumbnails"] = ThumbnailCache(config.server.thumbnail_cache_bytes)
     if config.server.proxies:
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=config.server.proxies, x_proto=0)  # type: ignore[method-assign]
+        app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
+            app.wsgi_app, x_for=config.server.proxies, x_proto=0, x_prefix=1
+        )
+    app.jinja_env.globals["here"] = here
     errors.register(app)
     logs.register(app)
     metrics.register(app)
     security.register(app, config.server)
     admission.register(app, config.server)
-    deprecation.register(app)
     app.register_api(health.blueprint)
     app.register_api(metrics.blueprint)
     app.register_blueprint(pages.blueprint)

@@ -11,7 +11,7 @@ from werkzeug.exceptions import UnsupportedMediaType
 from indexer.errors import ImageTooLarge, InvalidQuery, LookalikeError, UnknownImage
 from indexer.search import Query, Searcher, Selection, pixels
 from server import requests, schemas
-from server.admission import admission, charge, find, is_deep, takes_long
+from server.admission import admission, charge, find, is_deep, slot_for
 from server.api import described
 from server.codes import Error, ErrorDetail, refusals
 from server.docs import SEARCH, SECURITY
@@ -64,16 +64,18 @@ def search_batch() -> Response:
     is_streamed = accepted.quality(NDJSON) > accepted.quality(JSON)
     with ExitStack() as held:
         if is_streamed:
-            held.enter_context(admission().streaming.place())
-        if any(takes_long(query, selection) for _, query, selection in searches):
-            held.enter_context(admission().encoding.place())  # one: they go one after the other
-            _check_work(searcher, searches)
+            held.enter_context(admission().streaming.slot())
+        held.enter_context(
+            slot_for(searcher, [(query, selection) for _, query, selection in searches])
+        )
+        _check_work(searcher, searches)
         answers = _answers(searcher, searches)
         if not is_streamed:
             # A BatchAnswer, put together of texts: as objects they take several times the memory.
             return Response(f'{{"answers":[{",".join(answers)}]}}', mimetype=JSON)
         lines = (f"{answer}\n" for answer in answers)
         response = Response(stream_with_context(lines), mimetype=NDJSON)
+        response.headers["X-Accel-Buffering"] = "no"  # nginx, too, sends each line at once
         response.call_on_close(held.pop_all().close)
         return response
 
@@ -113,7 +115,7 @@ def _answers(searcher: Searcher, searches: Sequence[Search]) -> Iterator[str]:
     """Yield the answers as JSON; a search that fails has its error in its place."""
     for search, query, selection in searches:
         try:
-            found = find(searcher, query, selection, has_place=True)
+            found = find(searcher, query, selection, has_slot=True)
         except LookalikeError as error:
             if error.code not in STATUSES:
                 raise

@@ -14,8 +14,6 @@ CODES: dict[str, HTTPStatus] = {
     "forbidden": HTTPStatus.FORBIDDEN,
     "not_found": HTTPStatus.NOT_FOUND,
     "method_not_allowed": HTTPStatus.METHOD_NOT_ALLOWED,
-    "request_timeout": HTTPStatus.REQUEST_TIMEOUT,
-    "length_required": HTTPStatus.LENGTH_REQUIRED,
     "precondition_failed": HTTPStatus.PRECONDITION_FAILED,
     "upload_too_large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     "address_too_long": HTTPStatus.REQUEST_URI_TOO_LONG,
@@ -31,9 +29,7 @@ REASONS: dict[HTTPStatus, str] = {
     HTTPStatus.UNAUTHORIZED: "The server has keys, and none of them was sent.",
     HTTPStatus.FORBIDDEN: "The key may search; this takes one of scope admin.",
     HTTPStatus.NOT_FOUND: "There is no such image, or no longer.",
-    HTTPStatus.REQUEST_TIMEOUT: "The request took too long to arrive: server.request_timeout_s.",
     HTTPStatus.CONFLICT: "The index has no approximate search.",
-    HTTPStatus.LENGTH_REQUIRED: "The body has no Content-Length: chunked ones are not read.",
     HTTPStatus.PRECONDITION_FAILED: "The content is not the one that If-Match names.",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The upload has too many bytes or the image too many "
     "pixels: server.max_upload_bytes, server.max_pixels.",

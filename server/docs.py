@@ -4,12 +4,10 @@ from http import HTTPStatus
 from importlib import resources
 from typing import Any
 
-from flask import Flask, Response, jsonify, render_template, send_from_directory
+from flask import Response, jsonify, render_template, request, send_from_directory
 from flask_openapi import OpenAPI, Tag
-from flask_openapi.utils import parse_rule
 
 from server.codes import REASONS, codes_of
-from server.deprecation import Deprecation, deprecation_of
 from server.examples import EXAMPLES
 
 DESCRIPTION = (
@@ -38,8 +36,6 @@ SECURITY: list[dict[str, list[str]]] = [{"bearer": []}, {"basic": []}, {}]
 
 FOR_ALL = (
     HTTPStatus.BAD_REQUEST,
-    HTTPStatus.REQUEST_TIMEOUT,
-    HTTPStatus.LENGTH_REQUIRED,
     HTTPStatus.REQUEST_URI_TOO_LONG,
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
     HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -69,9 +65,6 @@ HEADERS = {
     ),
     "ETag": _header("Names the content. Sent as If-None-Match it saves sending that again."),
     "Cache-Control": _header("immutable if the address carries the content's digest as v."),
-    "Deprecation": _header("@ and the seconds since 1970 when it began to be (RFC 9745)."),
-    "Sunset": _header("When it will answer no more (RFC 8594)."),
-    "Link": _header("What to ask instead, and where that is described."),
 }
 RATE = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
 KEPT = ("ETag", "Cache-Control")
@@ -97,16 +90,15 @@ def kept_by_clients(media_type: str) -> dict[Any, Any]:
     }
 
 
-def complete(app: Flask, document: dict[str, Any]) -> None:
+def complete(document: dict[str, Any]) -> None:
     """Add to the generated document what is said once for many operations, and of views."""
     document["tags"] = [tag.model_dump(exclude_none=True) for tag in TAGS]
     components = document["components"]
     components["headers"] = HEADERS
     components["responses"] = {f"Error{status.value}": _error(status) for status in REASONS}
-    for rule in app.url_map.iter_rules():
-        methods = document["paths"].get(parse_rule(rule.rule), {})
-        for method in methods.keys() & {method.lower() for method in rule.methods or ()}:
-            _complete(methods[method], deprecation_of(app, rule.endpoint))
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            _complete(operation)
 
 
 def register(app: OpenAPI) -> None:
@@ -115,7 +107,7 @@ def register(app: OpenAPI) -> None:
 
     @app.route("/openapi.json")
     def openapi_document() -> Response:
-        return jsonify(app.api_doc)
+        return jsonify({**app.api_doc, "servers": [{"url": request.script_root or "/"}]})
 
     @app.route("/docs")
     def docs_page() -> Response:
@@ -128,17 +120,13 @@ def register(app: OpenAPI) -> None:
         return send_from_directory(swagger, name, max_age=86_400)
 
 
-def _complete(operation: dict[str, Any], deprecation: Deprecation | None) -> None:
-    """Say what else an operation may answer, with which headers, and whether it will go."""
+def _complete(operation: dict[str, Any]) -> None:
+    """Say what else an operation may answer, and with which headers."""
     is_open = "security" not in operation
     declared = {int(status): answer for status, answer in operation["responses"].items()}
     if "parameters" not in operation and "requestBody" not in operation:
         del declared[HTTPStatus.UNPROCESSABLE_ENTITY]  # the library's, wherever there is none
     of_all = _headers("X-Request-Id", *(() if is_open else RATE))
-    operation["deprecated"] = deprecation is not None
-    if deprecation:
-        operation["description"] = f"{deprecation} {operation['description']}"
-        of_all |= _headers(*(name for name, _ in deprecation.headers()))
     for status, answer in declared.items():
         if status < HTTPStatus.BAD_REQUEST:
             answer["headers"] = answer.get("headers", {}) | of_all

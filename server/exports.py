@@ -52,7 +52,7 @@ def originals() -> Response:
             "Export fewer results.",
         )
     with ExitStack() as held:
-        held.enter_context(admission().streaming.place())
+        held.enter_context(admission().streaming.slot())
         response = _download(_zipped(searcher, hits), "application/zip", "lookalike.zip")
         response.call_on_close(held.pop_all().close)
     return response

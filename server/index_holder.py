@@ -23,7 +23,7 @@ RETRY_SECONDS = 60.0
 
 
 class EncoderLoading(LookalikeError):
-    """The encoder is on its way; a query by image waits for it."""
+    """The encoder is on its way; until then no image can be searched with."""
 
     code = "not_ready"
 
@@ -77,6 +77,11 @@ class IndexHolder:
         except LookalikeError as error:
             return error
         return None if loaded else self._encoder_problem or EncoderLoading()
+
+    def check_encoder(self, searcher: Searcher) -> None:
+        """Raise why queries by image cannot be answered yet; to wait would take a thread each."""
+        if not searcher.encoder_is_loaded:
+            raise self._encoder_problem or EncoderLoading()
 
     def refresh(self) -> None:
         """Exchange the index if another version is published and passes its checks.

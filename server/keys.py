@@ -8,7 +8,7 @@ from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Forbidden, Unauthorized
 
 from indexer.config import ApiKey
-from server.load import ALWAYS_OPEN
+from server.capacity import ALWAYS_OPEN
 
 ADMINISTRATIVE = ("/metrics",)
 

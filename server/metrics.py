@@ -5,15 +5,14 @@ registry of its own.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 
 from flask import Flask, Response, current_app, request
 from flask_openapi import APIBlueprint
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Histogram
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, Histogram
 from prometheus_client import generate_latest as exposition
 from prometheus_client.core import (
-    CounterMetricFamily,
     GaugeMetricFamily,
     HistogramMetricFamily,
     InfoMetricFamily,
@@ -28,9 +27,7 @@ from indexer.search import Batcher
 from server.codes import refusals
 from server.docs import OPERATIONS, SECURITY
 from server.index_holder import IndexHolder
-from server.load import load
 from server.logs import when_made
-from server.refusals import refused
 
 blueprint = APIBlueprint("metrics", __name__, abp_security=SECURITY)
 
@@ -60,9 +57,12 @@ class Metrics:
         for stage in STAGES:
             self.stages.labels(stage)  # there from the start: a graph of none is a line at 0
         self.registry.register(IndexCollector(holder))
-        self.registry.register(LoadCollector(holder.config.server.threads))
         ProcessCollector(registry=self.registry)
         GCCollector(registry=self.registry)
+
+    def watch(self, name: str, text: str, value: Callable[[], float]) -> None:
+        """Expose a number, which is asked for whenever the metrics are."""
+        Gauge(name, text, registry=self.registry).set_function(value)
 
     def observe(self, timings_ms: Mapping[str, float]) -> None:
         """Count a query's stages by the milliseconds they took; not those that did not happen."""
@@ -126,40 +126,6 @@ class IndexCollector(Collector):
         yield GaugeMetricFamily(
             "lookalike_encode_waiting", "Images that wait for the encoder.", float(batcher.waiting)
         )
-
-
-class LoadCollector(Collector):
-    """Reads what the worker is busy with."""
-
-    def __init__(self, threads: int) -> None:
-        self._threads = threads
-
-    def collect(self) -> Iterable[Metric]:
-        """Yield the requests at work, in the queue and on their way."""
-        queue = max(load.working - self._threads, 0)
-        gauges = {
-            "lookalike_requests_working": ("Requests at work.", load.working - queue),
-            "lookalike_requests_waiting": ("Requests that wait for a thread.", queue),
-            "lookalike_requests_receiving": ("Connections still sending.", load.receiving),
-            "lookalike_answers_sending": ("Answers still being taken.", load.sending),
-            "lookalike_requests_bytes": ("What unanswered requests hold.", load.held_bytes),
-            "lookalike_answers_bytes": ("What waits for clients to take it.", load.unsent_bytes),
-        }
-        for name, (text, value) in gauges.items():
-            yield GaugeMetricFamily(name, text, float(value))
-        yield CounterMetricFamily(
-            "lookalike_answers_cut_off",
-            "Answers that clients did not take in time.",
-            float(load.cut_off),
-        )
-        refusals = CounterMetricFamily(
-            "lookalike_requests_refused",
-            "Requests that never reached the application: too slow, too long, unreadable.",
-            labels=("status",),
-        )
-        for status, count in refused.items():
-            refusals.add_metric((str(status.value),), float(count))
-        yield refusals
 
 
 def register(app: Flask) -> None:

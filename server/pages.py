@@ -10,6 +10,7 @@ from server import layout, schemas
 from server.admission import find
 from server.errors import STATUSES, public, retry_later
 from server.index_holder import index_holder
+from server.links import here
 from server.question import Question, base64_text
 from server.wire import uploaded_image
 
@@ -28,7 +29,7 @@ def start() -> AnyResponse | str:
     if question.is_empty:
         return render("search.html", searcher, sample=searcher.sample(SAMPLE_SIZE))
     if request.args.getlist("drop"):
-        return redirect(question.address())
+        return redirect(here(question.address()))
     return _answer_page(searcher, question)
 
 
@@ -45,7 +46,7 @@ def search() -> str:
 @blueprint.get("/random")
 def random_image() -> AnyResponse:
     """Lead to the neighbours of any image."""
-    return redirect(f"/?image_id={index_holder().searcher().random_id()}")
+    return redirect(here(f"/?image_id={index_holder().searcher().random_id()}"))
 
 
 @blueprint.get("/images/<int:image_id>")

@@ -2,7 +2,15 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, Json, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    Json,
+    model_validator,
+)
 
 from indexer import search
 from server.fields import Allowed, Box, Example, Examples, Request
@@ -233,11 +241,26 @@ class FileQuery(Request):
     ] = None
 
 
+SIDES = (96, 128, 256, 320, 480, 1024)
+"""The sides of thumbnails: few, so that the cache of them is good for something."""
+
+
+def _offered(side: int) -> int:
+    if side not in SIDES:
+        raise ValueError(f"is {side}; thumbnails have {', '.join(map(str, SIDES))} pixels")
+    return side
+
+
 class ThumbnailQuery(FileQuery):
     """The size of a thumbnail."""
 
     side: Annotated[
-        int, Field(ge=16, le=1024, description="Longest side in pixels; never enlarged.")
+        int,
+        AfterValidator(_offered),
+        Field(
+            description="Longest side in pixels, one of these; never enlarged.",
+            json_schema_extra={"enum": [*SIDES]},
+        ),
     ] = 256
 
 

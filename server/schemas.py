@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 from indexer.search import Answer, Distribution, EncoderSpec, Hit, ImageRow
 from server.codes import Error
 from server.fields import Allowed, Box, Example
+from server.links import here
 from server.requests import SearchStored, SearchUpload
 
 Mode = Literal["exact", "approximate"]
@@ -252,12 +253,12 @@ def file_url(row: ImageRow) -> str:
     Ids begin at 1 in every store: without the digest a browser that keeps pictures would show
     those of another store that was served from the same address.
     """
-    return f"/api/v1/images/{row.id}/file?v={content_version(row)}"
+    return here(f"/api/v1/images/{row.id}/file?v={content_version(row)}")
 
 
 def thumbnail_url(row: ImageRow) -> str:
     """Return the address of an indexed image's thumbnail, with its content's digest."""
-    return f"/api/v1/images/{row.id}/thumbnail?v={content_version(row)}"
+    return here(f"/api/v1/images/{row.id}/thumbnail?v={content_version(row)}")
 
 
 def content_version(row: ImageRow) -> str:

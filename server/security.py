@@ -7,7 +7,7 @@ from werkzeug.exceptions import SecurityError
 from werkzeug.wsgi import get_host
 
 from indexer.config import ServerConfig
-from server.load import ALWAYS_OPEN
+from server.capacity import ALWAYS_OPEN
 
 LOOPBACK_NAMES = ["localhost", "127.0.0.1"]  # Werkzeug does not compare IPv6 addresses
 
@@ -31,12 +31,13 @@ def trusted_hosts(server: ServerConfig) -> list[str] | None:
     A server on the loopback answers to this machine's names only: a web page elsewhere could
     otherwise let its own name point here (DNS rebinding) and read what it is not meant to see.
     """
-    if server.trusted_hosts is None and _is_loopback(server.host):
+    if server.trusted_hosts is None and is_loopback(server.host):
         return LOOPBACK_NAMES
     return server.trusted_hosts
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine can reach an address."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -60,12 +60,17 @@ def json_body() -> object:
     Every field that is not known makes an error of its own: a million of them take gigabytes.
     Raises BadRequest, RequestEntityTooLarge or :class:`~server.errors.InvalidRequest`.
     """
-    if (request.content_length or 0) > MAX_JSON_BYTES:
+    limit = min(MAX_JSON_BYTES, request.max_content_length or MAX_JSON_BYTES)
+    if (request.content_length or 0) > limit:
         raise RequestEntityTooLarge(
-            f"The JSON has {request.content_length:,} bytes; the limit is {MAX_JSON_BYTES:,}."
+            f"The JSON has {request.content_length:,} bytes; the limit is {limit:,}."
         )
+    request.max_content_length = limit + 1  # a chunked body is cut there without a word
+    data = request.get_data()
+    if len(data) > limit:
+        raise RequestEntityTooLarge(f"The JSON has more bytes than the limit, {limit:,}.")
     try:
-        body = json.loads(request.get_data())
+        body = json.loads(data)
         _check_fields(body)
     except RecursionError:
         raise BadRequest("The JSON is nested too deeply.") from None

@@ -2,7 +2,7 @@
 //
 // Answers with an address are fetched again by it. The answer to an upload has none, for the server
 // keeps nothing: its page is kept in this tab's session storage, until the tab is closed.
-import { send } from "./server.js";
+import { ROOT, send } from "./server.js";
 
 const main = document.getElementById("main");
 const KEPT = 8; // answers to uploads
@@ -20,7 +20,7 @@ export async function ask(request, { focus } = {}) {
     current = Number(sessionStorage.getItem("answers") ?? 0) + 1;
     sessionStorage.setItem("answers", current);
     sessionStorage.removeItem(`answer-${current - KEPT}`);
-    history.pushState({ answer: current }, "", "/");
+    history.pushState({ answer: current }, "", ROOT);
   }
   show(answer.html);
   const target = focus && document.getElementById(focus);
@@ -68,7 +68,7 @@ export function watchHistory() {
     if (answer) show(answer.html, { again: true });
   });
   addEventListener("click", (event) => {
-    const link = event.target.closest?.('a[href^="/?"]');
+    const link = event.target.closest?.(`a[href^="${ROOT}?"]`);
     if (!link || event.defaultPrevented || event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
     event.preventDefault();
     ask({ method: "GET", url: link.href });

@@ -1,5 +1,6 @@
 // The form that holds the state: its controls answer at once, without the Apply button.
 import { ask } from "./answers.js";
+import { ROOT } from "./server.js";
 
 const SETTLE_MS = 250; // between the last step of a slider and asking
 let timer;
@@ -18,7 +19,7 @@ export function question(form, fields) {
 }
 
 /** The address of a state, written as the server writes it. */
-export const address = (fields) => `/?${new URLSearchParams(fields)}`.replaceAll("%2C", ",");
+export const address = (fields) => `${ROOT}?${new URLSearchParams(fields)}`.replaceAll("%2C", ",");
 
 export function watchControls() {
   addEventListener("input", ({ target }) => {

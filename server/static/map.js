@@ -2,6 +2,7 @@
 // The view maps a point's place (0 to 1 on both axes) to pixels: pixel = place * scale + offset.
 import { loadPoints } from "./map_points.js";
 import { Pictures } from "./map_pictures.js";
+import { ROOT } from "./server.js";
 
 const canvas = document.getElementById("map");
 const context = canvas.getContext("2d");
@@ -114,5 +115,5 @@ function onKey(event) {
 /** Opens the image at a pixel: the picture that is drawn there, else the nearest point. */
 function open(x, y, reach = NEAREST_PX) {
   const id = pictures.at(x, y) ?? points.nearest(x, y, view, reach);
-  if (id !== null) location.href = `/images/${id}`;
+  if (id !== null) location.href = `${ROOT}images/${id}`;
 }

@@ -1,5 +1,6 @@
 // The pictures of the map: shown where few enough images are in view, one for each cell of a grid,
 // so that they never cover each other.
+import { ROOT } from "./server.js";
 
 const FEW = 4000; // images in view from which pictures appear
 const CELL = 66; // pixels
@@ -62,7 +63,7 @@ export class Pictures {
       const image = new Image();
       this.#loading++;
       this.#loaded.set(id, null);
-      image.src = `/api/v1/images/${id}/thumbnail?side=128`;
+      image.src = `${ROOT}api/v1/images/${id}/thumbnail?side=128`;
       image
         .decode()
         .then(() => this.#loaded.set(id, image), () => {}) // one that is gone leaves its point

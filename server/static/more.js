@@ -1,6 +1,7 @@
 // Endless results: the next page is fetched when the end of the last one comes near.
 import { complain } from "./answers.js";
 import { question, state } from "./controls.js";
+import { ROOT } from "./server.js";
 
 let running = {}; // the end of the results that the next page is on its way to
 const observer = new IntersectionObserver(
@@ -47,7 +48,7 @@ async function append(end) {
   const button = document.getElementById("next");
   if (!button) return false;
   try {
-    const { method, url = "/", body } = question(button.form, state(button.form, button));
+    const { method, url = ROOT, body } = question(button.form, state(button.form, button));
     const response = await fetch(url, { method, body, headers: { Accept: "text/html" } });
     const page = new DOMParser().parseFromString(await response.text(), "text/html");
     if (!end.isConnected || location.href !== place) return false; // another question was asked

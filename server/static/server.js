@@ -1,6 +1,9 @@
 // Talks to the server and shows how far it is. XMLHttpRequest, because fetch knows no upload progress.
 import { complain } from "./answers.js";
 
+/** Where the server is: "/", or below a path of a proxy's. */
+export const ROOT = new URL("..", import.meta.url).pathname;
+
 const panel = document.getElementById("progress");
 const bar = panel.querySelector("progress");
 const status = panel.querySelector("[role=status]");
@@ -11,7 +14,7 @@ let running = null;
  * Sends { method, url, body } and returns { html, url }, or null where a later question has taken its
  * place or there was no answer, which is then said. Refusals are pages and come back like answers.
  */
-export function send({ method, url = "/", body = null }) {
+export function send({ method, url = ROOT, body = null }) {
   running?.abort();
   const request = (running = new XMLHttpRequest());
   const patience = setTimeout(() => (panel.hidden = false), PATIENCE_MS);

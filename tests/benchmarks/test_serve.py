@@ -1,5 +1,6 @@
 """What the measurements stand on: settings of nobody, servers that start or say why not."""
 
+import os
 import socket
 from argparse import Namespace
 from pathlib import Path
@@ -7,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import clients, serve, servers
+from benchmarks import clients, crowd, serve, servers
+from benchmarks.proxy import NGINX
 from benchmarks.settings import Defaults
 from benchmarks.stores import fill
 from indexer.config import ServerConfig
@@ -30,7 +32,7 @@ def test_settings_of_the_user_are_not_measured(
 ) -> None:
     (tmp_path / "config.yaml").write_text("server: {threads: 1}\n")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("LOOKALIKE_SERVER__MAX_WAITING", "1")
+    monkeypatch.setenv("LOOKALIKE_SERVER__MAX_ENCODING", "1")
     config = Defaults(store=tmp_path)
     assert config.server == ServerConfig()
     assert Defaults.model_validate_json(config.model_dump_json()) == config
@@ -39,7 +41,7 @@ def test_settings_of_the_user_are_not_measured(
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_server_answers_its_clients(store: Path, workers: int) -> None:
     with servers.running(store, workers) as server:
-        assert server.capacity == 8 + 32
+        assert server.capacity == 40
         for body in (clients.by_id, clients.upload):
             report = clients.load(server.port, 2, 0.5, body, N)
             assert report["statuses"].keys() == {200}
@@ -48,6 +50,29 @@ def test_a_server_answers_its_clients(store: Path, workers: int) -> None:
         memory = server.memory()
         assert len(memory["rss_mb"]) == workers
         assert 0 < memory["pss_sum_mb"] < memory["rss_sum_mb"]
+
+
+needs_nginx = pytest.mark.skipif(
+    NGINX is None and not os.environ.get("REQUIRE_NGINX"), reason="nginx is not installed"
+)
+
+
+@needs_nginx
+def test_crowds_are_measured_behind_nginx(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crowd, "CROWD", 60)
+    report = crowd.behind(store, N, 1, 1)
+    assert report["many clients by id"]["healthz_asked"] > 0
+    for name in ("many clients by id", "many clients that upload"):
+        assert report[name]["statuses"].keys() <= {200, 429, 503}
+    assert report["back after a worker was killed, s"] is not None
+    assert report["stopped"]["statuses"] == {200: 6}
+
+
+@needs_nginx
+def test_honest_clients_are_answered_beside_slow_ones() -> None:
+    report = crowd.slow_clients(1, writers=30, readers=10)
+    assert report["statuses"].keys() == {200}
+    assert report["slow"] == {"writers": 30, "readers": 10}
 
 
 def test_processes_are_compared_round_by_round(

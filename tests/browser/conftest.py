@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.serving import make_server
 
 from indexer.build import build
-from server.app import create_app
 from tests.conftest import DEMO_IMAGES, small_config
+from tests.server.asking import ready_app
 
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -56,7 +57,7 @@ def demo_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def address(demo_store: Path) -> Iterator[str]:
-    """A server of the demo that refuses uploads beyond 1 MB."""
+    """A server of the demo that refuses uploads beyond 1 MB; the same is below ``/photos``."""
     config = small_config(
         demo_store / "images",
         demo_store / "store",
@@ -64,7 +65,9 @@ def address(demo_store: Path) -> Iterator[str]:
         server={"max_upload_bytes": 1_000_000},
     )
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # not a line for every picture
-    server = make_server("127.0.0.1", 0, create_app(config), threaded=True)
+    app = ready_app(config)
+    mounted = DispatcherMiddleware(app.wsgi_app, {"/photos": app})
+    server = make_server("127.0.0.1", 0, mounted, threaded=True)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}"

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from indexer.build import build
-from server.app import create_app
 from tests.conftest import small_config
+from tests.server.asking import ready_app
 
 
 def original_search(files: list[Path], query: Path) -> list[tuple[float, str]]:
@@ -53,7 +53,7 @@ def test_search_gives_the_originals_order_and_distances(
         index={"approximate": "IVF2,Flat", "recall": 1.0},
     )
     build(config)
-    client = create_app(config).test_client()
+    client = ready_app(config).test_client()
     for query in files[:2]:
         response = client.post(
             "/api/v1/search", data={"image": (query.open("rb"), query.name), "mode": mode}

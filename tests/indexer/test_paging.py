@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from indexer import paging
 from indexer.build import build
 from indexer.config import Config
 from indexer.errors import InvalidQuery
@@ -158,3 +159,23 @@ def test_copies_of_a_photograph_are_collapsed(images: Path, tmp_path: Path) -> N
         str(photo.relative_to(images)), "copy.jpg", "saved-again.jpg",
     }  # fmt: skip
     assert all(not hit.duplicates for hit in hits[1:])
+
+
+def test_near_duplicates_are_ranked_to_a_bound_and_no_deeper(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Thousands of pictures of one thing, after which others come."""
+    monkeypatch.setattr(paging, "MAX_RANKS", 1000)
+    asked: list[int] = []
+    same = np.tile(np.eye(1, 16, dtype=np.float32), (5000, 1))
+
+    def neighbours(depth: int) -> tuple[paging.Distances, paging.Ids]:
+        asked.append(depth)
+        return np.zeros(depth, np.float32), np.arange(depth)
+
+    first, more = collapsed_page_of(neighbours, lambda ids: same[ids], 5000, 5, 1, None)
+    assert ([place.rank for place in first], more) == ([1, 102, 203, 304, 405], True)
+    with pytest.raises(InvalidQuery, match="near-duplicates"):
+        collapsed_page_of(neighbours, lambda ids: same[ids], 5000, 30, 1, None)
+    assert max(asked) == 1000
+    collapsed_page_of(neighbours, lambda ids: same[ids], 1000, 30, 1, None)  # there are no more

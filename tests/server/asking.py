@@ -10,7 +10,19 @@ from PIL import Image
 from werkzeug.datastructures import FileStorage, MultiDict
 from werkzeug.test import TestResponse, encode_multipart
 
+from indexer.config import Config
+from server.app import Application, create_app
+from server.index_holder import IndexHolder
+
 BATCH = "/api/v1/search/batch"
+
+
+def ready_app(config: Config) -> Application:
+    """The application, once its encoder is loaded."""
+    app = create_app(config)
+    holder: IndexHolder = app.extensions["lookalike"]
+    holder.searcher().load_encoder()
+    return app
 
 
 def upload(client: FlaskClient, data: bytes, **fields: object) -> TestResponse:

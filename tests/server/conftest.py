@@ -9,14 +9,26 @@ from flask.testing import FlaskClient
 from flask_openapi.utils import parse_rule
 
 from indexer.config import Config
-from server.app import Application, create_app
+from server.app import Application
 from server.codes import CODES
+from tests.server.asking import ready_app
 from tests.server.processes import running_server
 
 
 @pytest.fixture(scope="session")
 def client(demo_config: Config) -> FlaskClient:
-    return create_app(demo_config).test_client()
+    return ready_app(demo_config).test_client()
+
+
+@pytest.fixture(autouse=True)
+def _every_answer_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As WSGI servers do it: to its end, then closed; a test may say ``buffered=False``."""
+    unbuffered = FlaskClient.open
+
+    def buffered_open(self: FlaskClient, *args: Any, buffered: bool = True, **more: Any) -> Any:
+        return unbuffered(self, *args, buffered=buffered, **more)
+
+    monkeypatch.setattr(FlaskClient, "open", buffered_open)
 
 
 class Answered(NamedTuple):
@@ -62,7 +74,6 @@ def _is_documented(answer: Answered) -> None:
 
 @pytest.fixture(scope="module")
 def small(demo_config: Config) -> Iterator[int]:
-    """A server of two threads that gives a request two seconds to arrive."""
-    settings = {"threads": 2, "max_waiting": 2, "request_timeout_s": 2, "max_upload_bytes": 100_000}
-    with running_server(demo_config, "/readyz", **settings) as (_, port):
+    """A server of two slots, and of uploads up to 100 kB."""
+    with running_server(demo_config, "/readyz", threads=2, max_upload_bytes=100_000) as (_, port):
         yield port

@@ -45,17 +45,13 @@ def answer(sock: socket.socket) -> Answer:
         response.close()
 
 
-def slow_reader(port: int, path: str) -> socket.socket:
+def slow_reader(port: int, path: str, buffer_bytes: int = 4096) -> socket.socket:
     """A client that asks for a file and takes nothing of it; its system takes a few kB."""
     sock = socket.socket()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
     sock.connect(("127.0.0.1", port))
     sock.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
     return sock
-
-
-def refusals(port: int, status: int) -> float:
-    return metric(port, f'lookalike_requests_refused_total{{status="{status}"}}')
 
 
 def metric(port: int, name: str) -> float:

@@ -2,20 +2,24 @@
 
 import base64
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
 
-from indexer.config import Config
+import indexer.query_encoder
+from indexer.config import Config, EncoderConfig
+from indexer.encoders import Encoder
 from indexer.errors import ConfigError
-from server import load
-from server.admission import Admission, Overloaded, Places
+from server import api
+from server.admission import Admission
 from server.app import create_app
+from server.capacity import Overloaded, Slots
 from server.keys import digest
 from tests.conftest import small_config
-from tests.server.asking import assert_error, body, upload
+from tests.server.asking import assert_error, ready_app, upload
 
 READ, ADMIN = "r" * 43, "a" * 43
 KEYS = [
@@ -26,7 +30,7 @@ KEYS = [
 
 def app_client(demo_config: Config, **server: object) -> FlaskClient:
     config = small_config(demo_config.dataset.roots[0], demo_config.store, server=server)
-    return create_app(config).test_client()
+    return ready_app(config).test_client()
 
 
 def bearer(key: str) -> dict[str, str]:
@@ -78,7 +82,7 @@ def test_retry_after_is_said_where_it_helps_and_nowhere_else(demo_config: Config
     assert "Retry-After" not in first
     assert (first["X-RateLimit-Limit"], first["X-RateLimit-Remaining"]) == ("9", "8")
     admission: Admission = client.application.extensions["admission"]
-    with admission.encoding.place():
+    with admission.long.slot():
         refused = client.post("/api/v1/embed", data={"image": (BytesIO(b"a"), "a.jpg")})
         assert_error(refused, 503, "overloaded")
         assert refused.headers["Retry-After"] == "1"
@@ -127,12 +131,12 @@ def test_a_rate_that_is_none_is_refused(demo_config: Config, rate: str) -> None:
         app_client(demo_config, rate_limit=rate)
 
 
-def test_beyond_the_places_for_encoding_uploads_are_refused_and_searches_are_not(
+def test_beyond_the_slots_for_encoding_uploads_are_refused_and_searches_are_not(
     demo_config: Config, photos: list[Path]
 ) -> None:
     client = app_client(demo_config, max_encoding=1)
     admission: Admission = client.application.extensions["admission"]
-    with admission.encoding.place():
+    with admission.long.slot():
         refused = upload(client, photos[0].read_bytes())
         assert_error(refused, 503, "overloaded")
         assert refused.headers["Retry-After"] == "1"
@@ -141,29 +145,99 @@ def test_beyond_the_places_for_encoding_uploads_are_refused_and_searches_are_not
     assert upload(client, photos[0].read_bytes()).status_code == 200
 
 
-@pytest.mark.parametrize(("page", "status"), [(100, 200), (101, 503)])
-def test_deep_pages_take_a_place(demo_config: Config, page: int, status: int) -> None:
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ({"k": 1000, "page": 3}, 200),
+        ({"k": 1000, "page": 4}, 503),
+        ({"page": 101}, 503),
+        ({"collapse_duplicates": True}, 200),
+        ({"collapse_duplicates": True, "k": 15, "page": 2}, 200),
+        ({"collapse_duplicates": True, "page": 2}, 503),
+        ({"collapse_duplicates": True, "k": 31}, 503),
+        ({"allowed": {}}, 503),
+        ({"crop": {"x": 0.1, "y": 0.1, "width": 0.5, "height": 0.5}}, 503),
+    ],
+)
+def test_what_takes_a_core_for_long_takes_a_slot(
+    demo_config: Config, query: dict[str, object], status: int
+) -> None:
     client = app_client(demo_config, max_encoding=1)
     admission: Admission = client.application.extensions["admission"]
-    with admission.encoding.place():
-        assert client.get(f"/?image_id=1&page={page}").status_code == status
-    assert client.get(f"/?image_id=1&page={page}").status_code == 200
+    asked = {"image_id": 1, **query}
+    with admission.long.slot():
+        assert client.post("/api/v1/search", json=asked).status_code == status
+        batch = client.post("/api/v1/search/batch", json={"queries": [asked]})
+        assert batch.status_code == (503 if status == 503 else 200)
+    assert client.post("/api/v1/search", json=asked).status_code == 200
+    assert admission.long.taken == 0
 
 
-def test_a_place_is_given_back_after_an_error(demo_config: Config) -> None:
+def test_a_thumbnail_waits_for_a_slot_but_not_for_ever(
+    demo_config: Config, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(api, "THUMBNAIL_WAIT_S", 0.05)
+    client = app_client(demo_config, max_encoding=1)
+    admission: Admission = client.application.extensions["admission"]
+    with admission.thumbnails.slot():
+        assert_error(client.get("/api/v1/images/1/thumbnail"), 503, "overloaded")
+        monkeypatch.setattr(api, "THUMBNAIL_WAIT_S", 60)
+        with ThreadPoolExecutor(1) as pool:
+            waits = pool.submit(client.get, "/api/v1/images/1/thumbnail")
+            with pytest.raises(TimeoutError):
+                waits.result(0.2)
+            admission.thumbnails.give_back()
+            assert waits.result(30).status_code == 200
+        assert admission.thumbnails.take()
+        assert client.get("/api/v1/images/1/thumbnail").status_code == 200  # it is there already
+
+
+def test_nobody_waits_for_the_encoder_to_be_loaded(
+    demo_config: Config, photos: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever has to be encoded is refused at once; everything else is answered."""
+    may_load = threading.Event()
+    opened = indexer.query_encoder.open_encoder
+
+    def slow(settings: EncoderConfig) -> Encoder:
+        may_load.wait(60)
+        return opened(settings)
+
+    monkeypatch.setattr(indexer.query_encoder, "open_encoder", slow)
+    config = small_config(demo_config.dataset.roots[0], demo_config.store)
+    client = create_app(config).test_client()
+    region = {"image_id": 1, "crop": {"x": 0, "y": 0, "width": 0.5, "height": 0.5}}
+    form = {"image": (BytesIO(photos[0].read_bytes()), "a.jpg")}
+    for refused in (
+        upload(client, photos[0].read_bytes()),
+        client.post("/api/v1/search", json=region),
+        client.post("/api/v1/search/batch", json={"queries": [{"image_id": 1}, region]}),
+        client.post("/api/v1/embed", data=form),
+    ):
+        assert_error(refused, 503, "not_ready")
+        assert refused.headers["Retry-After"] == "5"
+    assert client.get("/?image_id=1&crop=0,0,0.5,0.5").status_code == 503
+    assert client.get("/?image_id=1").status_code == 200
+    may_load.set()
+    client.application.extensions["lookalike"].searcher().load_encoder()
+    assert upload(client, photos[0].read_bytes()).status_code == 200
+
+
+def test_a_slot_is_given_back_after_an_error(demo_config: Config) -> None:
     client = app_client(demo_config, max_encoding=1)
     for _ in range(3):
         assert_error(upload(client, b"no image"), 415, "unsupported_image")
 
 
-def test_no_more_places_are_given_than_there_are() -> None:
-    places, barrier = Places(3), threading.Barrier(8)
+def test_no_more_slots_are_given_than_there_are() -> None:
+    slots, barrier = Slots(3), threading.Barrier(8)
     outcomes: list[bool] = []
 
     def ask() -> None:
         barrier.wait()
         try:
-            with places.place():
+            with slots.slot():
                 outcomes.append(True)
                 done.wait()
         except Overloaded:
@@ -180,12 +254,17 @@ def test_no_more_places_are_given_than_there_are() -> None:
     assert sorted(outcomes) == [False] * 5 + [True] * 3
 
 
-def test_the_lobby_refuses_everything_but_what_watches_the_server(
-    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+def test_beyond_the_slots_everything_is_refused_but_what_watches_the_server(
+    demo_config: Config,
 ) -> None:
-    monkeypatch.setattr(load._here, "lobby", True, raising=False)
-    refused = client.post("/api/v1/search", json={"image_id": 1})
-    assert_error(refused, 503, "overloaded")
-    for url in ("/healthz", "/metrics"):
-        assert client.get(url).status_code == 200
-    assert set(body(client.get("/healthz"))) == {"status"}
+    client = app_client(demo_config, threads=1)
+    admission: Admission = client.application.extensions["admission"]
+    with admission.slots.slot():
+        refused = client.post("/api/v1/search", json={"image_id": 1})
+        assert_error(refused, 503, "overloaded")
+        assert "busy" in client.get("/", headers={"Accept": "text/html"}).text
+        for url in ("/healthz", "/metrics"):
+            assert client.get(url).status_code == 200
+    for url in ("/nothing", "/api/v1/index", "/api/v1/images/1/file", "/"):
+        client.get(url)  # whatever the answer is, the slot is given back
+    assert admission.slots.taken == 0

@@ -79,24 +79,26 @@ def test_a_batch_that_is_none(client: FlaskClient) -> None:
     assert_error(empty, 422, "invalid_request")
 
 
-def test_places_are_given_back_after_a_stream(client: FlaskClient, photos: list[Path]) -> None:
-    for _ in range(10):  # more than there are places
+def test_slots_are_given_back_after_a_stream(client: FlaskClient, photos: list[Path]) -> None:
+    for _ in range(10):  # more than there are slots
         with client.post(BATCH, headers=NDJSON, **files(photos[:1], k=1)) as response:
             assert response.status_code == 200
 
 
-def test_a_batch_without_a_place_is_refused_and_one_left_gives_its_place_back(
+def test_a_batch_without_a_slot_is_refused_and_one_left_gives_its_slot_back(
     client: FlaskClient, photos: list[Path]
 ) -> None:
     admission: Admission = client.application.extensions["admission"]
     with ExitStack() as taken:
         for _ in range(6):
-            taken.enter_context(admission.encoding.place())
+            taken.enter_context(admission.long.slot())
         assert_error(client.post(BATCH, **files(photos[:2])), 503, "overloaded")
         taken.pop_all().close()
-    hung_up = [client.post(BATCH, headers=NDJSON, **files(photos[:9])) for _ in range(4)]
+    hung_up = [
+        client.post(BATCH, headers=NDJSON, buffered=False, **files(photos[:9])) for _ in range(6)
+    ]
     one_more = client.post(BATCH, headers=NDJSON, **files(photos[:2]))
-    assert_error(one_more, 503, "overloaded")  # they may be read slowly: half of the threads
+    assert_error(one_more, 503, "overloaded")  # a slot is held until the last line
     for response in reversed(hung_up):  # contexts of one thread end in this order
         response.close()  # before any line of it was read
     assert client.post(BATCH, headers=NDJSON, **files(photos[:2])).status_code == 200

@@ -20,8 +20,7 @@ from schemathesis import checks
 from schemathesis.specs.openapi import checks as documented
 
 from indexer.config import Config
-from server.app import create_app
-from tests.server.asking import assert_error, upload
+from tests.server.asking import assert_error, ready_app, upload
 
 LONG = bool(os.environ.get("FUZZ_LONG"))
 """With FUZZ_LONG=1 thousands of requests, anew each time; else a few, the same each time."""
@@ -49,7 +48,7 @@ CHECKS = [
 
 @pytest.fixture(scope="module")
 def operations(demo_config: Config) -> dict[str, Any]:
-    schema = schemathesis.openapi.from_wsgi("/openapi.json", create_app(demo_config))
+    schema = schemathesis.openapi.from_wsgi("/openapi.json", ready_app(demo_config))
     return {found.ok().label: found.ok() for found in schema.get_all_operations()}
 
 

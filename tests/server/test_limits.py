@@ -12,9 +12,8 @@ from werkzeug.test import TestResponse
 
 from indexer.config import Config
 from server import wire
-from server.app import create_app
 from tests.conftest import small_config
-from tests.server.asking import BATCH, assert_error, body, png, upload
+from tests.server.asking import BATCH, assert_error, body, png, ready_app, upload
 
 SEARCH = "/api/v1/search"
 
@@ -30,9 +29,9 @@ def images(*files: bytes) -> dict[str, Any]:
 
 @pytest.fixture
 def frugal(demo_config: Config) -> FlaskClient:
-    """A server of 10,000 pixels and one place for encoding."""
+    """A server of 10,000 pixels and one slot for encoding."""
     server = {"max_pixels": 10_000, "max_encoding": 1}
-    return create_app(
+    return ready_app(
         small_config(demo_config.dataset.roots[0], demo_config.store, server=server)
     ).test_client()
 
@@ -136,7 +135,7 @@ def test_a_batch_holds_no_deep_pages(client: FlaskClient) -> None:
 
 def test_a_batch_counts_as_many_requests_as_it_has_searches(demo_config: Config) -> None:
     server = {"rate_limit": "5/hour"}
-    client = create_app(
+    client = ready_app(
         small_config(demo_config.dataset.roots[0], demo_config.store, server=server)
     ).test_client()
     two, three = ({"queries": [{"image_id": 1}] * count} for count in (2, 3))
@@ -169,7 +168,7 @@ def test_nothing_that_is_sent_is_dropped_silently(client: FlaskClient, photos: l
 
 def test_what_is_too_large_is_told_by_how_much(demo_config: Config) -> None:
     server = {"max_upload_bytes": 100_000}
-    client = create_app(
+    client = ready_app(
         small_config(demo_config.dataset.roots[0], demo_config.store, server=server)
     ).test_client()
     for size, words in (

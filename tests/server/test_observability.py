@@ -14,7 +14,7 @@ from indexer.config import Config
 from server.app import create_app
 from server.logs import JsonFormatter, TextFormatter
 from tests.conftest import ROOT, small_config
-from tests.server.asking import upload
+from tests.server.asking import ready_app, upload
 
 
 def values(client: FlaskClient) -> dict[str, float]:
@@ -91,7 +91,7 @@ def test_a_line_for_people_has_the_id_and_nothing_that_moves_a_cursor(
 def test_an_answer_that_is_streamed_is_timed_to_its_end(
     demo_config: Config, photos: list[Path]
 ) -> None:
-    client = create_app(demo_config).test_client()
+    client = ready_app(demo_config).test_client()
     image = photos[0].read_bytes()
     data = {"image": [(BytesIO(image), "a.jpg"), (BytesIO(image), "b.jpg")]}
     answer = client.post(
@@ -107,7 +107,7 @@ def test_an_answer_that_is_streamed_is_timed_to_its_end(
 def test_metrics_count_requests_by_route_and_stages(
     demo_config: Config, photos: list[Path]
 ) -> None:
-    client = create_app(demo_config).test_client()
+    client = ready_app(demo_config).test_client()
     for image_id in (1, 2, 2):
         client.get(f"/api/v1/images/{image_id}")
     client.get("/api/v1/images/99999")
@@ -136,7 +136,7 @@ def test_metrics_say_what_the_index_holds(client: FlaskClient) -> None:
     assert seen["lookalike_skipped_files{}"] == 1
     assert seen["lookalike_index_version{}"] == 1
     assert (seen["lookalike_recall{}"], seen["lookalike_recall_wanted{}"]) == (1, 1)
-    assert seen["lookalike_requests_waiting{}"] == 0
+    assert seen["lookalike_requests_working{}"] == seen["lookalike_long_working{}"] == 0
 
 
 def test_metrics_without_an_index(tmp_path: Path) -> None:

@@ -60,6 +60,23 @@ def test_it_listens_on_the_loopback_only(server: tuple["subprocess.Popen[str]", 
     assert ours == [f"0100007F:{port:04X}"]
 
 
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"host": "0.0.0.0"}, True),  # noqa: S104
+        ({"host": "0.0.0.0", "proxies": 1}, False),  # noqa: S104
+        ({}, False),
+    ],
+)
+def test_another_address_without_a_proxy_is_a_matter_to_speak_of(
+    demo_config: Config, log: Path, settings: dict[str, object], *, told: bool
+) -> None:
+    with running_server(demo_config, log=log, **settings):
+        text = log.read_text()
+    assert ("deploy/nginx.conf" in text and "server.proxies" in text) is told
+    assert ("0.0.0.0 is not the loopback" in text) is told
+
+
 def test_a_port_that_is_taken_is_explained(demo_config: Config) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

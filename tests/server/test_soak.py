@@ -42,7 +42,7 @@ def something(chance: random.Random, images: list[bytes]) -> tuple[str, str, byt
             ("POST", "/api/v1/search/batch", json.dumps(batch).encode(), JSON),
             ("POST", "/api/v1/search", FORM % image, UPLOAD),
             ("POST", "/api/v1/embed", FORM % image, UPLOAD),
-            ("GET", f"/api/v1/images/{known}/thumbnail?side=64", b"", ""),
+            ("GET", f"/api/v1/images/{known}/thumbnail?side=96", b"", ""),
             ("GET", f"/?image_id={known}&page=2", b"", ""),
             ("GET", f"/export.zip?image_id={known}&count=3", b"", ""),
             ("GET", "/metrics", b"", ""),

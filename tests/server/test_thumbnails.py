@@ -77,7 +77,7 @@ def test_the_server_makes_each_once_and_a_new_content_gets_its_own(
 
     monkeypatch.setattr(Searcher, "thumbnail", counted)
     answers = [
-        create_app(config).test_client().get("/api/v1/images/1/thumbnail?side=77") for _ in "ab"
+        create_app(config).test_client().get("/api/v1/images/1/thumbnail?side=96") for _ in "ab"
     ]
     assert answers[0].data == answers[1].data
     assert len(made) == 1

@@ -13,10 +13,9 @@ import pytest
 from flask.testing import FlaskClient
 
 from indexer.config import Config
-from server.app import create_app
 from server.url_queries import Fetcher, UrlRefused, is_public_address
 from tests.conftest import small_config
-from tests.server.asking import assert_error, body
+from tests.server.asking import assert_error, body, ready_app
 
 NAME = "pictures.test"
 
@@ -106,7 +105,7 @@ def test_a_search_by_address_is_one_by_its_image(
     config = small_config(
         demo_config.dataset.roots[0], demo_config.store, server={"allow_url_queries": True}
     )
-    app = create_app(config)
+    app = ready_app(config)
     app.extensions["fetcher"] = fetcher
     query = {"url": f"https://{NAME}:{port}/to-photo", "k": 1}
     answer = body(app.test_client().post("/api/v1/search", json=query))
