@@ -1,12 +1,14 @@
 """A client of the real application over the demo index, and a document every answer is held to."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partialmethod
 from typing import Any, NamedTuple
 
 import pytest
 from flask import Response, request, request_finished
 from flask.testing import FlaskClient
 from flask_openapi.utils import parse_rule
+from werkzeug.test import Client
 
 from indexer.config import Config
 from server.app import Application
@@ -20,15 +22,17 @@ def client(demo_config: Config) -> FlaskClient:
     return ready_app(demo_config).test_client()
 
 
+def _buffered_open(
+    client: Client, unbuffered: Callable[..., Any], *args: Any, buffered: bool = True, **more: Any
+) -> Any:
+    return unbuffered(client, *args, buffered=buffered, **more)
+
+
 @pytest.fixture(autouse=True)
 def _every_answer_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     """As WSGI servers do it: to its end, then closed; a test may say ``buffered=False``."""
-    unbuffered = FlaskClient.open
-
-    def buffered_open(self: FlaskClient, *args: Any, buffered: bool = True, **more: Any) -> Any:
-        return unbuffered(self, *args, buffered=buffered, **more)
-
-    monkeypatch.setattr(FlaskClient, "open", buffered_open)
+    for kind in (Client, FlaskClient):  # the first is the one that schemathesis uses
+        monkeypatch.setattr(kind, "open", partialmethod(_buffered_open, kind.open))
 
 
 class Answered(NamedTuple):
@@ -38,6 +42,12 @@ class Answered(NamedTuple):
     method: str
     path: str
     response: Response
+
+
+def _buffered_open(
+    client: Client, unbuffered: Callable[..., Any], *args: Any, buffered: bool = True, **more: Any
+) -> Any:
+    return unbuffered(client, *args, buffered=buffered, **more)
 
 
 @pytest.fixture(autouse=True)
