@@ -12,8 +12,9 @@ from indexer.vector_index.codes import (
 )
 from indexer.vector_index.exact import ExactIndex
 from indexer.vector_index.factory import AUTO, code_size, resolve_factory
+from indexer.vector_index.flat import flat_file, merged_file, read_vectors
 from indexer.vector_index.inverted import ApproximateCoder
-from indexer.vector_index.mapped import MappedVectors, flat_file, read_vectors
+from indexer.vector_index.mapped import MappedVectors
 from indexer.vector_index.plane import Map, MapCoder, StoredMap
 from indexer.vector_index.recall import MeasuredRecall, RecallPoint, measure_recall
 from indexer.vector_index.shortlist import Shortlist
@@ -41,6 +42,7 @@ __all__ = [
     "code_size",
     "flat_file",
     "measure_recall",
+    "merged_file",
     "read_vectors",
     "resolve_factory",
     "shortlist_bytes",

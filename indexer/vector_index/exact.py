@@ -17,7 +17,8 @@ from indexer.vector_index.mapped import MappedVectors
 from indexer.vector_index.shortlist import MANY, QueryBounds, Shortlist, at_most
 
 SEEDS = 128
-"""Vectors measured first, or 2k if that is more: their k-th distance is what bounds must beat."""
+"""Vectors measured first at each level, or 2k if that is more: the k-th distance is what bounds
+must beat."""
 
 SCAN_SHARE = 0.4
 """If a bound leaves more than this share of the vectors, reading them all in order is faster."""
@@ -60,10 +61,10 @@ class ExactIndex:
             found += self._candidates(some, k, rows, [] if start else stages)
         return nearest(found, k)
 
-    def measure(self, query: Vectors, rows: Rows) -> Candidates:
-        """Return the exact distances of a query (dim,) to ascending rows."""
+    def measure(self, query: Vectors, rows: Rows | None) -> Candidates:
+        """Return the exact distances of a query (dim,) to ascending rows, or to all."""
         squared = self.vectors.squared_distances(query, rows)
-        return Candidates(squared, self.vectors.ids[rows])
+        return Candidates(squared, self.vectors.ids if rows is None else self.vectors.ids[rows])
 
     def _candidates(
         self, queries: Vectors, k: int, rows: Rows | None, stages: list[Stage]
@@ -80,25 +81,34 @@ class ExactIndex:
                 range(len(queries)),
             )
         left = [number for number, candidates in enumerate(found) if candidates is None]
-        everything = self._measured(queries[left], k, rows, stages if 0 in left else [])
-        for number, candidates in zip(left, everything, strict=True):
-            found[number] = candidates
+        if left:
+            everything = self._measured(queries[left], k, rows, stages if 0 in left else [])
+            for number, candidates in zip(left, everything, strict=True):
+                found[number] = candidates
         return [candidates for candidates in found if candidates is not None]
 
     def _proved(
         self, query: Vectors, bounds: QueryBounds, k: int, stages: list[Stage]
     ) -> Candidates | None:
-        """Measure what the bounds cannot rule out, or nothing if that is too much."""
-        seeds = self.vectors.squared_distances(query, bounds.likely(max(2 * k, SEEDS)))
-        if len(seeds) < k:
-            return None
-        tau = float(np.partition(seeds, k - 1)[k - 1])
-        for name, rows in bounds.possible(tau):
-            stages.append(Stage(name, len(rows)))
-            if len(rows) > SCAN_SHARE * len(self.vectors):
+        """Measure what the bounds cannot rule out, or nothing if that is too much.
+
+        At each level those that look nearest are measured first, and what cannot be nearer than the
+        k-th of all measured so far is dropped.
+        """
+        left: QueryBounds | None = bounds
+        own_stages: list[Stage] = []
+        squared, ids = np.empty(0, np.float32), np.empty(0, np.int64)
+        while left is not None:
+            near = self.measure(query, left.take_likely(max(2 * k, SEEDS)))
+            squared, ids = np.append(squared, near.squared), np.append(ids, near.ids)
+            bounds = left.within(float(np.partition(squared, k - 1)[k - 1]))
+            own_stages.append(Stage(bounds.name, len(bounds) + len(ids)))
+            if len(bounds) > SCAN_SHARE * len(self.vectors):
                 return None
-        stages.append(Stage("measured", len(rows)))
-        return self.measure(query, rows)
+            left = bounds.sharper()
+        rest = self.measure(query, bounds.rows)
+        stages += [*own_stages, Stage("measured", len(rest.ids) + len(ids))]
+        return Candidates(np.append(squared, rest.squared), np.append(ids, rest.ids))
 
     def _measured(
         self, queries: Vectors, k: int, rows: Rows | None, stages: list[Stage]
@@ -108,7 +118,6 @@ class ExactIndex:
         if rows is None and len(queries) >= MANY:
             estimates = self.vectors.estimates(queries)
             return [self._estimated(*pair, k) for pair in zip(queries, estimates, strict=True)]
-        rows = np.arange(len(self.vectors)) if rows is None else rows
         return [self.measure(query, rows) for query in queries]
 
     def _estimated(self, query: Vectors, estimates: Distances, k: int) -> Candidates:
