@@ -7,6 +7,7 @@ registry of its own.
 import math
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
+from typing import Any
 
 from flask import Flask, Response, current_app, request
 from flask_openapi import APIBlueprint
@@ -112,7 +113,7 @@ class IndexCollector(Collector):
                 "lookalike_recall_wanted", "The setting index.recall.", info.promise.wanted
             )
 
-    def _batches(self, batcher: Batcher) -> Iterable[Metric]:
+    def _batches(self, batcher: Batcher[Any, Any]) -> Iterable[Metric]:
         sizes = dict(batcher.sizes)
         buckets = [
             (str(bound), float(sum(n for size, n in sizes.items() if size <= bound)))

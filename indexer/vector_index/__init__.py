@@ -10,7 +10,7 @@ from indexer.vector_index.codes import (
     shortlist_levels,
     shortlist_memory,
 )
-from indexer.vector_index.exact import ExactIndex
+from indexer.vector_index.exact import ExactIndex, Found
 from indexer.vector_index.factory import AUTO, code_size, resolve_factory
 from indexer.vector_index.flat import flat_file, merged_file, read_vectors
 from indexer.vector_index.inverted import ApproximateCoder
@@ -26,6 +26,7 @@ __all__ = [
     "ApproximateIndex",
     "Coder",
     "ExactIndex",
+    "Found",
     "Map",
     "MapCoder",
     "MappedVectors",
