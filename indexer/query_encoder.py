@@ -16,6 +16,11 @@ Pixels = NDArray[np.uint8]
 Vector = NDArray[np.float32]
 
 
+TOGETHER = 16
+"""The most images of one request in a batch: larger ones are no faster on CPUs, and all others
+wait for them."""
+
+
 class QueryEncoder:
     """Encodes queries with the encoder ``spec`` names. Safe between threads.
 
@@ -77,7 +82,7 @@ class QueryEncoder:
         return encoder
 
     def _loaded(self) -> tuple[Batcher[Pixels, Vector], int]:
-        """Return what the loaded encoder's work is given to, and how many images it takes at best.
+        """Return what works for the loaded encoder, and how many images of a request it takes.
 
         A failure is final: it takes a restart to mend.
         """
@@ -91,7 +96,7 @@ class QueryEncoder:
                 except LookalikeError as error:
                     self._failure = error
                     raise
-                self._batch_size = encoder.batch_size
+                self._batch_size = min(encoder.batch_size, TOGETHER)
                 self._batcher = encoding_batcher(encoder)
             return self._batcher, self._batch_size
 

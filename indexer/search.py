@@ -1,8 +1,9 @@
 """Search: one published version and its encoder, answering queries."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from typing import Any
 
 import numpy as np
 from PIL.Image import Image
@@ -119,6 +120,11 @@ class Searcher(Collection):
         """What gathers the images of concurrent queries, once the encoder is loaded."""
         return self._encoder.batcher
 
+    @property
+    def gathering(self) -> Batcher[Any, Any]:
+        """What gathers concurrent exact searches."""
+        return self._gathered.batcher
+
     def take_over(self, other: "Searcher") -> None:
         """Use the encoder another searcher has loaded, if both indexes were made with it."""
         same = other.encoder_spec.fingerprint == self.encoder_spec.fingerprint
@@ -163,10 +169,11 @@ class Searcher(Collection):
 
     def search_many(
         self, searches: Sequence[tuple[Query, Selection]], *, preview_side: int | None = None
-    ) -> list[Answer | LookalikeError]:
-        """Answer searches as :meth:`search` does each, faster; what it raises is in its place.
+    ) -> Iterator[Answer | LookalikeError]:
+        """Yield what :meth:`search` returns, or raises, for each of several searches; faster.
 
-        Their images are encoded in batches, and exact searches among all images are made together.
+        Their images are encoded in batches, and exact searches among all images are made together;
+        then the answers are made one by one, as they are taken.
         """
         underway = [Underway(*search) for search in searches]
         for own in underway:
@@ -175,9 +182,10 @@ class Searcher(Collection):
         for own in underway:
             own.attempt(self._combine)
         self._search_together(underway)
-        for own in underway:
+        while underway:  # and no answer is kept
+            own = underway.pop(0)
             own.attempt(self._answer)
-        return [own.outcome() for own in underway]
+            yield own.outcome()
 
     def embed(self, image: bytes, box: Box | None = None) -> tuple[Vector, Mapping[str, float]]:
         """Return the feature of an image file's bytes, float32 (dim,), and the times in ms."""

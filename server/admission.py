@@ -6,7 +6,7 @@ everybody wait for answers nobody wants any more.
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 
 from flask import Flask, Response, current_app, g, request
@@ -127,6 +127,19 @@ def find(
         answer = searcher.search(query, selection, preview_side=preview_side)
     metrics().observe(answer.timings_ms)
     return answer
+
+
+def find_many(
+    searcher: Searcher, searches: Sequence[tuple[Query, Selection]]
+) -> Iterator[Answer | LookalikeError]:
+    """Make searches together, as the searcher does, and count the stages of each.
+
+    Whoever asks for them holds a place if any of them needs one.
+    """
+    for answer in searcher.search_many(searches):
+        if not isinstance(answer, LookalikeError):
+            metrics().observe(answer.timings_ms)
+        yield answer
 
 
 def takes_long(query: Query, selection: Selection | None) -> bool:
