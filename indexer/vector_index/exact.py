@@ -17,7 +17,7 @@ from indexer.vector_index.base import (
     nearest,
 )
 from indexer.vector_index.mapped import MappedVectors
-from indexer.vector_index.shortlist import MANY, QueryBounds, Shortlist, at_most
+from indexer.vector_index.shortlist import QueryBounds, Shortlist, at_most
 
 SEEDS = 128
 """Vectors measured first at each level, or 2k if that is more: the k-th distance is what bounds
@@ -26,8 +26,10 @@ must beat."""
 SCAN_SHARE = 0.4
 """If a bound leaves more than this share of the vectors, reading them all in order is faster."""
 
+MANY = 8
 MANY_FROM_BYTES = 2**30
-"""Bytes of vectors below which many queries are answered faster by multiplying everything."""
+"""Bytes of vectors below which :data:`MANY` queries are answered faster by multiplying everything.
+"""
 
 BOUND_BYTES = 2**27
 """Memory for bounds; where there are more queries than fit, they take turns."""

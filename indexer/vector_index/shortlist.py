@@ -26,8 +26,9 @@ from indexer.vector_index.base import Distances, Rows, Vectors, gamma
 from indexer.vector_index.codes import Codes, Level, ShortlistCoder, map_codes
 from indexer.vector_index.mapped import MappedVectors
 
-MANY = 8
-"""From this many queries on, their last-level bounds are computed at once for all vectors."""
+MULTIPLY_FROM = 48
+"""From this many queries on, their last-level bounds are computed at once for all vectors: for
+fewer, reading the codes of the rows that the first level leaves takes less."""
 
 GATHER_SHARE = 4
 """The first-level codes of less than a fourth of the rows are copied and multiplied alone."""
@@ -67,7 +68,7 @@ class Shortlist:
         """
         codes, _ = self._coder.codes(queries)
         few = rows is not None and len(rows) * GATHER_SHARE < len(self.squares)
-        level = len(codes) - 1 if len(queries) >= MANY and not few else 0
+        level = len(codes) - 1 if len(queries) >= MULTIPLY_FROM and not few else 0
         doubled = -2 * codes[level]
         if level:
             squared = self.later[level - 1].products(doubled)

@@ -24,7 +24,7 @@ from indexer.vector_index import (
     shortlist_levels,
 )
 from indexer.vector_index.base import Vectors
-from indexer.vector_index.shortlist import QueryBounds
+from indexer.vector_index.shortlist import MULTIPLY_FROM, QueryBounds
 from tests.vectors import (
     DIM,
     NOTHING,
@@ -98,7 +98,7 @@ def test_what_the_bounds_leave_holds_every_vector_within_reach(tmp_path: Path) -
     stored = mapped(tmp_path, vectors, np.arange(500))
     coder = ShortlistCoder.train(stored)
     shortlist = Shortlist(coder, encoded(tmp_path, "codes", coder, stored), stored)
-    for count in (1, 9):  # few queries get first-level bounds, many last-level ones
+    for count in (1, MULTIPLY_FROM):  # few queries get first-level bounds, many last-level ones
         queries = vectors[random.permutation(500)[:count]] * np.float32(1.1)
         for allowed in (None, np.arange(5, 400, 3), np.arange(3, 40)):
             possible = np.zeros(500, np.bool_)
@@ -130,7 +130,8 @@ def test_the_shortlist_reads_few_of_the_vectors(
     monkeypatch.setattr(indexer.vector_index.exact, "MANY_FROM_BYTES", 0)
     vectors = photo_like(5000, dim=1280)
     index = shortlisted(tmp_path, mapped(tmp_path, vectors, np.arange(5000)))
-    for queries in (vectors[:1], photo_like(1, seed=3, dim=1280), photo_like(12, 3, 1280)):
+    some = [photo_like(count, seed=3, dim=1280) for count in (1, 12, MULTIPLY_FROM)]
+    for queries in (vectors[:1], *some):
         stages: list[Stage] = []
         distances, found = index.search(queries, 5, explain=stages)
         assert [stage.name for stage in stages][-1] == "measured"

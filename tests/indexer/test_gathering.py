@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import indexer.vector_index.exact
+import indexer.vector_index.shortlist
 from indexer.gathering import MOST_RESULTS, GatheredIndex
 from indexer.vector_index import ExactIndex, Stage
 from indexer.vector_index.base import Vectors
@@ -32,15 +33,17 @@ def vectors(request: pytest.FixtureRequest) -> Vectors:
     return vectors
 
 
-@pytest.mark.parametrize("way", ["shortlist", "many by shortlist", "no shortlist"])
+@pytest.mark.parametrize("way", ["by shortlist", "many by shortlist", "no shortlist"])
 def test_together_is_as_alone_to_the_last_bit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, vectors: Vectors, way: str
 ) -> None:
     """Distances and order, with as many results as each wants."""
     stored = mapped(tmp_path, vectors, np.arange(COUNT)[::-1] * 2)
     exact = ExactIndex(stored) if way == "no shortlist" else shortlisted(tmp_path, stored)
-    if way == "many by shortlist":
+    if way != "no shortlist":
         monkeypatch.setattr(indexer.vector_index.exact, "MANY_FROM_BYTES", 0)
+    if way == "many by shortlist":
+        monkeypatch.setattr(indexer.vector_index.shortlist, "MULTIPLY_FROM", 8)
     gathered = GatheredIndex(exact)
     queries = np.concatenate([photo_like(20, seed=3), vectors[:20], some_vectors(5, 4, 256)])
     ks = [1 + 17 * n % 70 for n in range(len(queries))]
@@ -61,8 +64,9 @@ def test_each_has_its_own_stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     stages = [own.stages for own in gathered.search_each(queries, [5] * 10)]
     for own in stages[:9]:
         assert own[0] == Stage("stored", COUNT)
-        assert [stage.name for stage in own[1:]] == ["bound of 128 numbers", "measured"]
-        assert own[1].rows == own[2].rows < COUNT / 2
+        names = ["bound of 64 numbers", "bound of 128 numbers", "measured"]
+        assert [stage.name for stage in own[1:]] == names
+        assert own[1].rows >= own[2].rows == own[3].rows < COUNT / 2
     assert stages[9] == [Stage("stored", COUNT), Stage("compared", COUNT)]
 
 
