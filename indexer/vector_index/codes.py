@@ -29,9 +29,8 @@ SECOND_LEVEL_BLOCKS = 8
 
 ENCODE_BLOCK = 2048
 
-FEW = 8
 AXES_AT_ONCE = 32
-"""Fewer than :data:`FEW` vectors are multiplied by so many axes at a time: 1 MB at 4096-d."""
+"""One vector is multiplied by so many axes at a time: 1 MB at 4096-d."""
 
 Components = NDArray[np.float64]
 
@@ -131,11 +130,11 @@ class ShortlistCoder:
     def _split(self, centred: Components) -> tuple[Components, Components]:
         """Return the coordinates (n, axes) of centred vectors (n, dim) and what they leave out.
 
-        For a few vectors, reading the axes from memory is what takes time: they are read once, a
-        few at a time, which stay in the cache until the second product.
+        For one vector, reading the axes from memory is what takes time: they are read once, a few
+        at a time, which stay in the cache until the second product.
         """
         axes = self.axes.directions
-        step = len(axes) if len(centred) >= FEW else AXES_AT_ONCE
+        step = AXES_AT_ONCE if len(centred) == 1 else len(axes)
         inside, outside = np.empty((len(centred), len(axes))), centred.copy()
         for start in range(0, len(axes), step):
             some = axes[start : start + step]

@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cached_property, partial
 from itertools import pairwise
 from typing import TypeVar
@@ -48,7 +49,7 @@ class MappedVectors:
         self._sorted_ids = self.ids[self._by_id]
         self._shared = threading.local()
         self._pool = ThreadPoolExecutor(  # threads that knew this object would keep it for ever
-            available_cores(), "search", initializer=partial(setattr, self._shared, "already", True)
+            available_cores(), "search", initializer=partial(_work_alone, self._shared)
         )
 
     def __len__(self) -> int:
@@ -91,7 +92,8 @@ class MappedVectors:
         def measure(number: int) -> None:
             part, start = self.parts[number], self.starts[number]
             own = squared[start : start + len(part.alive)]
-            distances_by_row(query, part.data, part.alive, own)
+            with one_openmp_thread():
+                distances_by_row(query, part.data, part.alive, own)
 
         self.share(measure, range(len(self.parts)))
         return squared
@@ -105,10 +107,11 @@ class MappedVectors:
 
         def fill(piece: slice) -> None:
             some, out = rows[piece], measured[piece]
-            for number, own in self._pieces(some):
-                part, local = self.parts[number], some[own] - self.starts[number]
-                local = local if part.is_whole else part.alive[local]
-                distances_by_row(query, data[number], local, out[own])
+            with one_openmp_thread():
+                for number, own in self._pieces(some):
+                    part, local = self.parts[number], some[own] - self.starts[number]
+                    local = local if part.is_whole else part.alive[local]
+                    distances_by_row(query, data[number], local, out[own])
 
         pieces = min(available_cores(), 1 + len(rows) * len(query) * 4 // WORTH_SHARING)
         cuts = np.linspace(0, len(rows), pieces + 1, dtype=int)
@@ -222,6 +225,26 @@ class MappedPart:
             limit = " (the limit is `ulimit -l`)" if number in (errno.ENOMEM, errno.EPERM) else ""
             return f"{os.strerror(number)}{limit}"
         return None
+
+
+def _work_alone(shared: threading.local) -> None:
+    """Let this thread share no work, neither here nor in OpenMP."""
+    shared.already = True
+    faiss.omp_set_num_threads(1)
+
+
+@contextmanager
+def one_openmp_thread() -> Iterator[None]:
+    """Let OpenMP start no threads for this one during the block.
+
+    FAISS would start a team for every call, and wait for it, to share one query among its threads.
+    """
+    threads = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(threads)
 
 
 def distances_by_row(query: Vectors, data: object, rows: Rows, squared: Distances) -> None:

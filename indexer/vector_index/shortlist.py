@@ -66,23 +66,32 @@ class Shortlist:
         A few queries get those of the first level. For many, multiplying the last level's codes as
         matrices is cheaper than reading many of its rows for each.
         """
-        codes, _ = self._coder.codes(queries)
-        few = rows is not None and len(rows) * GATHER_SHARE < len(self.squares)
-        level = len(codes) - 1 if len(queries) >= MULTIPLY_FROM and not few else 0
+        many = len(queries) >= MULTIPLY_FROM
+        few_rows = rows is not None and len(rows) * GATHER_SHARE < len(self.squares)
+        codes = self._codes(queries, together=many)
+        level = len(codes) - 1 if many and not few_rows else 0
         doubled = -2 * codes[level]
         if level:
             squared = self.later[level - 1].products(doubled)
         elif len(queries) > 1:
-            squared = doubled @ (self.first[rows] if few else self.first).T
+            squared = doubled @ (self.first[rows] if few_rows else self.first).T
         else:  # a matrix and a vector are multiplied as fast as the matrix is read
-            squared = ((self.first[rows] if few else self.first) @ doubled[0])[np.newaxis]
-        if rows is not None and not few:
+            squared = ((self.first[rows] if few_rows else self.first) @ doubled[0])[np.newaxis]
+        if rows is not None and not few_rows:
             squared = squared[:, rows]
         squared += self.squares if rows is None else self.squares[rows]
         return [
             QueryBounds(self, [own[number] for own in codes], level, rows, own_squared)
             for number, own_squared in enumerate(squared)
         ]
+
+    def _codes(self, queries: Vectors, *, together: bool) -> Codes:
+        """Return the queries' codes, multiplied together or one by one: faster for a few."""
+        if together:
+            return self._coder.codes(queries)[0]
+        rows = [query[np.newaxis] for query in queries]
+        alone = self._vectors.share(lambda row: self._coder.codes(row)[0], rows)
+        return [np.concatenate(own) for own in zip(*alone, strict=True)]
 
 
 class QueryBounds:
