@@ -9,7 +9,7 @@ import pytest
 import indexer.compact
 from indexer.compact import compact
 from indexer.errors import StoreCorrupt
-from indexer.store import Catalogue, NewImage, Store, Writer, open_writer
+from indexer.store import NewImage, Store, Writer, open_writer
 from indexer.vector_index import flat_file, read_vectors
 from tests.stores import DIM, damage, publish
 
@@ -97,17 +97,6 @@ def test_a_mostly_dead_segment_is_rewritten(tmp_path: Path, dead: int, rewritten
         compact(writer)
         found = list(writer.sizes.values())
     assert found == ([] if dead == 100 else [(49, 49)] if rewritten else [(100, 50)])
-
-
-def test_rows_are_not_counted_after_every_batch(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """At millions of rows that would take longer than encoding a batch."""
-    counted = []
-    real = Catalogue.sizes
-    monkeypatch.setattr(Catalogue, "sizes", lambda own: counted.append(1) or real(own))
-    commit(Store(tmp_path / "store"), [2] * 40)
-    assert len(counted) == 1
 
 
 def test_adding_a_few_images_writes_little(tmp_path: Path) -> None:

@@ -16,8 +16,9 @@ import indexer.store.segments
 from indexer.build import BuildReport, build
 from indexer.config import Config
 from indexer.search import Searcher
-from indexer.store import Catalogue, Store
+from indexer.store import Store
 from indexer.store.catalogue_writer import CatalogueWriter
+from indexer.store.live import live_catalogue
 from indexer.verify import verify
 from indexer.versions import prune
 from tests.conftest import small_config
@@ -171,7 +172,8 @@ class Scene:
 
     def contents(self, store: str) -> set[str]:
         """The contents that a store's catalogue has vectors of."""
-        return Catalogue.live(Store(self.folder / store).catalogue).contents()
+        with live_catalogue(Store(self.folder / store).catalogue) as catalogue:
+            return {str(row.sha256) for row in catalogue.rows("indexed")}
 
     def another(self, number: int) -> Config:
         """A copy of the store."""
