@@ -69,6 +69,7 @@ def measure(source: Vectors | None, options: argparse.Namespace, folder: Path) -
             flat.add(block)
             commit(writer, block)
         version, seconds = publish(writer, dim, options.approximate)
+    report["segments"] = len(version.segments)
     report["build_seconds"] = round(seconds, 1)
     files = {kind: structure_bytes(version, kind) for kind in version.manifest.derived}
     report["bytes"] = {"vectors": options.n * dim * 4, **files}
@@ -213,7 +214,10 @@ def statistics(seconds: list[float]) -> dict[str, float]:
 def show(report: dict[str, Any]) -> None:
     """Print the table and the figures beside it."""
     vectors = report["bytes"]["vectors"]
-    print(f"\n{report['n']:,} x {report['dim']}, {vectors / 1e9:.2f} GB; k = {K}")
+    print(
+        f"\n{report['n']:,} x {report['dim']}, {vectors / 1e9:.2f} GB in "
+        f"{report['segments']} segments; k = {K}"
+    )
     for group in ("one query", f"{BATCH} queries, each"):
         if group not in report or "IndexFlatL2" not in report[group]:
             continue

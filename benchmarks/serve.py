@@ -56,8 +56,8 @@ def main() -> None:
         name, way = ("processes", compare_processes)
     with TemporaryDirectory(dir=options.folder, prefix="lookalike-bench-") as folder:
         store = Path(folder) / "store"
-        fill(store, features(options.vectors), options.n)
-        report = way(store, options)
+        version = fill(store, features(options.vectors), options.n)
+        report = {"segments": len(version.segments), **way(store, options)}
     RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(report, indent=2))
     print(json.dumps(report, indent=2))

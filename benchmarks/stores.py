@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from indexer.compact import compact
 from indexer.config import DatasetConfig, EncoderConfig, IndexConfig
 from indexer.derive import derive
 from indexer.encoders import EncoderSpec, Vectors, open_encoder
@@ -21,6 +22,9 @@ from indexer.store import NewImage, Store, Version, Writer, open_writer
 from indexer.vector_index import flat_file
 
 BLOCK = 4096
+BATCH = 32
+"""Vectors committed at once: what a build's encoder makes of a batch."""
+
 NEAREST = 50
 NOISE = 0.5
 PHOTOS = sorted(Path("demo/images").rglob("*.jpg"))
@@ -66,7 +70,7 @@ def expand(source: Vectors, count: int, random: np.random.Generator) -> Vectors:
     return mixed
 
 
-def fill(folder: Path, source: Vectors | None, count: int) -> None:
+def fill(folder: Path, source: Vectors | None, count: int) -> Version:
     """Make a store of ``count`` vectors: the source's own if it has so many, else expanded ones."""
     parts: Iterator[Vectors]
     if source is not None and len(source) >= count:
@@ -76,18 +80,24 @@ def fill(folder: Path, source: Vectors | None, count: int) -> None:
     with open_writer(Store(folder)) as writer:
         for part in parts:
             commit(writer, part)
-        publish(writer, part.shape[1])
+        return publish(writer, part.shape[1])[0]
 
 
 def commit(writer: Writer, block: Vectors) -> None:
-    """Commit vectors, float32 (n, dim), as a segment of images that exist nowhere."""
-    first = writer.catalogue.next_id()
-    images = [
-        NewImage(f"{n}.jpg", 1, 1, "0", "JPEG", 1, 1) for n in range(first, first + len(block))
-    ]
-    spec = spec_of(block.shape[1])
-    vectors = flat_file(np.ascontiguousarray(block))
-    writer.commit(images, vectors, [], dim=block.shape[1], fingerprint=spec.fingerprint)
+    """Commit vectors, float32 (n, dim), as a build does: batch after batch, then merged.
+
+    The images they stand for exist nowhere.
+    """
+    fingerprint = spec_of(block.shape[1]).fingerprint
+    for start in range(0, len(block), BATCH):
+        batch = np.ascontiguousarray(block[start : start + BATCH])
+        first = writer.catalogue.next_id()
+        images = [
+            NewImage(f"{n}.jpg", 1, 1, "0", "JPEG", 1, 1) for n in range(first, first + len(batch))
+        ]
+        dim = batch.shape[1]
+        writer.commit(images, flat_file(batch), [], dim=dim, fingerprint=fingerprint)
+        compact(writer)
 
 
 def publish(writer: Writer, dim: int, approximate: str | None = None) -> tuple[Version, float]:

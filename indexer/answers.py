@@ -111,10 +111,11 @@ class Stopwatch:
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """Measure the block."""
+        """Add the time the block takes."""
         began = time.perf_counter()
         yield
-        self.ms[name] = round((time.perf_counter() - began) * 1000, 3)
+        spent = (time.perf_counter() - began) * 1000
+        self.ms[name] = round(self.ms.get(name, 0.0) + spent, 3)
 
     def finish(self) -> dict[str, float]:
         """Return the steps and their total since the stopwatch was made."""

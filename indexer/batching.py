@@ -1,81 +1,93 @@
-"""Concurrent requests for vectors, encoded together where that is faster for everybody."""
+"""Concurrent requests for the same kind of work, done together."""
 
-import time
+import threading
 from collections import Counter, deque
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Generic, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from indexer.encoders import Encoder
-
-Pixels = NDArray[np.uint8]
-Vector = NDArray[np.float32]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
-class Batcher:
-    """Encodes the images of many threads in one, first come, first served. Safe between threads.
+class _Turn(Generic[Item, Result]):
+    """What one thread asks for, until it is answered."""
 
-    While a batch is encoded the next one gathers: nobody waits for company, and a lone image goes
-    at once. Let n images take ``a + b n``. One after the other, their mean wait is
-    ``(n + 1) / 2 * (a + b)``; together it is ``a + b n``, which is less if and only if ``a > b``,
-    that is if two take less than 1.5 times as long as one. That is measured when the batcher is
-    made. On GPUs it holds, and for VGG16 on CPUs; for small networks on CPUs it does not.
+    def __init__(self, items: Sequence[Item]) -> None:
+        self.items = items
+        self.results: Future[Sequence[Result]] = Future()
+        self.has_come = threading.Event()
+        """Set when the results are there, or when it is for this thread to work for all."""
+
+
+class Batcher(Generic[Item, Result]):
+    """Does the work of many threads together, first come, first served. Safe between threads.
+
+    While a batch is worked on the next one gathers: nobody waits for company, and who comes alone
+    is served at once, in his own thread. Else the thread that has waited longest works for all that
+    wait, up to ``limit`` items; what one thread asks for in one call stays together.
+
+    ``work(items)`` returns a result for each item, in their order.
     """
 
-    def __init__(self, encoder: Encoder, limit: int | None = None) -> None:
-        self._encoder = encoder
-        self._waiting: deque[tuple[Pixels, Future[Vector]]] = deque()
-        self._thread = ThreadPoolExecutor(1, "encoding")
+    def __init__(self, work: Callable[[Sequence[Item]], Sequence[Result]], limit: int) -> None:
+        self._work = work
+        self._lock = threading.Lock()
+        self._waiting: deque[_Turn[Item, Result]] = deque()
+        self._is_busy = False
+        self.limit = limit
+        """The most items that are joined; 1 where batches do not pay."""
         self.sizes: Counter[int] = Counter()
-        """How many batches of each size have been encoded."""
-        self.limit = self._measured_limit() if limit is None else limit
-        """The largest batch; 1 where batches do not pay."""
+        """How many batches of each size there have been."""
 
     @property
     def waiting(self) -> int:
-        """Images that have not been begun."""
-        return len(self._waiting)
+        """Items that have not been begun."""
+        with self._lock:
+            return sum(len(turn.items) for turn in self._waiting)
 
-    def encode(self, pixels: Pixels) -> Vector:
-        """Return the vector, float32 (dim,), of one image, uint8 (224, 224, 3).
+    def run(self, items: Sequence[Item]) -> Sequence[Result]:
+        """Return the result of each item. Raises whatever ``work`` raises for their batch."""
+        turn = _Turn[Item, Result](items)
+        with self._lock:
+            self._waiting.append(turn)
+            if not self._is_busy:
+                self._is_busy = True
+                turn.has_come.set()
+        turn.has_come.wait()
+        if not turn.results.done():
+            self._work_for_all()
+        return turn.results.result()
 
-        Raises whatever the encoder raises for the batch the image is in.
-        """
-        vector: Future[Vector] = Future()
-        self._waiting.append((pixels, vector))
-        self._thread.submit(self._encode_some)  # one call per image: never too few
-        return vector.result()
-
-    def _encode_some(self) -> None:
-        """Encode the images that have waited longest; an earlier call may have left none."""
-        count = min(len(self._waiting), self.limit)
-        batch = [self._waiting.popleft() for _ in range(count)]
-        if not batch:
-            return
-        self.sizes[len(batch)] += 1
+    def _work_for_all(self) -> None:
+        """Do the work of those that have waited longest, then hand over to the next."""
+        batch = self._next_batch()
+        items = [item for turn in batch for item in turn.items]
         try:
-            vectors = self._encoder.encode(np.stack([pixels for pixels, _ in batch]))
-            answers = list(zip(batch, vectors, strict=True))
+            results = self._work(items)
+            if len(results) != len(items):
+                raise ValueError(f"{len(items)} items have {len(results)} results.")
         except BaseException as error:  # noqa: BLE001 -- raised in the threads that wait
-            for _, future in batch:
-                future.set_exception(error)
-            return
-        for (_, future), vector in answers:
-            future.set_result(vector)
+            for turn in batch:
+                turn.results.set_exception(error)
+        else:
+            start = 0
+            for turn in batch:
+                turn.results.set_result(results[start : start + len(turn.items)])
+                start += len(turn.items)
+        with self._lock:
+            self._is_busy = bool(self._waiting)
+            if self._waiting:
+                self._waiting[0].has_come.set()
+        for turn in batch:
+            turn.has_come.set()
 
-    def _measured_limit(self) -> int:
-        grey = np.full((2, 224, 224, 3), 128, np.uint8)
-        one, two = (self._seconds(grey[:n]) for n in (1, 2))
-        return self._encoder.batch_size if two < 1.5 * one else 1
-
-    def _seconds(self, images: Any) -> float:
-        """Return the least of three times, after one that may still set things up."""
-        self._encoder.encode(images)
-        times = []
-        for _ in range(3):
-            began = time.perf_counter()
-            self._encoder.encode(images)
-            times.append(time.perf_counter() - began)
-        return min(times)
+    def _next_batch(self) -> list[_Turn[Item, Result]]:
+        with self._lock:
+            batch = [self._waiting.popleft()]
+            size = len(batch[0].items)
+            while self._waiting and size + len(self._waiting[0].items) <= self.limit:
+                batch.append(self._waiting.popleft())
+                size += len(batch[-1].items)
+            self.sizes[size] += 1
+        return batch

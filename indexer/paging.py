@@ -44,6 +44,14 @@ class Place:
     duplicates: tuple["Place", ...] = ()
 
 
+def first_depth(count: int, k: int, page: int, threshold: float | None, *, collapse: bool) -> int:
+    """Return how many neighbours out of ``count`` a page asks for first; 0 if it asks for none."""
+    if (page - 1) * k >= count:
+        return 0
+    ahead = DUPLICATE_REACH + 1 if collapse else int(threshold is not None)
+    return min(page * k + ahead, count)
+
+
 def page_of(
     neighbours: Neighbours, count: int, k: int, page: int, threshold: float | None
 ) -> tuple[list[Place], bool]:
@@ -52,9 +60,9 @@ def page_of(
     Page ``p`` asks for ``p * k`` neighbours: pages of exact search never overlap and leave nobody
     out. ``threshold`` is the largest distance.
     """
-    if (page - 1) * k >= count:
+    wanted = first_depth(count, k, page, threshold, collapse=False)
+    if not wanted:
         return [], False
-    wanted = min(page * k + (threshold is not None), count)
     places = _places(*_near(neighbours(wanted), threshold))
     more = len(places) > page * k or (threshold is None and len(places) == page * k < count)
     return places[(page - 1) * k : page * k], more
@@ -76,10 +84,10 @@ def collapsed_page_of(
     Raises :class:`~indexer.errors.InvalidQuery` where there are so many near-duplicates that more
     than :data:`MAX_RANKS` would have to be looked at.
     """
-    if (page - 1) * k >= count:
+    depth = first_depth(count, k, page, threshold, collapse=True)
+    if not depth:
         return [], False
     deepest = max(MAX_RANKS, MAX_FACTOR * page * k)
-    depth = min(page * k + DUPLICATE_REACH + 1, count)
     while True:
         distances, ids = _near(neighbours(depth), threshold)
         leaders = fold(vectors, ids)

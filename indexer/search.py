@@ -1,23 +1,28 @@
 """Search: one published version and its encoder, answering queries."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any
 
 import numpy as np
+from PIL.Image import Image
 
-from indexer.answers import Answer, Distribution, Hit, ImageFile, IndexInfo, Stopwatch
+from indexer.answers import Answer, Distribution, Hit, ImageFile, IndexInfo
 from indexer.batching import Batcher
 from indexer.collection import Collection
 from indexer.config import Config, Mode
 from indexer.encoders import EncoderSpec
-from indexer.errors import NoApproximateIndex, StoreCorrupt
+from indexer.errors import LookalikeError, NoApproximateIndex, StoreCorrupt
+from indexer.gathering import GatheredIndex
 from indexer.images import Box, crop, decode, model_input, pixels, thumbnail
 from indexer.indexes import Indexes
 from indexer.paging import Distances, Ids, Place, collapsed_page_of, page_of
 from indexer.promise import Promise
 from indexer.queries import Allowed, Example, Query, Selection, Vector, combined, unit_vector
-from indexer.query_encoder import QueryEncoder
+from indexer.query_encoder import Pixels, QueryEncoder
 from indexer.store import Counts, ImageRow, Store, Version
+from indexer.underway import Underway
 from indexer.vector_index import Map, Stage, VectorIndex
 
 __all__ = [
@@ -68,7 +73,8 @@ class Searcher(Collection):
         except ValueError as error:
             raise StoreCorrupt(f"{version.folder}: the encoder is unreadable: {error}") from error
         self._encoder = QueryEncoder(self.encoder_spec, config.encoder)
-        self._indexes = indexes.by_mode
+        self._gathered = GatheredIndex(indexes.exact)
+        self._indexes: dict[Mode, VectorIndex] = {**indexes.by_mode, "exact": self._gathered}
         self._promise = Promise.of(manifest, config.index.recall)
         self._parameters = self._promise.parameters if self._promise else None
         not_resident = indexes.vectors.make_resident() if config.index.resident else None
@@ -110,9 +116,14 @@ class Searcher(Collection):
         return self._encoder.is_loaded
 
     @property
-    def batcher(self) -> Batcher | None:
+    def batcher(self) -> Batcher[Pixels, Vector] | None:
         """What gathers the images of concurrent queries, once the encoder is loaded."""
         return self._encoder.batcher
+
+    @property
+    def gathering(self) -> Batcher[Any, Any]:
+        """What gathers concurrent exact searches."""
+        return self._gathered.batcher
 
     def take_over(self, other: "Searcher") -> None:
         """Use the encoder another searcher has loaded, if both indexes were made with it."""
@@ -150,43 +161,41 @@ class Searcher(Collection):
         itself first, at distance 0. Raises :class:`~indexer.errors.InvalidQuery`,
         :class:`~indexer.errors.UnknownImage` or an error of decoding and encoding.
         """
-        query.check()
-        selection = selection or Selection()
-        k, mode = selection.within(self._config.search)
-        if mode not in self._indexes:
-            raise NoApproximateIndex(
-                "This index has no approximate search.",
-                "Use mode=exact, or set index.approximate in config.yaml and index again.",
-            )
-        watch = Stopwatch()
-        own, preview = self._own_vector(query, watch, preview_side)
-        vector = self._vector(query, own)
-        with watch.step("search"):
-            stages: list[Stage] = []
-            places, more = self._page(vector, self._indexes[mode], k, selection, stages)
-            shown = [place for found in places for place in (found, *found.duplicates)]
-            rows = self._version.catalogue.get_many(place.image_id for place in shown)
-        return Answer(
-            version=self._version.manifest.version,
-            encoder=self.encoder_spec,
-            mode=mode,
-            k=k,
-            page=selection.page,
-            more=more,
-            hits=[_hit(place, rows) for place in places],
-            timings_ms=watch.finish(),
-            stages=stages,
-            vector=vector,
-            own_vector=own,
-            preview=preview,
-        )
+        searches = [(query, selection or Selection())]
+        (found,) = self.search_many(searches, preview_side=preview_side)
+        if isinstance(found, LookalikeError):
+            raise found
+        return found
+
+    def search_many(
+        self, searches: Sequence[tuple[Query, Selection]], *, preview_side: int | None = None
+    ) -> Iterator[Answer | LookalikeError]:
+        """Yield what :meth:`search` returns, or raises, for each of several searches; faster.
+
+        Their images are encoded in batches, and exact searches among all images are made together;
+        then the answers are made one by one, as they are taken.
+        """
+        underway = [Underway(*search) for search in searches]
+        for own in underway:
+            own.attempt(lambda own: self._begin(own, preview_side))
+        self._encode(underway)
+        for own in underway:
+            own.attempt(self._combine)
+        self._search_together(underway)
+        while underway:  # and no answer is kept
+            own = underway.pop(0)
+            own.attempt(self._answer)
+            yield own.outcome()
 
     def embed(self, image: bytes, box: Box | None = None) -> tuple[Vector, Mapping[str, float]]:
         """Return the feature of an image file's bytes, float32 (dim,), and the times in ms."""
-        watch = Stopwatch()
-        vector, _ = self._own_vector(Query(image=image, crop=box), watch, None)
-        assert vector is not None
-        return vector, watch.finish()
+        own = Underway(Query(image=image, crop=box), Selection())
+        self._begin(own, None)
+        self._encode([own])
+        if own.failure:
+            raise own.failure
+        assert own.feature is not None
+        return own.feature, own.watch.finish()
 
     def search_image(
         self, data: bytes, *, k: int | None = None, mode: Mode | None = None
@@ -204,40 +213,104 @@ class Searcher(Collection):
         """Find the images nearest to a vector."""
         return self.search(Query(vector=vector), Selection(k=k, mode=mode))
 
-    def _vector(self, query: Query, own: Vector | None) -> Vector:
-        """Return the feature a query stands for: its own, moved by its examples."""
-        if own is not None and not (query.positives or query.negatives):
-            return own
+    def _begin(self, search: Underway, preview_side: int | None) -> None:
+        """Check a search; look up the vector of its own image, or decode that."""
+        query = search.query
+        query.check()
+        search.k, search.mode = search.selection.within(self._config.search)
+        if search.mode not in self._indexes:
+            raise NoApproximateIndex(
+                "This index has no approximate search.",
+                "Use mode=exact, or set index.approximate in config.yaml and index again.",
+            )
+        if query.vector is not None:
+            search.feature = unit_vector(query.vector, self.encoder_spec.dim)
+        elif query.is_encoded:
+            with search.watch.step("decode"), self._decoding:
+                image = self._image(query)
+                search.pixels = model_input(image)
+                search.preview = thumbnail(image, side=preview_side) if preview_side else None
+        elif query.image_id is not None:
+            search.feature = self._features([Example(query.image_id)])[0]
+
+    def _image(self, query: Query) -> Image:
+        """Decode a query's own image, or the region of it that is meant."""
+        data, limit = query.image, self._max_pixels
+        if data is None:
+            assert query.image_id is not None
+            data = self.image_file(query.image_id).data
+            limit = self._version.manifest.dataset.max_pixels
+        image = decode(data, max_pixels=limit)
+        return image if query.crop is None else crop(image, query.crop)
+
+    def _encode(self, underway: Sequence[Underway]) -> None:
+        """Give the searches that have an image its feature, or the error of encoding it."""
+        decoded = [own for own in underway if own.pixels is not None]
+        if not decoded:
+            return
+        features: Sequence[Vector | LookalikeError]
+        with ExitStack() as watches:
+            for own in decoded:
+                watches.enter_context(own.watch.step("encode"))
+            try:
+                features = self._encoder.encode([own.pixels for own in decoded])  # type: ignore[misc]
+            except LookalikeError as error:  # it cannot be loaded
+                features = [error] * len(decoded)
+        for own, feature in zip(decoded, features, strict=True):
+            own.pixels = None
+            if isinstance(feature, LookalikeError):
+                own.failure = feature
+            else:
+                own.feature = feature
+
+    def _combine(self, search: Underway) -> None:
+        """Find the vector a query stands for: its own feature, moved by its examples."""
+        query = search.query
         likes, unlikes = self._features(query.positives), self._features(query.negatives)
         weights = [example.weight for example in query.positives]
-        if own is not None:
-            likes, weights = np.vstack([own, likes]), [1.0, *weights]
-        return combined(likes, weights, unlikes, [example.weight for example in query.negatives])
+        if search.feature is not None:
+            if not (query.positives or query.negatives):
+                search.vector = search.feature
+                return
+            likes, weights = np.vstack([search.feature, likes]), [1.0, *weights]
+        unweights = [example.weight for example in query.negatives]
+        search.vector = combined(likes, weights, unlikes, unweights)
 
-    def _own_vector(
-        self, query: Query, watch: Stopwatch, preview_side: int | None
-    ) -> tuple[Vector | None, bytes | None]:
-        """Return the feature of the query's own image or vector, None if it has examples only."""
-        if query.vector is not None:
-            return unit_vector(query.vector, self.encoder_spec.dim), None
-        if query.image_id is not None and query.crop is None:
-            return self._features([Example(query.image_id)])[0], None
-        if query.image is None and query.image_id is None:
-            return None, None
-        limit = self._max_pixels
-        with watch.step("decode"), self._decoding:
-            data = query.image
-            if data is None:
-                assert query.image_id is not None
-                data = self.image_file(query.image_id).data
-                limit = self._version.manifest.dataset.max_pixels
-            image = decode(data, max_pixels=limit)
-            if query.crop is not None:
-                image = crop(image, query.crop)
-            pixels = model_input(image)
-            preview = thumbnail(image, side=preview_side) if preview_side else None
-        with watch.step("encode"):
-            return self._encoder.encode(pixels), preview
+    def _search_together(self, underway: Sequence[Underway]) -> None:
+        """Find what pages of exact search ask for first, of all searches at once."""
+        together = [own for own in underway if own.can_share(len(self._vectors))]
+        if not together:
+            return
+        with ExitStack() as watches:
+            for own in together:
+                watches.enter_context(own.watch.step("search"))
+            vectors = [own.vector for own in together if own.vector is not None]
+            found = self._gathered.search_each(vectors, [own.depth for own in together])
+        for own, neighbours in zip(together, found, strict=True):
+            own.found = neighbours
+
+    def _answer(self, search: Underway) -> None:
+        """Make the answer of a search's page."""
+        assert search.vector is not None
+        with search.watch.step("search"):
+            stages: list[Stage] = []
+            places, more = self._page(search, stages)
+            shown = [place for found in places for place in (found, *found.duplicates)]
+            rows = self._version.catalogue.get_many(place.image_id for place in shown)
+        search.answer = Answer(
+            version=self._version.manifest.version,
+            encoder=self.encoder_spec,
+            mode=search.mode,
+            k=search.k,
+            page=search.selection.page,
+            more=more,
+            hits=[_hit(place, rows) for place in places],
+            timings_ms=search.watch.finish(),
+            stages=stages,
+            vector=search.vector,
+            own_vector=search.feature,
+            preview=search.preview,
+        )
 
     def _features(self, examples: Sequence[Example]) -> Vector:
         """Return the stored features of examples, float32 (n, dim)."""
@@ -245,19 +318,21 @@ class Searcher(Collection):
             np.array([self.image(example.image_id).id for example in examples], np.int64)
         )
 
-    def _page(
-        self, vector: Vector, index: VectorIndex, k: int, selection: Selection, stages: list[Stage]
-    ) -> tuple[list[Place], bool]:
+    def _page(self, search: Underway, stages: list[Stage]) -> tuple[list[Place], bool]:
         """Return a page of neighbours and whether there is another; ``stages`` of the search."""
-        allowed, count = None, len(self._vectors)
+        allowed, count, selection = None, len(self._vectors), search.selection
         if selection.allowed is not None:
             allowed = self._version.catalogue.matching(*selection.allowed)
             count = len(allowed)
 
         def neighbours(depth: int) -> tuple[Distances, Ids]:
             stages.clear()
-            distances, ids = index.search(
-                vector[np.newaxis],
+            if search.found and depth == search.depth:
+                stages.extend(search.found.stages)
+                return search.found.distances, search.found.ids
+            assert search.vector is not None
+            distances, ids = self._indexes[search.mode].search(
+                search.vector[np.newaxis],
                 depth,
                 allowed=allowed,
                 explain=stages,
@@ -265,7 +340,7 @@ class Searcher(Collection):
             )
             return distances[0], ids[0]
 
-        page, threshold = selection.page, selection.threshold
+        k, page, threshold = search.k, selection.page, selection.threshold
         if selection.collapse_duplicates:
             return collapsed_page_of(neighbours, self._stored, count, k, page, threshold)
         return page_of(neighbours, count, k, page, threshold)

@@ -15,7 +15,7 @@ from limits.strategies import FixedWindowRateLimiter
 from werkzeug.exceptions import TooManyRequests
 
 from indexer.config import ServerConfig
-from indexer.errors import InvalidQuery
+from indexer.errors import InvalidQuery, LookalikeError
 from indexer.search import Answer, Query, Searcher, Selection
 from server import capacity, keys
 from server.capacity import ALWAYS_OPEN, Slots
@@ -110,6 +110,19 @@ def find(
         answer = searcher.search(query, selection, preview_side=preview_side)
     metrics().observe(answer.timings_ms)
     return answer
+
+
+def find_many(
+    searcher: Searcher, searches: Sequence[tuple[Query, Selection]]
+) -> Iterator[Answer | LookalikeError]:
+    """Make searches together, as the searcher does, and count the stages of each.
+
+    Whoever asks for them holds what :func:`slot_for` gives.
+    """
+    for answer in searcher.search_many(searches):
+        if not isinstance(answer, LookalikeError):
+            metrics().observe(answer.timings_ms)
+        yield answer
 
 
 @contextmanager

@@ -11,13 +11,16 @@ from werkzeug.exceptions import UnsupportedMediaType
 from indexer.errors import ImageTooLarge, InvalidQuery, LookalikeError, UnknownImage
 from indexer.search import Query, Searcher, Selection, pixels
 from server import requests, schemas
-from server.admission import admission, charge, find, is_deep, slot_for
+from server.admission import admission, charge, find_many, is_deep, slot_for
 from server.api import described
 from server.codes import Error, ErrorDetail, refusals
 from server.docs import SEARCH, SECURITY
 from server.errors import STATUSES, public
 from server.index_holder import index_holder
 from server.wire import FORM, JSON, NDJSON, content, form_fields, json_body, validated
+
+TOGETHER = 32
+"""So many searches are made at once: their images are in memory, and a stream begins after them."""
 
 Search = tuple[requests.SearchUpload | requests.SearchStored, Query, Selection]
 """One of the searches, as it was sent and as it is asked."""
@@ -33,7 +36,7 @@ blueprint = APIBlueprint("batch", __name__, url_prefix="/api/v1", abp_security=S
     description="Upload up to 100 images as multipart/form-data, all in fields named image, or "
     "send up to 100 searches as JSON. Together they decode no more pixels than one upload may "
     "have. One that cannot be answered has an error in its place. With Accept: "
-    "application/x-ndjson each answer is sent as soon as it is there, one per line.",
+    "application/x-ndjson the answers are sent one per line, some at a time, as they are made.",
     responses={
         HTTPStatus.OK: content(blueprint, {JSON: schemas.BatchAnswer, NDJSON: {"type": "string"}}),
         **refusals(
@@ -113,13 +116,14 @@ def _pixels(searcher: Searcher, query: Query) -> int:
 
 def _answers(searcher: Searcher, searches: Sequence[Search]) -> Iterator[str]:
     """Yield the answers as JSON; a search that fails has its error in its place."""
-    for search, query, selection in searches:
-        try:
-            found = find(searcher, query, selection, has_slot=True)
-        except LookalikeError as error:
-            if error.code not in STATUSES:
-                raise
-            detail = ErrorDetail.model_validate(public(error))
-            yield Error(error=detail).model_dump_json()
-            continue
-        yield described(searcher, search, found).model_dump_json()
+    for start in range(0, len(searches), TOGETHER):
+        some = searches[start : start + TOGETHER]
+        answers = find_many(searcher, [(query, selection) for _, query, selection in some])
+        for (search, _, _), found in zip(some, answers, strict=True):
+            if not isinstance(found, LookalikeError):
+                yield described(searcher, search, found).model_dump_json()
+            elif found.code in STATUSES:
+                detail = ErrorDetail.model_validate(public(found))
+                yield Error(error=detail).model_dump_json()
+            else:
+                raise found

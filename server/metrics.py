@@ -7,6 +7,7 @@ registry of its own.
 import math
 from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
+from typing import Any
 
 from flask import Flask, Response, current_app, request
 from flask_openapi import APIBlueprint
@@ -100,8 +101,18 @@ class IndexCollector(Collector):
             "Files that could not be indexed.",
             float(info.counts.skipped),
         )
+        yield self._batches(
+            "lookalike_search_batch_queries", "Exact searches made together.", searcher.gathering
+        )
         if searcher.batcher:
-            yield from self._batches(searcher.batcher)
+            yield self._batches(
+                "lookalike_encode_batch_images", "Images encoded together.", searcher.batcher
+            )
+            yield GaugeMetricFamily(
+                "lookalike_encode_waiting",
+                "Images that wait for the encoder.",
+                float(searcher.batcher.waiting),
+            )
         if info.promise:
             yield GaugeMetricFamily(
                 "lookalike_recall",
@@ -112,20 +123,15 @@ class IndexCollector(Collector):
                 "lookalike_recall_wanted", "The setting index.recall.", info.promise.wanted
             )
 
-    def _batches(self, batcher: Batcher) -> Iterable[Metric]:
+    def _batches(self, name: str, text: str, batcher: Batcher[Any, Any]) -> Metric:
         sizes = dict(batcher.sizes)
         buckets = [
             (str(bound), float(sum(n for size, n in sizes.items() if size <= bound)))
             for bound in (1, 2, 4, 8, 16, 32, math.inf)
         ]
         buckets[-1] = ("+Inf", buckets[-1][1])
-        images = float(sum(size * n for size, n in sizes.items()))
-        yield HistogramMetricFamily(
-            "lookalike_encode_batch_images", "Images encoded together.", buckets, images
-        )
-        yield GaugeMetricFamily(
-            "lookalike_encode_waiting", "Images that wait for the encoder.", float(batcher.waiting)
-        )
+        items = float(sum(size * n for size, n in sizes.items()))
+        return HistogramMetricFamily(name, text, buckets, items)
 
 
 def register(app: Flask) -> None:

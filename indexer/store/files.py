@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeVar
 
@@ -36,21 +37,25 @@ class Record(BaseModel):
 R = TypeVar("R", bound=Record)
 
 
-def write_file(path: Path, data: Bytes) -> FileRecord:
-    """Write a new file through to the disk and return its record."""
-    view = memoryview(data).cast("B")
+def write_file(path: Path, pieces: Iterable[Bytes]) -> FileRecord:
+    """Write a new file, piece after piece, through to the disk and return its record."""
+    size, digest = 0, hashlib.sha256()
     with path.open("xb") as file:
-        file.write(view)
+        for piece in pieces:
+            view = memoryview(piece).cast("B")
+            file.write(view)
+            digest.update(view)
+            size += view.nbytes
         file.flush()
         os.fsync(file.fileno())
-    return FileRecord(bytes=view.nbytes, sha256=hashlib.sha256(view).hexdigest())
+    return FileRecord(bytes=size, sha256=digest.hexdigest())
 
 
 def replace_file(path: Path, data: Bytes) -> FileRecord:
     """Replace a file's content in one step: readers see the old bytes or the new ones."""
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.unlink(missing_ok=True)
-    record = write_file(temporary, data)
+    record = write_file(temporary, [data])
     temporary.replace(path)
     sync(path.parent)
     return record

@@ -1,7 +1,7 @@
 """The segments of a store as a build changes them: batches are committed, small ones merged."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -103,14 +103,17 @@ class SegmentWriter:
         name = None
         if indexed:
             ids = np.arange(first_id, first_id + len(indexed), dtype=np.int64)
-            name = self._write_segment(ids, vectors, dim=dim, fingerprint=fingerprint)
+            name = self._write_segment(ids, [vectors], dim=dim, fingerprint=fingerprint)
         with self.catalogue.transaction():
             self.catalogue.add(indexed, first_id=first_id, segment=name)
             self.catalogue.add(skipped, first_id=first_id + len(indexed))
 
-    def replace(self, names: Sequence[str], ids: NDArray[np.int64], vectors: Bytes) -> None:
+    def replace(
+        self, names: Sequence[str], ids: NDArray[np.int64], vectors: Iterable[Bytes]
+    ) -> None:
         """Put the vectors of some segments' images into one new segment, in the order of ``ids``.
 
+        ``vectors`` yields the content of its file of vectors, which is never in memory as a whole.
         The old segments are removed at once, unless a version refers to them.
         """
         old = self.segment(names[0]).marker
@@ -121,7 +124,7 @@ class SegmentWriter:
             shutil.rmtree(self._store.segments / unused)
 
     def _write_segment(
-        self, ids: NDArray[np.int64], vectors: Bytes, *, dim: int, fingerprint: str
+        self, ids: NDArray[np.int64], vectors: Iterable[Bytes], *, dim: int, fingerprint: str
     ) -> str:
         self._last_segment += 1
         name = numbered_name(self._last_segment)

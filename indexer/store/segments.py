@@ -1,7 +1,7 @@
 """Segments: immutable batches of vectors with the ids of their images."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
@@ -81,17 +81,17 @@ class Segment:
 
 
 def write_segment(
-    folder: Path, ids: NDArray[np.int64], vectors: Bytes, *, dim: int, fingerprint: str
+    folder: Path, ids: NDArray[np.int64], vectors: Iterable[Bytes], *, dim: int, fingerprint: str
 ) -> Segment:
     """Write a new segment, its marker last, and open it.
 
-    ``vectors`` is the content of its file of vectors, of dimension ``dim``; ``fingerprint`` that
-    of the encoder that made them.
+    ``vectors`` yields the content of its file of vectors, of dimension ``dim``; ``fingerprint`` is
+    that of the encoder that made them.
     """
     folder.mkdir(parents=True)
     id_file = BytesIO()
     np.save(id_file, ids.astype(np.int64), allow_pickle=False)
-    contents: Mapping[str, Bytes] = {VECTORS: vectors, IDS: id_file.getbuffer()}
+    contents: Mapping[str, Iterable[Bytes]] = {VECTORS: vectors, IDS: [id_file.getbuffer()]}
     files = {name: write_file(folder / name, data) for name, data in contents.items()}
     marker = Marker(fingerprint=fingerprint, count=len(ids), dim=dim, files=files)
     write_record(folder / MARKER, marker)

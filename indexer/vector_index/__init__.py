@@ -10,10 +10,11 @@ from indexer.vector_index.codes import (
     shortlist_levels,
     shortlist_memory,
 )
-from indexer.vector_index.exact import ExactIndex
+from indexer.vector_index.exact import ExactIndex, Found
 from indexer.vector_index.factory import AUTO, code_size, resolve_factory
+from indexer.vector_index.flat import flat_file, merged_file, read_vectors
 from indexer.vector_index.inverted import ApproximateCoder
-from indexer.vector_index.mapped import MappedVectors, flat_file, read_vectors
+from indexer.vector_index.mapped import MappedVectors
 from indexer.vector_index.plane import Map, MapCoder, StoredMap
 from indexer.vector_index.recall import MeasuredRecall, RecallPoint, measure_recall
 from indexer.vector_index.shortlist import Shortlist
@@ -25,6 +26,7 @@ __all__ = [
     "ApproximateIndex",
     "Coder",
     "ExactIndex",
+    "Found",
     "Map",
     "MapCoder",
     "MappedVectors",
@@ -41,6 +43,7 @@ __all__ = [
     "code_size",
     "flat_file",
     "measure_recall",
+    "merged_file",
     "read_vectors",
     "resolve_factory",
     "shortlist_bytes",

@@ -29,6 +29,11 @@ SECOND_LEVEL_BLOCKS = 8
 
 ENCODE_BLOCK = 2048
 
+AXES_AT_ONCE = 32
+"""One vector is multiplied by so many axes at a time: 1 MB at 4096-d."""
+
+Components = NDArray[np.float64]
+
 Codes = list[Distances]
 """A query's or a part's codes, one array for each level."""
 
@@ -122,6 +127,21 @@ class ShortlistCoder:
         np.save(file, np.concatenate([codes.ravel() for codes in levels]), allow_pickle=False)
         return Encoded(file.getbuffer(), outside)
 
+    def _split(self, centred: Components) -> tuple[Components, Components]:
+        """Return the coordinates (n, axes) of centred vectors (n, dim) and what they leave out.
+
+        For one vector, reading the axes from memory is what takes time: they are read once, a few
+        at a time, which stay in the cache until the second product.
+        """
+        axes = self.axes.directions
+        step = AXES_AT_ONCE if len(centred) == 1 else len(axes)
+        inside, outside = np.empty((len(centred), len(axes))), centred.copy()
+        for start in range(0, len(axes), step):
+            some = axes[start : start + step]
+            own = inside[:, start : start + step] = centred @ some.T
+            outside -= own @ some
+        return inside, outside
+
     def codes(self, vectors: Vectors) -> tuple[Codes, float]:
         """Return the codes of vectors (n, dim), one float32 (n, width) array per level.
 
@@ -134,8 +154,7 @@ class ShortlistCoder:
         for start in range(0, len(vectors), ENCODE_BLOCK):
             block = slice(start, start + ENCODE_BLOCK)
             centred = vectors[block].astype(np.float64) - self.axes.mean
-            inside = centred @ self.axes.directions.T
-            outside = centred - inside @ self.axes.directions
+            inside, outside = self._split(centred)
             total = np.einsum("ij,ij->i", outside, outside)
             codes, (axes, blocks) = last
             cuts = np.linspace(0, outside.shape[1], blocks, endpoint=False, dtype=int)

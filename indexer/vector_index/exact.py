@@ -1,5 +1,8 @@
 """Exact search: the answer of ``IndexFlatL2`` over all vectors, without reading most of them."""
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import numpy as np
 
 from indexer.vector_index.base import (
@@ -14,19 +17,30 @@ from indexer.vector_index.base import (
     nearest,
 )
 from indexer.vector_index.mapped import MappedVectors
-from indexer.vector_index.shortlist import MANY, QueryBounds, Shortlist, at_most
+from indexer.vector_index.shortlist import QueryBounds, Shortlist, at_most
 
 SEEDS = 128
-"""Vectors measured first, or 2k if that is more: their k-th distance is what bounds must beat."""
+"""Vectors measured first at each level, or 2k if that is more: the k-th distance is what bounds
+must beat."""
 
 SCAN_SHARE = 0.4
 """If a bound leaves more than this share of the vectors, reading them all in order is faster."""
 
+MANY = 8
 MANY_FROM_BYTES = 2**30
-"""Bytes of vectors below which many queries are answered faster by multiplying everything."""
+"""Bytes of vectors below which :data:`MANY` queries are answered faster by multiplying everything.
+"""
 
 BOUND_BYTES = 2**27
 """Memory for bounds; where there are more queries than fit, they take turns."""
+
+
+class Found(NamedTuple):
+    """What one query found: distances float32 (k,), image ids int64 (k,), and in which stages."""
+
+    distances: Distances
+    ids: Ids
+    stages: list[Stage]
 
 
 class ExactIndex:
@@ -46,69 +60,96 @@ class ExactIndex:
         parameters: SearchParameters | None = None,
     ) -> tuple[Distances, Ids]:
         """Find the ``k`` nearest vectors; see :class:`~indexer.vector_index.base.VectorIndex`."""
+        rows = None if allowed is None else self.vectors.rows_among(allowed)
+        stages: list[list[Stage]] = [[] for _ in queries]
+        found = self._in_turns(queries, [k] * len(queries), rows, stages)
+        if explain is not None:
+            explain += stages[0]
+        return nearest(found, k)
+
+    def search_each(self, queries: Vectors, ks: Sequence[int]) -> list[Found]:
+        """Find the ``ks[i]`` nearest vectors of each query (n, dim), as if it were asked alone."""
+        stages: list[list[Stage]] = [[] for _ in queries]
+        found = self._in_turns(queries, ks, None, stages)
+        answers = (nearest([own], k) for own, k in zip(found, ks, strict=True))
+        return [
+            Found(distances[0], ids[0], own)
+            for (distances, ids), own in zip(answers, stages, strict=True)
+        ]
+
+    def measure(self, query: Vectors, rows: Rows | None) -> Candidates:
+        """Return the exact distances of a query (dim,) to ascending rows, or to all."""
+        squared = self.vectors.squared_distances(query, rows)
+        return Candidates(squared, self.vectors.ids if rows is None else self.vectors.ids[rows])
+
+    def _in_turns(
+        self, queries: Vectors, ks: Sequence[int], rows: Rows | None, stages: list[list[Stage]]
+    ) -> list[Candidates]:
+        """Answer queries, no more at once than there is memory for; note each one's stages."""
         queries = np.ascontiguousarray(queries, np.float32)
-        stages: list[Stage] = [] if explain is None else explain
-        stages.append(Stage("stored", len(self.vectors)))
-        rows = None
-        if allowed is not None:
-            rows = self.vectors.rows_among(allowed)
-            stages.append(Stage("allowed", len(rows)))
+        for own in stages:
+            own.append(Stage("stored", len(self.vectors)))
+            if rows is not None:
+                own.append(Stage("allowed", len(rows)))
         found: list[Candidates] = []
         turn = max(1, BOUND_BYTES // 4 // max(len(self.vectors), 1))
         for start in range(0, len(queries), turn):
-            some = queries[start : start + turn]
-            found += self._candidates(some, k, rows, [] if start else stages)
-        return nearest(found, k)
-
-    def measure(self, query: Vectors, rows: Rows) -> Candidates:
-        """Return the exact distances of a query (dim,) to ascending rows."""
-        squared = self.vectors.squared_distances(query, rows)
-        return Candidates(squared, self.vectors.ids[rows])
+            some = slice(start, start + turn)
+            found += self._candidates(queries[some], ks[some], rows, stages[some])
+        return found
 
     def _candidates(
-        self, queries: Vectors, k: int, rows: Rows | None, stages: list[Stage]
+        self, queries: Vectors, ks: Sequence[int], rows: Rows | None, stages: list[list[Stage]]
     ) -> list[Candidates]:
         """Answer queries from what their bounds leave, or from everything if that is too much."""
-        enough = (len(self.vectors) if rows is None else len(rows)) > 8 * max(2 * k, SEEDS)
+        possible = len(self.vectors) if rows is None else len(rows)
+        enough = possible > 8 * max(2 * max(ks), SEEDS)
         found: list[Candidates | None] = [None] * len(queries)
         if len(queries) >= MANY and self.vectors.bytes < MANY_FROM_BYTES:
             enough = enough and rows is not None
         if self.shortlist and enough:
             bounds = self.shortlist.bounds(queries, rows)
             found = self.vectors.share(
-                lambda n: self._proved(queries[n], bounds[n], k, [] if n else stages),
+                lambda n: self._proved(queries[n], bounds[n], ks[n], stages[n]),
                 range(len(queries)),
             )
         left = [number for number, candidates in enumerate(found) if candidates is None]
-        everything = self._measured(queries[left], k, rows, stages if 0 in left else [])
-        for number, candidates in zip(left, everything, strict=True):
-            found[number] = candidates
+        if left:
+            for number in left:
+                stages[number].append(Stage("compared", possible))
+            everything = self._measured(queries[left], [ks[number] for number in left], rows)
+            for number, candidates in zip(left, everything, strict=True):
+                found[number] = candidates
         return [candidates for candidates in found if candidates is not None]
 
     def _proved(
         self, query: Vectors, bounds: QueryBounds, k: int, stages: list[Stage]
     ) -> Candidates | None:
-        """Measure what the bounds cannot rule out, or nothing if that is too much."""
-        seeds = self.vectors.squared_distances(query, bounds.likely(max(2 * k, SEEDS)))
-        if len(seeds) < k:
-            return None
-        tau = float(np.partition(seeds, k - 1)[k - 1])
-        for name, rows in bounds.possible(tau):
-            stages.append(Stage(name, len(rows)))
-            if len(rows) > SCAN_SHARE * len(self.vectors):
-                return None
-        stages.append(Stage("measured", len(rows)))
-        return self.measure(query, rows)
+        """Measure what the bounds cannot rule out, or nothing if that is too much.
 
-    def _measured(
-        self, queries: Vectors, k: int, rows: Rows | None, stages: list[Stage]
-    ) -> list[Candidates]:
+        At each level those that look nearest are measured first, and what cannot be nearer than the
+        k-th of all measured so far is dropped.
+        """
+        left: QueryBounds | None = bounds
+        own_stages: list[Stage] = []
+        squared, ids = np.empty(0, np.float32), np.empty(0, np.int64)
+        while left is not None:
+            near = self.measure(query, left.take_likely(max(2 * k, SEEDS)))
+            squared, ids = np.append(squared, near.squared), np.append(ids, near.ids)
+            bounds = left.within(float(np.partition(squared, k - 1)[k - 1]))
+            own_stages.append(Stage(bounds.name, len(bounds) + len(ids)))
+            if len(bounds) > SCAN_SHARE * len(self.vectors):
+                return None
+            left = bounds.sharper()
+        rest = self.measure(query, bounds.rows)
+        stages += [*own_stages, Stage("measured", len(rest.ids) + len(ids))]
+        return Candidates(np.append(squared, rest.squared), np.append(ids, rest.ids))
+
+    def _measured(self, queries: Vectors, ks: Sequence[int], rows: Rows | None) -> list[Candidates]:
         """Compare all vectors, or all of ``rows``."""
-        stages.append(Stage("compared", len(self.vectors) if rows is None else len(rows)))
         if rows is None and len(queries) >= MANY:
             estimates = self.vectors.estimates(queries)
-            return [self._estimated(*pair, k) for pair in zip(queries, estimates, strict=True)]
-        rows = np.arange(len(self.vectors)) if rows is None else rows
+            return [self._estimated(*own) for own in zip(queries, estimates, ks, strict=True)]
         return [self.measure(query, rows) for query in queries]
 
     def _estimated(self, query: Vectors, estimates: Distances, k: int) -> Candidates:

@@ -7,9 +7,9 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cached_property, partial
 from itertools import pairwise
-from pathlib import Path
 from typing import TypeVar
 
 import faiss
@@ -19,15 +19,6 @@ from indexer.errors import StoreCorrupt, UnknownImage
 from indexer.machine import available_cores
 from indexer.vector_index.base import Distances, Ids, Part, Rows, Vectors
 
-
-def flat_file(vectors: Vectors) -> memoryview:
-    """Return vectors (n, dim) as the bytes of an ``IndexFlatL2`` file."""
-    index = faiss.IndexFlatL2(vectors.shape[1])
-    index.add(np.ascontiguousarray(vectors, np.float32))
-    content: memoryview = faiss.serialize_index(index).data
-    return content
-
-
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -36,15 +27,6 @@ WORTH_SHARING = 4_000_000
 
 MULTIPLY_ROWS = 1024
 """Rows multiplied at once: the product stays in the cache."""
-
-
-def read_vectors(path: Path, rows: Rows) -> Vectors:
-    """Return some rows of an ``IndexFlatL2`` file, (n, dim). Raises :class:`StoreCorrupt`."""
-    try:
-        index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
-        return index.reconstruct_batch(np.ascontiguousarray(rows, np.int64))  # type: ignore[no-any-return]
-    except RuntimeError as error:
-        raise StoreCorrupt(f"{path} cannot be read: {error}") from error
 
 
 class MappedVectors:
@@ -67,7 +49,7 @@ class MappedVectors:
         self._sorted_ids = self.ids[self._by_id]
         self._shared = threading.local()
         self._pool = ThreadPoolExecutor(  # threads that knew this object would keep it for ever
-            available_cores(), "search", initializer=partial(setattr, self._shared, "already", True)
+            available_cores(), "search", initializer=partial(_work_alone, self._shared)
         )
 
     def __len__(self) -> int:
@@ -97,32 +79,41 @@ class MappedVectors:
             vectors[own] = part.matrix[part.alive[rows[own] - self.starts[number]]]
         return vectors
 
-    def squared_distances(self, query: Vectors, rows: Rows) -> Distances:
-        """Return the squared distances of a query (dim,) to ascending rows, reading them in place.
+    def squared_distances(self, query: Vectors, rows: Rows | None = None) -> Distances:
+        """Return the squared distances of a query (dim,) to ascending rows, or to all.
 
-        The vectors are subtracted first, as the original does: a vector has distance 0 to itself.
+        They are read in place and subtracted first, as the original does: a vector has distance 0
+        to itself, and the same distance whatever rows it is measured with.
         """
-        return self.by_part(
-            rows,
-            self.dim,
-            lambda part, local: distances_by_row(query, self.parts[part].data, local),
-        )
+        if rows is not None:
+            return self.by_part(rows, query, [part.data for part in self.parts])
+        squared = np.empty(len(self), np.float32)
 
-    def by_part(
-        self, rows: Rows, width: int, measure: Callable[[int, Rows], Distances]
-    ) -> Distances:
-        """Return ``measure(part, rows of its file)`` for ascending rows, using all cores.
+        def measure(number: int) -> None:
+            part, start = self.parts[number], self.starts[number]
+            own = squared[start : start + len(part.alive)]
+            with one_openmp_thread():
+                distances_by_row(query, part.data, part.alive, own)
 
-        ``width`` is how many float32 are read of each row.
+        self.share(measure, range(len(self.parts)))
+        return squared
+
+    def by_part(self, rows: Rows, query: Vectors, data: Sequence[object]) -> Distances:
+        """Return the squared distances of a query (d,) to ascending rows, using all cores.
+
+        ``data`` has the matrix of each part: d numbers for every row of its file.
         """
         measured = np.empty(len(rows), np.float32)
 
         def fill(piece: slice) -> None:
-            for number, own in self._pieces(rows[piece]):
-                local = self.parts[number].alive[rows[piece][own] - self.starts[number]]
-                measured[piece][own] = measure(number, local)
+            some, out = rows[piece], measured[piece]
+            with one_openmp_thread():
+                for number, own in self._pieces(some):
+                    part, local = self.parts[number], some[own] - self.starts[number]
+                    local = local if part.is_whole else part.alive[local]
+                    distances_by_row(query, data[number], local, out[own])
 
-        pieces = min(available_cores(), 1 + len(rows) * width * 4 // WORTH_SHARING)
+        pieces = min(available_cores(), 1 + len(rows) * len(query) * 4 // WORTH_SHARING)
         cuts = np.linspace(0, len(rows), pieces + 1, dtype=int)
         self.share(fill, [slice(a, b) for a, b in pairwise(cuts)])
         return measured
@@ -208,6 +199,8 @@ class MappedPart:
         wanted = ~np.isin(part.ids, own)
         self.alive: Rows = np.flatnonzero(wanted)
         """The rows of the file that count, ascending."""
+        self.is_whole = len(self.alive) == len(part.ids)
+        """True if all count."""
         self.data = self.index.get_xb()
         """Where FAISS finds the vectors."""
         self.matrix: Vectors = np.empty((0, dim), np.float32)
@@ -234,13 +227,31 @@ class MappedPart:
         return None
 
 
-def distances_by_row(query: Vectors, data: object, rows: Rows) -> Distances:
-    """Return the squared L2 distances of a query (d,) to rows of the matrix ``data`` points at.
+def _work_alone(shared: threading.local) -> None:
+    """Let this thread share no work, neither here nor in OpenMP."""
+    shared.already = True
+    faiss.omp_set_num_threads(1)
+
+
+@contextmanager
+def one_openmp_thread() -> Iterator[None]:
+    """Let OpenMP start no threads for this one during the block.
+
+    FAISS would start a team for every call, and wait for it, to share one query among its threads.
+    """
+    threads = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(threads)
+
+
+def distances_by_row(query: Vectors, data: object, rows: Rows, squared: Distances) -> None:
+    """Set ``squared`` (n,) to the L2 distances of a query (d,) to rows of the matrix at ``data``.
 
     FAISS reads the rows where they lie, four at a time, and leaves the interpreter free meanwhile.
     """
-    squared = np.empty(len(rows), np.float32)
-    rows = np.ascontiguousarray(rows, np.int64)
     faiss.fvec_L2sqr_by_idx(
         faiss.swig_ptr(squared),
         faiss.swig_ptr(query),
@@ -250,4 +261,3 @@ def distances_by_row(query: Vectors, data: object, rows: Rows) -> Distances:
         1,
         len(rows),
     )
-    return squared

@@ -70,7 +70,7 @@ class MapCoder:
         places = vectors @ directions - (self._axes.mean @ self._axes.directions.T)
         # |x - mean|^2 without a copy of all vectors.
         mean = self._axes.mean.astype(np.float32)
-        lengths = np.einsum("ij,ij->i", vectors, vectors) - 2 * vectors @ mean + mean @ mean
+        lengths = np.einsum("ij,ij->i", vectors, vectors) - 2 * (vectors @ mean) + mean @ mean
         inside = np.einsum("ij,ij->i", places, places)
         outside = 1 - inside / np.maximum(lengths, 1e-12)
         file = BytesIO()

@@ -16,7 +16,7 @@ float32, so a bound may come out too large and a distance too small. ``_Slack`` 
 much at most; it is derived, not tuned, and costs a few rows in a hundred thousand.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import faiss
@@ -24,10 +24,14 @@ import numpy as np
 
 from indexer.vector_index.base import Distances, Rows, Vectors, gamma
 from indexer.vector_index.codes import Codes, Level, ShortlistCoder, map_codes
-from indexer.vector_index.mapped import MappedVectors, distances_by_row
+from indexer.vector_index.mapped import MappedVectors
 
-MANY = 8
-"""From this many queries on, their last-level bounds are computed at once for all vectors."""
+MULTIPLY_FROM = 48
+"""From this many queries on, their last-level bounds are computed at once for all vectors: for
+fewer, reading the codes of the rows that the first level leaves takes less."""
+
+GATHER_SHARE = 4
+"""The first-level codes of less than a fourth of the rows are copied and multiplied alone."""
 
 
 class Shortlist:
@@ -46,84 +50,123 @@ class Shortlist:
         alive = [own[0][part.alive] for own, part in zip(mapped, vectors.parts, strict=True)]
         self.first = np.concatenate([empty, *alive])
         """First-level codes of all rows."""
-        self.outside = np.ascontiguousarray(self.first[:, -1])
-        """Their last number: the length outside the first level's axes."""
-        self._squares = np.einsum("ij,ij->i", self.first, self.first)
+        self.squares = np.einsum("ij,ij->i", self.first, self.first)
+        """Their squared lengths."""
         self.later = [
             _MappedLevel([own[number] for own in mapped], vectors)
             for number in range(1, len(coder.levels))
         ]
         # The length of a code is that of its vector, whatever the level.
-        reach = float(np.sqrt(self._squares.max(initial=0)))
+        reach = float(np.sqrt(self.squares.max(initial=0)))
         self.slack = _Slack(vectors.dim, coder.levels, reach)
 
     def bounds(self, queries: Vectors, rows: Rows | None = None) -> list["QueryBounds"]:
-        """Return the bounds of queries (n, dim) to all vectors, or to ``rows`` only.
+        """Return the bounds of queries (n, dim) to all vectors, or to ascending ``rows`` only.
 
         A few queries get those of the first level. For many, multiplying the last level's codes as
         matrices is cheaper than reading many of its rows for each.
         """
-        codes, _ = self._coder.codes(queries)
-        level = 0 if len(queries) < MANY else len(codes) - 1
-        products = self._products(level, codes[level])
-        products *= -2
-        products += self._squares
-        products += np.einsum("ij,ij->i", codes[level], codes[level])[:, np.newaxis]
-        if rows is not None:
-            others = np.ones(len(self._vectors), np.bool_)
-            others[rows] = False
-            products[:, others] = np.inf
+        many = len(queries) >= MULTIPLY_FROM
+        few_rows = rows is not None and len(rows) * GATHER_SHARE < len(self.squares)
+        codes = self._codes(queries, together=many)
+        level = len(codes) - 1 if many and not few_rows else 0
+        doubled = -2 * codes[level]
+        if level:
+            squared = self.later[level - 1].products(doubled)
+        elif len(queries) > 1:
+            squared = doubled @ (self.first[rows] if few_rows else self.first).T
+        else:  # a matrix and a vector are multiplied as fast as the matrix is read
+            squared = ((self.first[rows] if few_rows else self.first) @ doubled[0])[np.newaxis]
+        if rows is not None and not few_rows:
+            squared = squared[:, rows]
+        squared += self.squares if rows is None else self.squares[rows]
         return [
-            QueryBounds(self, [own[number] for own in codes], level, bounds)
-            for number, bounds in enumerate(products)
+            QueryBounds(self, [own[number] for own in codes], level, rows, own_squared)
+            for number, own_squared in enumerate(squared)
         ]
 
-    def _products(self, level: int, codes: Distances) -> Distances:
-        """Return the inner products of queries' codes (n, width) with those of all rows."""
-        if level:
-            return self.later[level - 1].products(codes)
-        if len(codes) == 1:
-            products: Distances = (self.first @ codes[0])[np.newaxis]
-        else:
-            products = codes @ self.first.T
-        return products
+    def _codes(self, queries: Vectors, *, together: bool) -> Codes:
+        """Return the queries' codes, multiplied together or one by one: faster for a few."""
+        if together:
+            return self._coder.codes(queries)[0]
+        rows = [query[np.newaxis] for query in queries]
+        alone = self._vectors.share(lambda row: self._coder.codes(row)[0], rows)
+        return [np.concatenate(own) for own in zip(*alone, strict=True)]
 
 
 class QueryBounds:
-    """One query's lower bounds: its ``codes`` of every level, and ``squared`` (n,) of one level."""
+    """Lower bounds of one query's squared distances to some rows: what is left of a search.
 
-    def __init__(self, shortlist: Shortlist, codes: Codes, level: int, squared: Distances) -> None:
+    ``squared`` (m,) are those of one ``level``, to ``rows``, or to all rows if that is None. Of
+    bounds that come from a product |q|^2 is left out, and their limit is lower by as much.
+    """
+
+    def __init__(
+        self,
+        shortlist: Shortlist,
+        codes: Codes,
+        level: int,
+        rows: Rows | None,
+        squared: Distances,
+        *,
+        is_product: bool = True,
+    ) -> None:
         self._shortlist = shortlist
         self._codes = codes
         self._level = level
+        self._rows = rows
         self._squared = squared
+        self._is_product = is_product
+        self._length = float(np.linalg.norm(codes[level].astype(np.float64)))
 
-    def likely(self, count: int) -> Rows:
-        """Return up to about ``count`` rows that are probably near, ascending.
+    def __len__(self) -> int:
+        return len(self._squared)
 
-        A wrong guess costs time, not correctness: it only finds a small tau to start from.
+    @property
+    def name(self) -> str:
+        """What to call the bounds."""
+        return f"bound of {len(self._codes[self._level])} numbers"
+
+    @property
+    def rows(self) -> Rows:
+        """The rows that are left, ascending."""
+        return np.arange(len(self)) if self._rows is None else self._rows
+
+    def take_likely(self, count: int) -> Rows:
+        """Return about ``count`` rows with the least bounds, ascending, and leave them out.
+
+        They are probably near. A wrong guess costs time, not correctness.
         """
-        shortlist, codes = self._shortlist, self._codes
-        guess = self._squared
-        if not self._level:  # in many dimensions, what lies outside the axes is at right angles
-            guess = guess + 2 * codes[0][-1] * shortlist.outside
-        if self._level == len(shortlist.later):
-            return _small(guess, count)
-        rows = _small(guess, count * 8)
-        closer = shortlist.later[-1].squared_distances(codes[-1], rows)
-        return rows[closer <= np.partition(closer, count)[count]] if len(rows) > count else rows
+        places = np.flatnonzero(self._squared <= at_most(self._squared, count))[: 2 * count]
+        self._squared[places] = np.inf
+        return places if self._rows is None else self._rows[places]
 
-    def possible(self, tau: float) -> Iterator[tuple[str, Rows]]:
-        """Yield, level after level, its name and the rows whose squared distance may be ``tau``."""
-        shortlist, length = self._shortlist, float(np.linalg.norm(self._codes[0]))
-        limit = shortlist.slack.product_limit(tau, length, self._level)
-        rows = np.flatnonzero(self._squared <= limit)
-        yield f"bound of {len(self._codes[self._level])} numbers", rows
-        for number in range(self._level + 1, len(self._codes)):
-            code = self._codes[number]
-            closer = shortlist.later[number - 1].squared_distances(code, rows)
-            rows = rows[closer <= shortlist.slack.difference_limit(tau, length, number)]
-            yield f"bound of {len(code)} numbers", rows
+    def within(self, tau: float) -> "QueryBounds":
+        """Return the bounds of those rows whose squared distance may be ``tau``."""
+        slack = self._shortlist.slack
+        if self._is_product:
+            limit = slack.product_limit(tau, self._length, self._level) - self._length**2
+        else:
+            limit = slack.difference_limit(tau, self._length, self._level)
+        places = np.flatnonzero(self._squared <= limit)
+        rows = places if self._rows is None else self._rows[places]
+        return self._with(self._level, rows, self._squared[places], is_product=self._is_product)
+
+    def sharper(self) -> "QueryBounds | None":
+        """Return the next level's bounds of the same rows, None if there is no such level."""
+        if self._level == len(self._shortlist.later):
+            return None
+        later, code = self._shortlist.later[self._level], self._codes[self._level + 1]
+        rows = self.rows
+        squared = later.squared_distances(code, rows)
+        return self._with(self._level + 1, rows, squared, is_product=False)
+
+    def _with(
+        self, level: int, rows: Rows, squared: Distances, *, is_product: bool
+    ) -> "QueryBounds":
+        return QueryBounds(
+            self._shortlist, self._codes, level, rows, squared, is_product=is_product
+        )
 
 
 class _MappedLevel:
@@ -137,17 +180,18 @@ class _MappedLevel:
     def squared_distances(self, code: Distances, rows: Rows) -> Distances:
         """Return the squared distances of a query's code to those of ascending rows."""
         code = np.ascontiguousarray(code)
-        return self._vectors.by_part(
-            rows, len(code), lambda part, local: distances_by_row(code, self._data[part], local)
-        )
+        return self._vectors.by_part(rows, code, self._data)
 
     def products(self, codes: Distances) -> Distances:
         """Return the inner products of queries' codes (n, width) with those of all rows."""
         products = np.empty((len(codes), len(self._vectors)), np.float32)
         starts = self._vectors.starts
         for number, part in enumerate(self._vectors.parts):
-            own = codes @ self._codes[number].T
-            products[:, starts[number] : starts[number + 1]] = own[:, part.alive]
+            own = products[:, starts[number] : starts[number + 1]]
+            if part.is_whole:
+                np.matmul(codes, self._codes[number].T, out=own)
+            else:
+                own[:] = (codes @ self._codes[number].T)[:, part.alive]
         return products
 
 
@@ -184,20 +228,13 @@ class _Slack:
         return float((distance + self._coding * (self._reach + length)) ** 2)
 
 
-def _small(values: Distances, count: int) -> Rows:
-    """Return where up to ``count`` small finite values are, ascending: the least of as many groups.
-
-    Taking every ``count``-th value into a group keeps neighbours, which are often alike, apart.
-    """
-    groups = values[: len(values) // count * count].reshape(-1, count)
-    places = np.sort(groups.argmin(axis=0) * count + np.arange(count))
-    finite: Rows = places[np.isfinite(values[places])]
-    return finite
-
-
 def at_most(values: Distances, k: int) -> float:
-    """Return a number that at least ``k`` values do not exceed, close to the smallest such one."""
+    """Return a number that at least ``k`` values do not exceed, close to the smallest such one.
+
+    Where there are many, it is the k-th least of the minima of groups. Taking every so-many-th
+    value into a group keeps neighbours, which are often alike, apart.
+    """
     groups = max(1024, 8 * k)
-    if len(values) < 8 * groups:
-        return float(np.partition(values, k - 1)[k - 1]) if k < len(values) else np.inf
-    return float(np.partition(values[_small(values, groups)], k - 1)[k - 1])
+    if len(values) >= 8 * groups:
+        values = values[: len(values) // groups * groups].reshape(-1, groups).min(axis=0)
+    return float(np.partition(values, k - 1)[k - 1]) if k < len(values) else np.inf

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import indexer.vector_index.exact
+import indexer.vector_index.flat
 from indexer.errors import StoreCorrupt, UnknownImage
 from indexer.vector_index import (
     ExactIndex,
@@ -19,9 +20,11 @@ from indexer.vector_index import (
     ShortlistCoder,
     Stage,
     flat_file,
+    merged_file,
     shortlist_levels,
 )
 from indexer.vector_index.base import Vectors
+from indexer.vector_index.shortlist import MULTIPLY_FROM, QueryBounds
 from tests.vectors import (
     DIM,
     NOTHING,
@@ -95,13 +98,21 @@ def test_what_the_bounds_leave_holds_every_vector_within_reach(tmp_path: Path) -
     stored = mapped(tmp_path, vectors, np.arange(500))
     coder = ShortlistCoder.train(stored)
     shortlist = Shortlist(coder, encoded(tmp_path, "codes", coder, stored), stored)
-    for count in (1, 9):  # few queries get first-level bounds, many last-level ones
+    for count in (1, MULTIPLY_FROM):  # few queries get first-level bounds, many last-level ones
         queries = vectors[random.permutation(500)[:count]] * np.float32(1.1)
-        for query, bounds in zip(queries, shortlist.bounds(queries), strict=True):
-            squared = brute_force(vectors, query) ** 2
-            for tau in (0.0, *np.quantile(squared, (0.01, 0.2, 0.9))):
-                for _, rows in bounds.possible(float(tau)):
-                    assert np.isin(np.flatnonzero(squared <= tau), rows).all()
+        for allowed in (None, np.arange(5, 400, 3), np.arange(3, 40)):
+            possible = np.zeros(500, np.bool_)
+            possible[allowed] = True
+            bounds = shortlist.bounds(queries, allowed)
+            for query, own in zip(queries, bounds, strict=True):
+                squared = brute_force(vectors, query) ** 2
+                for tau in (0.0, *np.quantile(squared, (0.01, 0.2, 0.9))):
+                    left: QueryBounds | None = own
+                    while left is not None:
+                        left = left.within(float(tau))
+                        assert np.isin(left.rows, np.flatnonzero(possible)).all()
+                        assert np.isin(np.flatnonzero(possible & (squared <= tau)), left.rows).all()
+                        left = left.sharper()
 
 
 def test_levels_suit_the_dimension_and_stay_small() -> None:
@@ -119,7 +130,8 @@ def test_the_shortlist_reads_few_of_the_vectors(
     monkeypatch.setattr(indexer.vector_index.exact, "MANY_FROM_BYTES", 0)
     vectors = photo_like(5000, dim=1280)
     index = shortlisted(tmp_path, mapped(tmp_path, vectors, np.arange(5000)))
-    for queries in (vectors[:1], photo_like(1, seed=3, dim=1280), photo_like(12, 3, 1280)):
+    some = [photo_like(count, seed=3, dim=1280) for count in (1, 12, MULTIPLY_FROM)]
+    for queries in (vectors[:1], *some):
         stages: list[Stage] = []
         distances, found = index.search(queries, 5, explain=stages)
         assert [stage.name for stage in stages][-1] == "measured"
@@ -184,6 +196,18 @@ def test_a_segment_is_a_plain_faiss_file(tmp_path: Path) -> None:
     theirs.add(vectors)
     faiss.write_index(theirs, str(tmp_path / "theirs"))
     assert (tmp_path / "ours").read_bytes() == (tmp_path / "theirs").read_bytes()
+
+
+def test_files_are_merged_row_by_row_into_a_plain_faiss_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(indexer.vector_index.flat, "MERGE_BYTES", 3 * DIM * 4)
+    vectors = some_vectors(20)
+    first, second = parts(tmp_path, vectors, np.arange(20), 2)
+    chosen = [(first.path, np.arange(1, 9)), (second.path, np.array([0, 3, 9]))]
+    merged = b"".join(merged_file(chosen, DIM))
+    assert merged == bytes(flat_file(vectors[[*range(1, 9), 10, 13, 19]]))
+    assert b"".join(merged_file([(first.path, NOTHING)], DIM)) == bytes(flat_file(vectors[:0]))
 
 
 @pytest.mark.parametrize("damage", ["truncated", "other kind", "other size", "noise", "missing"])

@@ -20,7 +20,7 @@ from indexer.errors import (
     UnknownImage,
 )
 from indexer.images import decode
-from indexer.search import Batcher, Example, Query, Searcher
+from indexer.search import Example, Query, Searcher
 from indexer.store import Store, open_writer
 from indexer.vector_index import flat_file
 from tests.conftest import DEMO_IMAGES, small_config
@@ -99,7 +99,7 @@ def test_a_feature_that_is_not_finite_is_refused(
     """One such component would make every distance NaN."""
     searcher.load_encoder()
     feature = np.eye(1, 1280, dtype=np.float32)[0]
-    monkeypatch.setattr(Batcher, "encode", lambda *_: feature)
+    monkeypatch.setattr(searcher.batcher, "run", lambda _: [feature])
     query = Query(image=photos[0].read_bytes(), positives=[Example(1)])
     assert searcher.search(query).hits
     for value in (np.nan, np.inf):

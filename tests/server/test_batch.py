@@ -1,6 +1,7 @@
 """Many searches in one call, features alone, and searches among some of the images."""
 
 import json
+from collections import Counter
 from contextlib import ExitStack
 from io import BytesIO
 from pathlib import Path
@@ -40,6 +41,25 @@ def test_a_batch_of_uploads_shares_its_fields(client: FlaskClient, photos: list[
     assert [answer["query"]["k"] for answer in answers] == [4, 4, 4]
     alone = [body(upload(client, photo.read_bytes(), k=4)) for photo in some]
     assert [answer["results"] for answer in answers] == [answer["results"] for answer in alone]
+
+
+def test_a_batch_is_encoded_and_searched_together(client: FlaskClient, photos: list[Path]) -> None:
+    searcher = client.application.extensions["lookalike"].searcher()
+    searcher.load_encoder()
+    searched, encoded = (Counter(own.sizes) for own in (searcher.gathering, searcher.batcher))
+    form = files(photos[:20], k=1)
+    form["data"].add("image", (BytesIO(b"no image"), "x.jpg"))
+    answers = body(client.post(BATCH, **form))["answers"]
+    assert ["results" in answer for answer in answers] == [True] * 20 + [False]
+    assert searcher.batcher.sizes - encoded == {16: 1, 4: 1}
+    assert searcher.gathering.sizes - searched == {20: 1}
+    queries = [{"image_id": 1 + n % 5, "k": 1 + n} for n in range(40)]
+    queries[7]["image_id"] = 99999
+    answers = body(client.post(BATCH, json={"queries": queries}))["answers"]
+    assert [n for n, answer in enumerate(answers) if "error" in answer] == [7]
+    assert searcher.gathering.sizes - searched == {20: 1, 31: 1, 8: 1}
+    alone = [ask(client, **queries[n]) for n in (0, 39)]
+    assert [answer["results"] for answer in answers[::39]] == [own["results"] for own in alone]
 
 
 def test_a_batch_comes_line_by_line_on_request(client: FlaskClient, photos: list[Path]) -> None:

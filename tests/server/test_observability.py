@@ -101,7 +101,7 @@ def test_an_answer_that_is_streamed_is_timed_to_its_end(
     answer.close()
     seen = values(client)
     (name,) = [name for name in seen if name.startswith("lookalike_request_seconds_sum")]
-    assert seen[name] * 1000 >= sum(taken) > 0
+    assert seen[name] * 1000 >= max(taken) > 0  # they were encoded together
 
 
 def test_metrics_count_requests_by_route_and_stages(
