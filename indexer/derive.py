@@ -1,7 +1,9 @@
 """Derive: bring what is trained on the vectors up to date: shortlist, approximate index and map.
 
 Each structure is trained once and then encodes segment by segment, so that new vectors cost their
-own encoding and nothing else. It is trained again where the training no longer fits.
+own encoding and nothing else. A segment that was merged is encoded anew, a few seconds a gigabyte,
+as often as its vectors are written again (:mod:`indexer.compact`). A structure is trained again
+where the training no longer fits.
 """
 
 from collections.abc import Callable, Mapping, Sequence
