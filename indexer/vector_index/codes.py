@@ -71,11 +71,11 @@ def shortlist_bytes(dim: int, count: int) -> int:
 def shortlist_memory(dim: int, count: int) -> int:
     """Return how many bytes of the codes of ``count`` vectors a search keeps in memory.
 
-    They are those of the first level, and two sums of each.
+    They are those of the first level, and the squared length of each.
     """
     if not shortlist_bytes(dim, count):
         return 0
-    return count * 4 * (shortlist_levels(dim)[0].width + 2)
+    return count * 4 * (shortlist_levels(dim)[0].width + 1)
 
 
 class ShortlistCoder:

@@ -43,7 +43,7 @@ def test_moved_vectors_change_no_layer(store: Store) -> None:
         commit(writer, ["a", "b"])
         first = publish(writer)
         segment = writer.segment("00000001")
-        writer.replace([segment.id], segment.ids, segment.vectors_path.read_bytes())
+        writer.replace([segment.id], segment.ids, [segment.vectors_path.read_bytes()])
         second = publish(writer)
         assert [entry.id for entry in second.manifest.segments] == ["00000002"]
         assert second.manifest.layers == first.manifest.layers

@@ -65,8 +65,9 @@ def test_none_are_kept_where_the_setting_says_so(tmp_path: Path) -> None:
 
 
 def test_the_server_makes_each_once_and_a_new_content_gets_its_own(
-    config: Config, images: Path, monkeypatch: pytest.MonkeyPatch
+    config: Config, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))  # where no other test has made it
     build(config)
     made: list[int] = []
     original = Searcher.thumbnail
