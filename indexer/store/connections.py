@@ -32,6 +32,7 @@ class ConnectionPool:
         self.first = connect()
         """The connection that is opened with the pool."""
         self._idle = [self.first]
+        self._lent = 0
 
     def __del__(self) -> None:
         self.close()
@@ -52,22 +53,29 @@ class ConnectionPool:
 
     def _taken(self) -> sqlite3.Connection:
         with self._returned:
+            self._lent += 1
             if self._idle:
                 return self._idle.pop()
         try:
             return self._connect()
         except sqlite3.OperationalError:  # the files are gone, or too many are open
             with self._returned:
-                self._returned.wait_for(lambda: self._idle)
+                self._lent -= 1
+                self._returned.wait_for(lambda: self._idle or not self._lent)
+                if not self._idle:  # and nobody will return one
+                    raise
+                self._lent += 1
                 return self._idle.pop()
 
     def _give_back(self, connection: sqlite3.Connection) -> None:
         with self._returned:
-            if len(self._idle) < IDLE:
+            self._lent -= 1
+            is_kept = len(self._idle) < IDLE
+            if is_kept:
                 self._idle.append(connection)
-                self._returned.notify()
-                return
-        connection.close()
+            self._returned.notify_all()
+        if not is_kept:
+            connection.close()
 
 
 def address(path: Path, options: str) -> str:

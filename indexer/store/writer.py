@@ -214,11 +214,13 @@ class Writer(SegmentWriter):
         changes = self.catalogue.changes_since(layers[-1].next_id if layers else 0)
         if layers and not changes:
             return layers
-        kept = layers_to_keep(layers, changes)
         folder, name = self._store.layers, self._new_layer_name()
         path = layer_path(folder, name)
-        merged = [layer_path(folder, layer.id) for layer in layers[len(kept) :]]
-        rows = self.catalogue.write_layer(path, kept[-1] if kept else None, merged)
+        kept = layers_to_keep(layers, changes)
+        merged = {layer_path(folder, layer.id): layer.file for layer in layers[len(kept) :]}
+        if any(describe_file(old) != record for old, record in merged.items()):
+            kept, merged = [], {}  # damage must not get a new seal: all is written anew
+        rows = self.catalogue.write_layer(path, kept[-1] if kept else None, list(merged))
         sync(folder)
         return (
             *kept,

@@ -95,6 +95,20 @@ def test_threads_read_on_when_the_files_are_gone(version: Version) -> None:
     assert in_threads(lambda seed: wrong_reads(version, seed)) == [0] * THREADS
 
 
+def test_nobody_waits_for_a_connection_that_will_not_come(version: Version) -> None:
+    catalogue = version.catalogue
+    with ThreadPoolExecutor(2) as pool:
+        with catalogue._pool.connection():
+            shutil.rmtree(version.folder.parents[1])
+            waiting = [pool.submit(catalogue.get, image_id) for image_id in (1, 2)]
+        found = [each.result(60) for each in waiting]
+    assert found == [expected(0, 1), expected(1, 2)]
+    catalogue.close()
+    catalogue._pool._idle.clear()
+    with pytest.raises(StoreCorrupt, match="cannot be read"):
+        catalogue.get(1)
+
+
 def test_a_long_read_keeps_nobody_waiting(version: Version) -> None:
     with version.catalogue._pool.connection() as busy:
         endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n"

@@ -114,6 +114,20 @@ def test_a_layer_that_is_not_sound_is_not_built_upon(published: Store, how: str)
     assert version.problems() == []
 
 
+def test_a_damaged_layer_is_not_merged(store: Store) -> None:
+    with open_writer(store) as writer:
+        commit(writer, [f"{n:04}" for n in range(1000)])
+        publish(writer)
+        writer.catalogue.remove(["0001", "0002"])
+        assert sizes(publish(writer)) == [1000, 2]
+        damage(store.layers / "00000002.sqlite")
+        writer.catalogue.remove(["0003"])
+        version = publish(writer)
+        assert [layer.id for layer in version.manifest.layers] == ["00000003"]
+        assert rows(version) == live_rows(writer)
+    assert version.problems() == []
+
+
 def test_after_a_rollback_the_next_version_is_whole(published: Store) -> None:
     with open_writer(published) as writer:
         commit(writer, ["x"])
