@@ -91,7 +91,7 @@ def write_segment(
     folder.mkdir(parents=True)
     id_file = BytesIO()
     np.save(id_file, ids.astype(np.int64), allow_pickle=False)
-    contents: Mapping[str, Iterable[Bytes]] = {VECTORS: vectors, IDS: [id_file.getbuffer()]}
+    contents: Mapping[str, Iterable[Bytes]] = {VECTORS: vectors, IDS: [id_file.getvalue()]}
     files = {name: write_file(folder / name, data) for name, data in contents.items()}
     marker = Marker(fingerprint=fingerprint, count=len(ids), dim=dim, files=files)
     write_record(folder / MARKER, marker)

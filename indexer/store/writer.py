@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -73,16 +73,13 @@ def open_writer(store: Store) -> Iterator["Writer"]:
             f"Another build (process {process}) is writing to {store.folder}.",
             "Wait for it to finish, or choose another STORE=.",
         ) from None
-    try:
+    with ExitStack() as held:
+        held.callback(lock.release)
+        held.callback(owner.unlink, missing_ok=True)
         owner.write_text(str(os.getpid()), encoding="ascii")
         catalogue = CatalogueWriter(store.catalogue)
-        try:
-            yield Writer(store, catalogue)
-        finally:
-            catalogue.close()
-    finally:
-        owner.unlink(missing_ok=True)
-        lock.release()
+        held.callback(catalogue.close)
+        yield Writer(store, catalogue)
 
 
 def _require_store(store: Store) -> None:

@@ -39,16 +39,20 @@ class SearchParameters:
 
 
 class Encoded(NamedTuple):
-    """What a coder makes of some vectors: the content of a file, and how badly it fits them."""
+    """What a coder makes of some vectors: the content of a file, and how badly it fits them.
 
-    content: memoryview
+    The content is bytes, not the buffer of a BytesIO: Python 3.12.1 crashes where it collects a
+    cycle of objects that holds one, as an error's traceback does.
+    """
+
+    content: bytes
     error: float
 
 
 class Coder(Protocol):
     """The trained part of a structure derived from the vectors; encodes a part at a time."""
 
-    def to_bytes(self) -> memoryview:
+    def to_bytes(self) -> bytes:
         """Return the coder as the content of a file."""
 
     def encode(self, vectors: Vectors) -> Encoded:

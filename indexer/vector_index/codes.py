@@ -106,7 +106,7 @@ class ShortlistCoder:
             raise StoreCorrupt(f"{path} does not hold the axes it promises.")
         return cls(axes, levels)
 
-    def to_bytes(self) -> memoryview:
+    def to_bytes(self) -> bytes:
         """Return the coder as the content of a file."""
         file = BytesIO()
         np.savez(
@@ -115,7 +115,7 @@ class ShortlistCoder:
             directions=self.axes.directions,
             levels=np.array(self.levels),
         )
-        return file.getbuffer()
+        return file.getvalue()
 
     def encode(self, vectors: Vectors) -> Encoded:
         """Return the content of a part's file: its codes as one float32 array, level by level.
@@ -125,7 +125,7 @@ class ShortlistCoder:
         levels, outside = self.codes(vectors)
         file = BytesIO()
         np.save(file, np.concatenate([codes.ravel() for codes in levels]), allow_pickle=False)
-        return Encoded(file.getbuffer(), outside)
+        return Encoded(file.getvalue(), outside)
 
     def _split(self, centred: Components) -> tuple[Components, Components]:
         """Return the coordinates (n, axes) of centred vectors (n, dim) and what they leave out.

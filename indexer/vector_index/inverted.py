@@ -64,9 +64,9 @@ class ApproximateCoder:
         except (OSError, RuntimeError) as error:
             raise StoreCorrupt(f"{path} cannot be opened: {error}") from error
 
-    def to_bytes(self) -> memoryview:
+    def to_bytes(self) -> bytes:
         """Return the coder as the content of a FAISS index file."""
-        content: memoryview = faiss.serialize_index(self._index).data
+        content: bytes = faiss.serialize_index(self._index).tobytes()
         return content
 
     def encode(self, vectors: Vectors) -> Encoded:
@@ -94,7 +94,7 @@ class ApproximateCoder:
         np.save(file, sizes.astype(np.int64), allow_pickle=False)
         np.save(file, order.astype(np.uint32), allow_pickle=False)
         file.write(codes[order].data)
-        return Encoded(file.getbuffer(), error / max(count, 1))
+        return Encoded(file.getvalue(), error / max(count, 1))
 
     def filled(self, files: Sequence[Path], vectors: MappedVectors) -> faiss.Index:
         """Return the index with the codes of all rows that count, under their row numbers.

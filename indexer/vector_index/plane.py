@@ -55,11 +55,11 @@ class MapCoder:
         except (OSError, KeyError, ValueError, BadZipFile) as error:
             raise StoreCorrupt(f"{path} cannot be read: {error}") from error
 
-    def to_bytes(self) -> memoryview:
+    def to_bytes(self) -> bytes:
         """Return the coder as the content of a file."""
         file = BytesIO()
         np.savez(file, mean=self._axes.mean, directions=self._axes.directions)
-        return file.getbuffer()
+        return file.getvalue()
 
     def encode(self, vectors: Vectors) -> Encoded:
         """Return the content of a part's file: places on the plane, float32 (n, 2).
@@ -75,7 +75,7 @@ class MapCoder:
         outside = 1 - inside / np.maximum(lengths, 1e-12)
         file = BytesIO()
         np.save(file, places.astype(np.float32), allow_pickle=False)
-        return Encoded(file.getbuffer(), float(outside.mean()) if len(outside) else 0.0)
+        return Encoded(file.getvalue(), float(outside.mean()) if len(outside) else 0.0)
 
 
 class StoredMap:
