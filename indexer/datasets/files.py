@@ -89,7 +89,7 @@ def add_file(
         return
     try:
         found = os.stat(path)  # noqa: PTH116 -- an entry of a folder is no Path, and there are many
-    except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
+    except (OSError, ValueError) as error:
         listing.unreadable[key] = reason_of(error)
         return
     if stat.S_ISREG(found.st_mode):
@@ -131,8 +131,10 @@ def is_text(key: str) -> bool:
 
 
 def reason_of(error: OSError | ValueError) -> str:
-    """Return what the system says is wrong, in words."""
-    return getattr(error, "strerror", None) or str(error)
+    """Return what is wrong with a file, in words; ValueError is a zero byte in its path."""
+    if isinstance(error, ValueError):
+        return "there is a zero byte in the path"
+    return error.strerror or str(error)
 
 
 def is_below(key: str) -> bool:

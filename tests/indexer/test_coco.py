@@ -67,7 +67,7 @@ def test_what_is_not_on_disk_or_outside_is_accounted_for(tmp_path: Path) -> None
         "gone.jpg": "No such file or directory",
         "../secret.jpg": "the path leads out of the image folder",
         "/etc/passwd": "the path leads out of the image folder",
-        "a\0b.jpg": "embedded null byte",
+        "a\0b.jpg": "there is a zero byte in the path",
     }
     assert listing.ignored == {"listed twice": 1}
 

@@ -53,5 +53,5 @@ def test_what_cannot_be_looked_at_is_accounted_for(tmp_path: Path) -> None:
         "sub": "it is not a regular file",
         "pipe": "it is not a regular file",
         "caf\\xe9.jpg": "the name is not valid UTF-8",
-        "a\0b.jpg": "embedded null byte",
+        "a\0b.jpg": "there is a zero byte in the path",
     }
