@@ -58,14 +58,16 @@ class ConnectionPool:
                 return self._idle.pop()
         try:
             return self._connect()
-        except sqlite3.OperationalError:  # the files are gone, or too many are open
+        except BaseException as error:
             with self._returned:
                 self._lent -= 1
-                self._returned.wait_for(lambda: self._idle or not self._lent)
-                if not self._idle:  # and nobody will return one
-                    raise
-                self._lent += 1
-                return self._idle.pop()
+                self._returned.notify_all()
+                if isinstance(error, sqlite3.OperationalError):  # the files are gone, for instance
+                    self._returned.wait_for(lambda: self._idle or not self._lent)
+                    if self._idle:
+                        self._lent += 1
+                        return self._idle.pop()
+            raise
 
     def _give_back(self, connection: sqlite3.Connection) -> None:
         with self._returned:

@@ -2,6 +2,7 @@
 
 import random
 import shutil
+import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -107,6 +108,23 @@ def test_nobody_waits_for_a_connection_that_will_not_come(version: Version) -> N
     catalogue._pool._idle.clear()
     with pytest.raises(StoreCorrupt, match="cannot be read"):
         catalogue.get(1)
+
+
+def test_a_connection_that_fails_is_not_waited_for(version: Version) -> None:
+    """Whatever the error is: it was lent to nobody."""
+    pool = version.catalogue._pool
+    failures = iter([StoreCorrupt("another format"), sqlite3.OperationalError("gone")])
+
+    def fail() -> sqlite3.Connection:
+        raise next(failures)
+
+    pool.close()
+    pool._idle.clear()
+    pool._connect = fail
+    with pytest.raises(StoreCorrupt, match="another format"):
+        version.catalogue.get(1)
+    with pytest.raises(StoreCorrupt, match="gone"):
+        version.catalogue.get(1)
 
 
 def test_a_long_read_keeps_nobody_waiting(version: Version) -> None:
