@@ -56,7 +56,7 @@ for version in "${VERSIONS[@]}"; do
     continue
   fi
   make_environment "$python" ".venv-$version"
-  echo "Running the tests of the library and the API on Python $version ($python)."
+  echo "Running the tests of the library and the API, but for VGG16, on Python $version ($python)."
   ".venv-$version/bin/python" -m pytest -q -n auto --dist loadfile \
     -k "not vgg and not test_original" "${TESTS[@]}"
 done

@@ -44,12 +44,6 @@ class Answered(NamedTuple):
     response: Response
 
 
-def _buffered_open(
-    client: Client, unbuffered: Callable[..., Any], *args: Any, buffered: bool = True, **more: Any
-) -> Any:
-    return unbuffered(client, *args, buffered=buffered, **more)
-
-
 @pytest.fixture(autouse=True)
 def _every_answer_is_documented() -> Iterator[None]:
     """Compare whatever the application answers to any test with its OpenAPI document."""
