@@ -18,11 +18,11 @@ from indexer.gathering import GatheredIndex
 from indexer.images import Box, crop, decode, model_input, pixels, thumbnail
 from indexer.indexes import Indexes
 from indexer.paging import Distances, Ids, Place, collapsed_page_of, page_of
+from indexer.pending import PendingSearch
 from indexer.promise import Promise
 from indexer.queries import Allowed, Example, Query, Selection, Vector, combined, unit_vector
 from indexer.query_encoder import Pixels, QueryEncoder
 from indexer.store import Counts, ImageRow, Store, Version
-from indexer.underway import Underway
 from indexer.vector_index import Map, Stage, VectorIndex
 
 __all__ = [
@@ -175,21 +175,21 @@ class Searcher(Collection):
         Their images are encoded in batches, and exact searches among all images are made together;
         then the answers are made one by one, as they are taken.
         """
-        underway = [Underway(*search) for search in searches]
-        for own in underway:
+        pending = [PendingSearch(*search) for search in searches]
+        for own in pending:
             own.attempt(lambda own: self._begin(own, preview_side))
-        self._encode(underway)
-        for own in underway:
+        self._encode(pending)
+        for own in pending:
             own.attempt(self._combine)
-        self._search_together(underway)
-        while underway:  # and no answer is kept
-            own = underway.pop(0)
+        self._search_together(pending)
+        while pending:  # and no answer is kept
+            own = pending.pop(0)
             own.attempt(self._answer)
             yield own.outcome()
 
     def embed(self, image: bytes, box: Box | None = None) -> tuple[Vector, Mapping[str, float]]:
         """Return the feature of an image file's bytes, float32 (dim,), and the times in ms."""
-        own = Underway(Query(image=image, crop=box), Selection())
+        own = PendingSearch(Query(image=image, crop=box), Selection())
         self._begin(own, None)
         self._encode([own])
         if own.failure:
@@ -213,7 +213,7 @@ class Searcher(Collection):
         """Find the images nearest to a vector."""
         return self.search(Query(vector=vector), Selection(k=k, mode=mode))
 
-    def _begin(self, search: Underway, preview_side: int | None) -> None:
+    def _begin(self, search: PendingSearch, preview_side: int | None) -> None:
         """Check a search; look up the vector of its own image, or decode that."""
         query = search.query
         query.check()
@@ -243,9 +243,9 @@ class Searcher(Collection):
         image = decode(data, max_pixels=limit)
         return image if query.crop is None else crop(image, query.crop)
 
-    def _encode(self, underway: Sequence[Underway]) -> None:
+    def _encode(self, pending: Sequence[PendingSearch]) -> None:
         """Give the searches that have an image its feature, or the error of encoding it."""
-        decoded = [own for own in underway if own.pixels is not None]
+        decoded = [own for own in pending if own.pixels is not None]
         if not decoded:
             return
         features: Sequence[Vector | LookalikeError]
@@ -263,7 +263,7 @@ class Searcher(Collection):
             else:
                 own.feature = feature
 
-    def _combine(self, search: Underway) -> None:
+    def _combine(self, search: PendingSearch) -> None:
         """Find the vector a query stands for: its own feature, moved by its examples."""
         query = search.query
         likes, unlikes = self._features(query.positives), self._features(query.negatives)
@@ -276,9 +276,11 @@ class Searcher(Collection):
         unweights = [example.weight for example in query.negatives]
         search.vector = combined(likes, weights, unlikes, unweights)
 
-    def _search_together(self, underway: Sequence[Underway]) -> None:
+    def _search_together(self, pending: Sequence[PendingSearch]) -> None:
         """Find what pages of exact search ask for first, of all searches at once."""
-        together = [own for own in underway if own.can_share(len(self._vectors))]
+        for own in pending:
+            own.depth = own.shared_depth(len(self._vectors))
+        together = [own for own in pending if own.depth]
         if not together:
             return
         with ExitStack() as watches:
@@ -289,7 +291,7 @@ class Searcher(Collection):
         for own, neighbours in zip(together, found, strict=True):
             own.found = neighbours
 
-    def _answer(self, search: Underway) -> None:
+    def _answer(self, search: PendingSearch) -> None:
         """Make the answer of a search's page."""
         assert search.vector is not None
         with search.watch.step("search"):
@@ -318,7 +320,7 @@ class Searcher(Collection):
             np.array([self.image(example.image_id).id for example in examples], np.int64)
         )
 
-    def _page(self, search: Underway, stages: list[Stage]) -> tuple[list[Place], bool]:
+    def _page(self, search: PendingSearch, stages: list[Stage]) -> tuple[list[Place], bool]:
         """Return a page of neighbours and whether there is another; ``stages`` of the search."""
         allowed, count, selection = None, len(self._vectors), search.selection
         if selection.allowed is not None:

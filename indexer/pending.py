@@ -1,4 +1,4 @@
-"""A search under way: what is known of it between the question and the answer."""
+"""A search that has begun: what is known of it until it is answered."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ Pixels = NDArray[np.uint8]
 
 
 @dataclass(slots=True)
-class Underway:
+class PendingSearch:
     """One of the searches that are made together. A step that fails leaves its error."""
 
     query: Query
@@ -39,7 +39,7 @@ class Underway:
     answer: Answer | None = None
     failure: LookalikeError | None = None
 
-    def attempt(self, step: "Callable[[Underway], None]") -> None:
+    def attempt(self, step: "Callable[[PendingSearch], None]") -> None:
         """Take a step, unless one before has failed; keep the error if it fails."""
         if self.failure is None:
             try:
@@ -47,18 +47,18 @@ class Underway:
             except LookalikeError as error:
                 self.failure = error
 
-    def can_share(self, count: int) -> bool:
-        """Tell whether this search can be made with others among ``count`` images; set its depth.
+    def shared_depth(self, count: int) -> int:
+        """Return how many of ``count`` neighbours to find together with other searches' ones.
 
-        It is exact, among all of them, and not too deep.
+        0 if it is to go by itself: it is approximate, among some images only, or too deep.
         """
-        if self.failure or self.mode != "exact" or self.selection.allowed is not None:
-            return False
         chosen = self.selection
-        self.depth = first_depth(
+        if self.failure or self.mode != "exact" or chosen.allowed is not None:
+            return 0
+        depth = first_depth(
             count, self.k, chosen.page, chosen.threshold, collapse=chosen.collapse_duplicates
         )
-        return 0 < self.depth <= MOST_RESULTS
+        return depth if depth <= MOST_RESULTS else 0
 
     def outcome(self) -> Answer | LookalikeError:
         """Return what became of it."""
