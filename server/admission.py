@@ -6,7 +6,7 @@ everybody wait for answers nobody wants any more.
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from flask import Flask, Response, current_app, g, request
 from limits import parse
@@ -125,29 +125,39 @@ def find_many(
         yield answer
 
 
-@contextmanager
 def slot_for(
     searcher: Searcher, searches: Sequence[tuple[Query, Selection | None]]
-) -> Iterator[None]:
-    """Hold a slot during the block if one of the searches, made one by one, takes a core for long.
+) -> AbstractContextManager[None]:
+    """Return a slot for the block if one of the searches, made one by one, takes a core for long.
 
-    Raises :class:`~server.capacity.Overloaded` if there is none, and, if one has to be encoded, why
-    there is no encoder yet: no thread waits until it is loaded.
+    Raises what :func:`encoding_slot` does, or :class:`~server.capacity.Overloaded`.
     """
     if any(query.is_encoded for query, _ in searches):
-        index_holder().check_encoder(searcher)
-    takes_long = any(_takes_long(query, selection) for query, selection in searches)
-    with admission().long.slot() if takes_long else nullcontext():
+        return encoding_slot(searcher)
+    if any(_takes_long(selection) for _, selection in searches):
+        return admission().long.slot()
+    return nullcontext()
+
+
+@contextmanager
+def encoding_slot(searcher: Searcher) -> Iterator[None]:
+    """Hold a slot during the block, for images that are encoded.
+
+    Raises :class:`~server.capacity.Overloaded` if there is none, and why there is no encoder yet:
+    no thread waits until it is loaded.
+    """
+    index_holder().check_encoder(searcher)
+    with admission().long.slot():
         yield
 
 
-def _takes_long(query: Query, selection: Selection | None) -> bool:
-    """Tell whether a search is one of those of which there are only so many at a time.
+def _takes_long(selection: Selection | None) -> bool:
+    """Tell whether a search takes a core for long even where nothing is encoded.
 
     Near-duplicates are looked for a hundred ranks below each result: little for a first page.
     """
-    if query.is_encoded or selection is None:
-        return query.is_encoded
+    if selection is None:
+        return False
     folds = selection.collapse_duplicates and _ranks(selection) > index_holder().config.search.k
     return folds or selection.allowed is not None or is_deep(selection)
 

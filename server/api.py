@@ -6,9 +6,9 @@ from flask import Response, current_app, request
 from flask_openapi import APIBlueprint
 from werkzeug.exceptions import PreconditionFailed, UnsupportedMediaType
 
-from indexer.search import Answer, ImageRow, Query, Searcher
+from indexer.search import Answer, ImageRow, Searcher
 from server import reports, requests, schemas
-from server.admission import admission, find, slot_for
+from server.admission import admission, encoding_slot, find
 from server.codes import refusals
 from server.docs import IMAGES, INDEX, SEARCH, SECURITY, kept_by_clients
 from server.index_holder import index_holder
@@ -25,9 +25,6 @@ from server.wire import (
     uploaded_image,
     validated,
 )
-
-A_FILE = Query(image=b"")
-"""Stands for an image that is not read yet."""
 
 THUMBNAIL_WAIT_S = 5.0
 """How long a thumbnail waits for a slot, where it has to be made."""
@@ -69,7 +66,7 @@ def search() -> Response:
         if body.url is None:
             found = find(searcher, body.query(), body.selection())
         else:
-            with slot_for(searcher, [(A_FILE, None)]):  # one, from before the image is fetched
+            with encoding_slot(searcher):  # one, from before the image is fetched
                 query = body.query(_fetched(body.url))
                 found = find(searcher, query, body.selection(), has_slot=True)
     else:
@@ -117,7 +114,7 @@ def embed() -> Response:
     if request.mimetype != FORM:
         raise UnsupportedMediaType("Send multipart/form-data with an image.")
     body = validated(requests.EmbedUpload, {**form_fields(), **uploaded_image()})
-    with slot_for(searcher, [(A_FILE, None)]):
+    with encoding_slot(searcher):
         vector, timings = searcher.embed(body.image, body.box())
     metrics().observe(timings)
     return answer(schemas.Embedding.of(searcher.encoder_spec, vector.tolist(), timings))
