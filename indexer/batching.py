@@ -23,9 +23,9 @@ class _Turn(Generic[Item, Result]):
 class Batcher(Generic[Item, Result]):
     """Does the work of many threads together, first come, first served. Safe between threads.
 
-    While a batch is worked on the next one gathers: nobody waits for company, and who comes alone
-    is served at once, in his own thread. Else the thread that has waited longest works for all that
-    wait, up to ``limit`` items; what one thread asks for in one call stays together.
+    While a batch is worked on the next one gathers: no thread waits for others to come, and one
+    that finds no batch at work begins at once. Otherwise the thread that has waited longest works
+    for all that wait, up to ``limit`` items; what one thread asks for in one call stays together.
 
     ``work(items)`` returns a result for each item, in their order.
     """

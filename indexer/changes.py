@@ -7,12 +7,13 @@ from indexer.datasets import Dataset, Item, Listing
 from indexer.errors import DatasetError, ImageTooLarge, InvalidImage, UnsupportedImage
 from indexer.store import Stamp
 
-REFUSED = {InvalidImage.code, UnsupportedImage.code}
-"""Reasons that lie in a file's content: it would be refused again."""
-
 TIMEOUT = "timeout"
 TIMEOUT_TWICE = "timeout_twice"
 """A file that took too long may have had bad luck once; after a second time it is left alone."""
+
+SETTLED = {None, InvalidImage.code, UnsupportedImage.code, TIMEOUT_TWICE}
+"""What became of a file that is not read again as long as it is the same: indexed, or refused for
+a reason that lies in its content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +55,10 @@ def compare(dataset: Dataset, known: Mapping[str, Stamp], max_pixels: int) -> Ch
 
     Skipped files are read again where something else may come of it: a file that could not be read
     always, one that took too long once, one with too many pixels if ``max_pixels`` allows it now.
-    What lies in a folder that cannot be listed now is neither
-    found nor removed. Raises :class:`~indexer.errors.DatasetError` if there are no images, or none
-    of those in the store: the wrong folder, or a disk that is not mounted, must not empty it.
+    What lies in a folder that cannot be listed now is neither found nor removed.
+
+    Raises :class:`~indexer.errors.DatasetError` if there are no images, or none of those in the
+    store: the wrong folder, or a disk that is not mounted, must not empty it.
     """
     listing = dataset.scan()
     found = {item.key for item in listing.items} | listing.unreadable.keys()
@@ -84,4 +86,4 @@ def _to_be_read(item: Item, known: Stamp | None, max_pixels: int) -> bool:
         return True
     if known.reason == ImageTooLarge.code:
         return known.pixels is not None and known.pixels <= max_pixels
-    return known.reason not in {None, TIMEOUT_TWICE, *REFUSED}
+    return known.reason not in SETTLED

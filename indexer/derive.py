@@ -263,14 +263,7 @@ def _measured(indexes: Indexes) -> Recall:
         queries=measured.queries,
         exact_ms=round(measured.exact_ms, 3),
         points=tuple(
-            RecallPoint(
-                nprobe=point.nprobe,
-                reranked=point.reranked,
-                stored=round(point.stored, 4),
-                changed=round(point.changed, 4),
-                recall=round(point.recall, 4),
-                ms=round(point.ms, 3),
-            )
+            RecallPoint(**{name: round(value, 4) for name, value in point._asdict().items()})
             for point in measured.points
         ),
     )

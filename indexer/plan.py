@@ -21,9 +21,7 @@ from indexer.store import DerivedKind, Stamp, Store, live_catalogue, noted_damag
 SAMPLE_FILES = 64
 SAMPLE_SECONDS = 2.0
 
-CATALOGUE_BYTES_PER_IMAGE = (
-    1_000  # a row and its indexes, in the store's catalogue and in a version's
-)
+CATALOGUE_BYTES_PER_IMAGE = 1_000  # a row and its indexes, in the store's and a version's
 SEARCH_BYTES_PER_IMAGE = 40  # its id, where its vector is, whether it still counts
 ROW_BYTES, ID_BYTES = 4, 8  # of each vector in an inverted list, on disk and in memory
 SEGMENT_BUFFER_BYTES = 3 * 64_000_000  # vectors collected, joined, and serialised

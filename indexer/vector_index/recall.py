@@ -42,9 +42,8 @@ SAME = 0.0005
 TIMED = 16
 """Queries that are timed."""
 
-CONFIDENCE = 0.95
 NORMAL_QUANTILE = 1.959964
-"""What a normal variable exceeds, in either direction, with the probability that is left."""
+"""Of a normal variable, for a confidence of 95 %: it lies farther out, on either side, in 5 %."""
 
 
 class RecallPoint(NamedTuple):
