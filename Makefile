@@ -84,7 +84,7 @@ bench-publish: $(VENV)/.installed ## What a publish costs, and what a hundred mo
 
 soak: $(VENV)/.installed-dev ## Thousands of generated and mutated requests, then load for minutes with flat memory
 	@FUZZ_LONG=1 SOAK_SECONDS=300 $(PY) -m pytest -q --timeout 3600 -o faulthandler_timeout=0 \
-	  tests/server/test_fuzz.py tests/server/test_soak.py
+	  tests/server/api/test_fuzz.py tests/server/test_soak.py
 
 audit: $(VENV)/.installed-dev ## Ask for known vulnerabilities of the locked dependencies (needs network)
 	@log=$$(mktemp); $(VENV)/bin/pip-audit --disable-pip --requirement requirements.lock 2>$$log; status=$$?; \

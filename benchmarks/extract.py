@@ -20,12 +20,12 @@ from PIL import Image
 
 from benchmarks.settings import Defaults
 from indexer.build import build
+from indexer.build.extract import Prepared, Task, prepare
 from indexer.config import Config
 from indexer.datasets import Folder
 from indexer.encoders import Encoder, open_encoder
 from indexer.encoders.keras.networks import build_network
 from indexer.encoders.weights import random_weights
-from indexer.extract import Prepared, Task, prepare
 from indexer.images import decode, model_input
 from indexer.machine import available_cores
 

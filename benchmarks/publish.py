@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from benchmarks.settings import Defaults
 from benchmarks.stores import publish, spec_of
-from indexer.compact import compact
+from indexer.build.compact import compact
 from indexer.encoders import Vectors
 from indexer.search import Query, Searcher, Selection
 from indexer.store import NewImage, Store, Writer, open_writer

@@ -24,9 +24,9 @@ from tqdm import tqdm
 from benchmarks.stores import BLOCK, blocks, commit, features, publish
 from indexer.config import IndexConfig
 from indexer.encoders import Vectors
-from indexer.indexes import Indexes
-from indexer.promise import Promise
 from indexer.store import Store, Version, open_writer
+from indexer.vector_index.opened import Indexes
+from indexer.vector_index.promise import Promise
 
 K = 30
 BATCH = 64

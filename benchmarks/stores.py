@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from indexer.compact import compact
+from indexer.build.compact import compact
+from indexer.build.derive import derive
 from indexer.config import DatasetConfig, EncoderConfig, IndexConfig
-from indexer.derive import derive
 from indexer.encoders import EncoderSpec, Vectors, open_encoder
 from indexer.encoders.models import specify
 from indexer.encoders.weights import embedded_weights, random_weights

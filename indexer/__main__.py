@@ -1,6 +1,6 @@
 """``python -m indexer``."""
 
-from indexer.cli import main
+from indexer.cli.parser import main
 from indexer.machine import limit_spinning
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""HTTP only: the web page and the JSON API over :mod:`indexer.search`."""
+"""HTTP only: the web page and the JSON API over :mod:`indexer.search.searcher`."""

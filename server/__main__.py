@@ -13,10 +13,10 @@ from gunicorn.app.base import BaseApplication
 from indexer.config import Config, load_config
 from indexer.errors import LookalikeError, ServerError
 from indexer.machine import limit_spinning
-from server.capacity import SPARE_THREADS
-from server.keys import digest
-from server.logs import logging_settings
-from server.security import is_loopback
+from server.admission.hosts import is_loopback
+from server.admission.keys import digest
+from server.admission.slots import SPARE_THREADS
+from server.monitoring.logs import logging_settings
 
 FILES_OF_ITS_OWN = 100
 """Files the server may have open beside its connections: the store's, thumbnails, its log."""
@@ -62,7 +62,7 @@ class Gunicorn(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
     def load(self) -> Any:
         """Make the application, after the fork: FAISS and Keras do not survive one."""
         from server.app import create_app
-        from server.index_holder import IndexHolder
+        from server.current_index import IndexHolder
 
         app = create_app(self._config)
         holder: IndexHolder = app.extensions["lookalike"]

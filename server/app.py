@@ -9,26 +9,16 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from indexer import __version__
 from indexer.config import Config
-from server import (
-    admission,
-    api,
-    batch,
-    codes,
-    collection,
-    docs,
-    errors,
-    exports,
-    health,
-    logs,
-    metrics,
-    pages,
-    security,
-)
-from server.capacity import FORM_OVERHEAD_BYTES, max_request_bytes
-from server.index_holder import IndexHolder
-from server.links import here
-from server.thumbnails import ThumbnailCache
-from server.url_queries import Fetcher
+from server import errors
+from server.admission import capacity, hosts
+from server.admission.slots import FORM_OVERHEAD_BYTES, max_request_bytes
+from server.api import batch, openapi, routes
+from server.api.bodies import here
+from server.api.thumbnails import ThumbnailCache
+from server.api.url_queries import Fetcher
+from server.current_index import IndexHolder
+from server.monitoring import health, logs, metrics
+from server.web import collection, exports, pages
 
 
 class InMemoryRequest(Request):
@@ -55,7 +45,7 @@ class Application(OpenAPI):
     def generate_spec_json(self) -> None:
         """Make the OpenAPI document, and complete what the library makes."""
         super().generate_spec_json()  # type: ignore[no-untyped-call]  # it has no types
-        docs.complete(self.spec_json)
+        openapi.complete(self.spec_json)
 
 
 def create_app(config: Config) -> Application:
@@ -66,11 +56,13 @@ def create_app(config: Config) -> Application:
     """
     app = Application(
         "server",
-        info=Info(title="Lookalike", version=__version__, description=docs.DESCRIPTION),
-        security_schemes=docs.SECURITY_SCHEMES,
+        template_folder="web/templates",
+        static_folder="web/static",
+        info=Info(title="Lookalike", version=__version__, description=openapi.DESCRIPTION),
+        security_schemes=openapi.SECURITY_SCHEMES,
         doc_ui=False,
         validation_error_callback=errors.raise_invalid_request,
-        validation_error_model=codes.Error,
+        validation_error_model=errors.Error,
     )
     app.openapi_version = "3.1.0"
     app.json.sort_keys = False  # type: ignore[attr-defined]  # rank before distance, as documented
@@ -87,15 +79,15 @@ def create_app(config: Config) -> Application:
     app.jinja_env.globals["here"] = here
     errors.register(app)
     logs.register(app)
+    hosts.register(app, config.server)
+    capacity.register(app, config.server)
     metrics.register(app)
-    security.register(app, config.server)
-    admission.register(app, config.server)
     app.register_api(health.blueprint)
     app.register_api(metrics.blueprint)
     app.register_blueprint(pages.blueprint)
     app.register_blueprint(collection.blueprint)
     app.register_blueprint(exports.blueprint)
-    app.register_api(api.blueprint)
+    app.register_api(routes.blueprint)
     app.register_api(batch.blueprint)
-    docs.register(app)
+    openapi.register(app)
     return app

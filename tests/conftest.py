@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-import indexer.build
-import indexer.query_encoder
+import indexer.build.pipeline
+import indexer.search.query_encoder
 from indexer.build import BuildReport, build
 from indexer.config import Config, load_config
 from indexer.encoders import open_encoder
@@ -47,8 +47,8 @@ def _one_model_per_encoder() -> Iterator[None]:
     """Load each encoder's model once for all tests; it is the real one."""
     cached = functools.cache(open_encoder)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(indexer.build, "open_encoder", cached)
-        patch.setattr(indexer.query_encoder, "open_encoder", cached)
+        patch.setattr(indexer.build.pipeline, "open_encoder", cached)
+        patch.setattr(indexer.search.query_encoder, "open_encoder", cached)
         yield
 
 

@@ -7,10 +7,10 @@ import numpy as np
 
 from indexer.build import build
 from indexer.config import Config, DatasetConfig, IndexConfig
+from indexer.maintenance import verify
 from indexer.search import Searcher
 from indexer.store import NewImage, Version, Writer
 from indexer.vector_index import flat_file
-from indexer.verify import verify
 from tests.conftest import small_config
 
 DIM = 8

@@ -4,7 +4,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from indexer.cli import _parser
+from indexer.cli.parser import _parser
 from indexer.config import Config
 from tests.conftest import DEMO_IMAGES, ROOT
 

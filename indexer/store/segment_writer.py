@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from indexer.errors import EncoderMismatch, StoreCorrupt
 from indexer.store.catalogue_writer import CatalogueWriter
 from indexer.store.damage import note_damaged_segment, noted_damage
-from indexer.store.files import Bytes
-from indexer.store.numbering import last_number, numbered_name
+from indexer.store.files import Bytes, last_number, numbered_name
 from indexer.store.records import Damage, Manifest
 from indexer.store.rows import NewImage
 from indexer.store.segments import Segment, write_segment

@@ -19,12 +19,15 @@ from indexer.store.files import (
     FileRecord,
     check_size,
     describe_file,
+    last_number,
+    numbered,
+    numbered_name,
     replace_file,
     sync,
+    unfinished_name,
     write_record,
 )
 from indexer.store.layers import layers_to_keep
-from indexer.store.numbering import last_number, numbered, numbered_name, unfinished_name
 from indexer.store.records import (
     CatalogueLayer,
     Derived,

@@ -3,21 +3,21 @@
 from indexer.vector_index.approximate import ApproximateIndex
 from indexer.vector_index.automatic import choose_factory
 from indexer.vector_index.base import Coder, Part, SearchParameters, Stage, VectorIndex
-from indexer.vector_index.codes import (
+from indexer.vector_index.exact import ExactIndex, Found
+from indexer.vector_index.factory import AUTO, code_size, resolve_factory
+from indexer.vector_index.flat import flat_file, merged_file, read_vectors
+from indexer.vector_index.inverted import ApproximateCoder
+from indexer.vector_index.mapped import MappedVectors
+from indexer.vector_index.projection import Map, MapCoder, StoredMap
+from indexer.vector_index.recall import MeasuredRecall, RecallPoint, measure_recall
+from indexer.vector_index.shortlist import Shortlist
+from indexer.vector_index.shortlist_codes import (
     SHORTLIST_FROM,
     ShortlistCoder,
     shortlist_bytes,
     shortlist_levels,
     shortlist_memory,
 )
-from indexer.vector_index.exact import ExactIndex, Found
-from indexer.vector_index.factory import AUTO, code_size, resolve_factory
-from indexer.vector_index.flat import flat_file, merged_file, read_vectors
-from indexer.vector_index.inverted import ApproximateCoder
-from indexer.vector_index.mapped import MappedVectors
-from indexer.vector_index.plane import Map, MapCoder, StoredMap
-from indexer.vector_index.recall import MeasuredRecall, RecallPoint, measure_recall
-from indexer.vector_index.shortlist import Shortlist
 
 __all__ = [
     "AUTO",

@@ -23,8 +23,8 @@ import faiss
 import numpy as np
 
 from indexer.vector_index.base import Distances, Rows, Vectors, gamma
-from indexer.vector_index.codes import Codes, Level, ShortlistCoder, map_codes
 from indexer.vector_index.mapped import MappedVectors
+from indexer.vector_index.shortlist_codes import Codes, Level, ShortlistCoder, map_codes
 
 MULTIPLY_FROM = 48
 """From this many queries on, their last-level bounds are computed at once for all vectors: for

@@ -7,7 +7,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from server.layout import NARROWEST
+from server.web.layout import NARROWEST
 from tests.browser.conftest import Visitor, keep
 
 PAGES = [

@@ -12,8 +12,8 @@ from indexer.build import build
 from indexer.config import DatasetConfig
 from indexer.datasets import Dataset, open_dataset
 from indexer.errors import DatasetError, ImageGone
+from indexer.maintenance import verify
 from indexer.search import Searcher
-from indexer.verify import verify
 from tests.conftest import small_config
 
 Files = dict[str, bytes]

@@ -12,7 +12,7 @@ from werkzeug.test import TestResponse, encode_multipart
 
 from indexer.config import Config
 from server.app import Application, create_app
-from server.index_holder import IndexHolder
+from server.current_index import IndexHolder
 
 BATCH = "/api/v1/search/batch"
 

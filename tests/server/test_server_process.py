@@ -12,7 +12,7 @@ from urllib.request import urlopen
 import pytest
 
 from indexer.config import Config
-from server.keys import digest
+from server.admission.keys import digest
 from tests.conftest import ROOT
 from tests.server.processes import running_server
 

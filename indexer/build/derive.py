@@ -1,0 +1,269 @@
+"""Derive: bring what is trained on the vectors up to date: shortlist, approximate index and map.
+
+Each structure is trained once and then encodes segment by segment, so that new vectors cost their
+own encoding and nothing else. A segment that was merged is encoded anew, a few seconds a gigabyte,
+as often as its vectors are written again (:mod:`indexer.build.compact`). A structure is trained
+again where the training no longer fits.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from indexer.config import IndexConfig
+from indexer.store import (
+    Derived,
+    DerivedFiles,
+    DerivedKind,
+    DerivedPart,
+    Recall,
+    RecallPoint,
+    Segment,
+    Writer,
+    part_name,
+    trained_path,
+)
+from indexer.vector_index import (
+    SHORTLIST_FROM,
+    ApproximateCoder,
+    Coder,
+    MapCoder,
+    MappedVectors,
+    Part,
+    ShortlistCoder,
+    choose_factory,
+    measure_recall,
+    shortlist_levels,
+)
+from indexer.vector_index.opened import Indexes, approximate_setting, is_outgrown
+from indexer.vector_index.promise import Promise
+
+MOST_DRIFT = 1.25
+"""Train again where vectors fit worse than those trained on, on average, by more than this."""
+
+MOST_CHANGE = 0.1
+"""Measure recall again where more images than this share are new or gone since it was measured."""
+
+
+@dataclass(slots=True)
+class DerivedStructures:
+    """What was derived from a version's vectors, and what there is to say about it."""
+
+    structures: dict[DerivedKind, Derived] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+class _Trained(NamedTuple):
+    """A trained coder, and what it was made by."""
+
+    coder: Coder
+    made_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Recipe:
+    """How a structure is made; ``setting`` is what was asked for."""
+
+    kind: DerivedKind
+    setting: str
+    train: Callable[[MappedVectors], _Trained]
+    load: Callable[[Path], Coder]
+
+
+def derive(
+    writer: Writer,
+    index: IndexConfig,
+    segments: Sequence[Segment],
+    deleted: NDArray[np.int64],
+    dim: int,
+    previous: Mapping[DerivedKind, Derived],
+    *,
+    shortlist_from: int = SHORTLIST_FROM,
+) -> DerivedStructures:
+    """Make or update the structures of a version of ``segments`` without the ``deleted`` ids.
+
+    ``previous`` are those of the version before. Collections of fewer bytes than
+    ``shortlist_from`` get no shortlist.
+    """
+    parts = [Part(segment.vectors_path, segment.ids) for segment in segments]
+    vectors = MappedVectors(parts, dim, deleted)
+    found = DerivedStructures()
+
+    def indexes() -> Indexes:
+        """Open what has been made so far."""
+        return Indexes(vectors, partial(_files, writer, found.structures, segments))
+
+    recipes = []
+    if vectors.bytes >= shortlist_from:
+        recipes.append(_shortlist(dim))
+    if index.approximate and len(vectors):
+        recipes.append(_approximate(index.approximate, index.recall, indexes))
+    if len(vectors):
+        recipes.append(_map())
+    for recipe in recipes:
+        derived, note = _update(writer, recipe, segments, vectors, previous.get(recipe.kind))
+        found.structures[recipe.kind] = derived
+        found.notes += [note] if note else []
+    if approximate := found.structures.get("approximate"):
+        if _has_changed(approximate.recall, vectors):
+            approximate = approximate.model_copy(update={"recall": _measured(indexes())})
+            found.structures["approximate"] = approximate
+        promise = Promise.by(approximate, index.recall)
+        found.notes += promise.notes if promise else []
+    return found
+
+
+def _shortlist(dim: int) -> _Recipe:
+    levels = str([tuple(level) for level in shortlist_levels(dim)])
+    return _Recipe(
+        "shortlist",
+        levels,
+        lambda vectors: _Trained(ShortlistCoder.train(vectors), levels),
+        ShortlistCoder.load,
+    )
+
+
+def _approximate(asked: str, recall: float, indexes: Callable[[], Indexes]) -> _Recipe:
+    def train(vectors: MappedVectors) -> _Trained:
+        factory = choose_factory(asked, indexes().exact, recall)
+        return _Trained(ApproximateCoder.train(vectors, factory), factory)
+
+    setting = approximate_setting(asked, recall)
+    return _Recipe("approximate", setting, train, ApproximateCoder.load)
+
+
+def _map() -> _Recipe:
+    axes = "2 axes"
+    return _Recipe(
+        "map", axes, lambda vectors: _Trained(MapCoder.train(vectors), axes), MapCoder.load
+    )
+
+
+def _update(
+    writer: Writer,
+    recipe: _Recipe,
+    segments: Sequence[Segment],
+    vectors: MappedVectors,
+    previous: Derived | None,
+) -> tuple[Derived, str]:
+    """Return the structure, and why it was trained again, if it was."""
+    if previous is None or previous.setting != recipe.setting:
+        return _trained(writer, recipe, segments, vectors), ""
+    if not writer.has_derived(previous):
+        return _trained(writer, recipe, segments, vectors), _again(recipe, "it was damaged")
+    if is_outgrown(previous, len(vectors)):
+        note = f"the collection has {len(vectors):,} images, not {previous.trained_count:,}"
+        return _trained(writer, recipe, segments, vectors), _again(recipe, note)
+    coder = recipe.load(trained_path(writer.derived / previous.folder))
+    derived = _encoded(writer, recipe, coder, previous, segments, vectors)
+    drift = _error(derived) / max(derived.trained_error, 1e-12)
+    if drift > MOST_DRIFT:
+        note = f"the images fit its training {drift:.2f} times worse than when it was trained"
+        return _trained(writer, recipe, segments, vectors), _again(recipe, note)
+    return derived, ""
+
+
+def _again(recipe: _Recipe, reason: str) -> str:
+    name = "map" if recipe.kind == "map" else f"{recipe.kind} index"
+    return f"The {name} was trained again: {reason}."
+
+
+def _trained(
+    writer: Writer, recipe: _Recipe, segments: Sequence[Segment], vectors: MappedVectors
+) -> Derived:
+    """Train the structure and encode all segments."""
+    coder, made_by = recipe.train(vectors)
+    folder = writer.new_derived()
+    derived = Derived(
+        folder=folder.name,
+        setting=recipe.setting,
+        made_by=made_by,
+        trained=writer.write_derived(trained_path(folder), coder.to_bytes()),
+        trained_count=len(vectors),
+        trained_error=0,
+        parts={},
+    )
+    derived = _encoded(writer, recipe, coder, derived, segments, vectors)
+    return derived.model_copy(update={"trained_error": _error(derived)})
+
+
+def _encoded(
+    writer: Writer,
+    recipe: _Recipe,
+    coder: Coder,
+    derived: Derived,
+    segments: Sequence[Segment],
+    vectors: MappedVectors,
+) -> Derived:
+    """Return the structure with a part for each segment, encoding those it lacks."""
+    folder = writer.derived / derived.folder
+    parts: dict[str, DerivedPart] = {}
+    for segment in segments:
+        part = derived.parts.get(segment.id)
+        if part and part.vectors == segment.digest:
+            parts[segment.id] = part
+    missing = len(segments) - len(parts)
+    with tqdm(total=missing, unit="segment", desc=f"Making the {recipe.kind}", disable=None) as bar:
+        for number, segment in enumerate(segments):
+            if segment.id in parts:
+                continue
+            encoded = coder.encode(vectors.parts[number].matrix)
+            file = writer.write_derived(folder / part_name(segment.id), encoded.content)
+            parts[segment.id] = DerivedPart(
+                file=file, vectors=segment.digest, count=segment.count, error=encoded.error
+            )
+            bar.update()
+    return derived.model_copy(update={"parts": parts})
+
+
+def _error(derived: Derived) -> float:
+    """Return the average error of all vectors."""
+    counts = [part.count for part in derived.parts.values()]
+    errors = [part.error * part.count for part in derived.parts.values()]
+    return sum(errors) / max(sum(counts), 1)
+
+
+def _files(
+    writer: Writer,
+    structures: Mapping[DerivedKind, Derived],
+    segments: Sequence[Segment],
+    kind: DerivedKind,
+) -> DerivedFiles | None:
+    """Return where the files of a structure lie, None if there is none of that kind."""
+    if kind not in structures:
+        return None
+    folder = writer.derived / structures[kind].folder
+    return DerivedFiles(
+        trained_path(folder), [folder / part_name(segment.id) for segment in segments]
+    )
+
+
+def _has_changed(recall: Recall | None, vectors: MappedVectors) -> bool:
+    """Tell whether recall has to be measured, as images came or went since; ids are not reused."""
+    if recall is None:
+        return True
+    new = int((vectors.ids > recall.last_id).sum())
+    gone = recall.count - (len(vectors) - new)
+    return new + gone > MOST_CHANGE * recall.count
+
+
+def _measured(indexes: Indexes) -> Recall:
+    """Measure the approximate index against exact search."""
+    assert indexes.approximate
+    measured = measure_recall(indexes.exact, indexes.approximate)
+    return Recall(
+        count=len(indexes.vectors),
+        last_id=int(indexes.vectors.ids.max()),
+        queries=measured.queries,
+        exact_ms=round(measured.exact_ms, 3),
+        points=tuple(
+            RecallPoint(**{name: round(value, 4) for name, value in point._asdict().items()})
+            for point in measured.points
+        ),
+    )

@@ -1,0 +1,232 @@
+"""Build: make the store match the dataset, then publish a version."""
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexer.build.compact import compact
+from indexer.build.diff import compare
+from indexer.build.ingest import Ingest
+from indexer.build.plan import estimate
+from indexer.config import Config, IndexConfig
+from indexer.datasets import open_dataset
+from indexer.encoders import Encoder, open_encoder
+from indexer.errors import StoreCorrupt
+from indexer.store import (
+    Damage,
+    Derived,
+    DerivedKind,
+    RunRow,
+    Segment,
+    Store,
+    Writer,
+    open_writer,
+)
+
+MUCH = 500
+"""From this many images on, a build shows its plan first; `plan` measures how long it takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class BuildReport:
+    """What a build found and did. ``found == indexed + skipped``, always."""
+
+    version: str
+    encoder: str
+    fingerprint: str
+    found: int
+    indexed: int
+    skipped: int
+    reasons: dict[str, int]
+    encoded: int
+    """Images that were new or changed and went through the encoder in this run."""
+    recognised: int
+    """Images that were moved, copied or touched, whose content had its vector already."""
+    removed: int
+    """Keys of the last version that are gone."""
+    ignored: dict[str, int]
+    notes: list[str]
+    """What else is worth knowing: why an index was trained again."""
+    seconds: float
+
+    @property
+    def summary(self) -> str:
+        """The accounting in one line."""
+        reasons = ", ".join(f"{reason} {n}" for reason, n in self.reasons.items())
+        rate = f"{self.encoded / max(self.seconds, 1e-9):.1f} img/s"
+        return (
+            f"found {self.found} = indexed {self.indexed} + skipped {self.skipped}"
+            f"{f' ({reasons})' if reasons else ''} in {self.seconds:.1f} s, "
+            f"{rate if self.encoded else 'nothing to encode'}"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as JSON-ready values."""
+        return {**asdict(self), "summary": self.summary}
+
+
+def build(config: Config, encoder: Encoder | None = None) -> BuildReport:
+    """Index the new and changed images of the dataset, drop the vanished ones, publish.
+
+    Shows the plan and a progress bar on stderr if there is much to do. ``encoder`` may be one that
+    is loaded already, of the configured kind; without it the configured one is opened. An
+    interrupted build keeps what it committed; the next one continues there.
+
+    Raises the errors of what it uses; these come before anything is encoded:
+    :class:`~indexer.errors.WeightsUnavailable`, :class:`~indexer.errors.DatasetError`,
+    :class:`~indexer.errors.EncoderMismatch`, :class:`~indexer.errors.StoreBusy`,
+    :class:`~indexer.errors.DiskTooSmall` and :class:`~indexer.errors.ConfigError`.
+    """
+    started, clock = datetime.now(UTC), time.monotonic()
+    encoder = encoder or open_encoder(config.encoder)
+    dataset = open_dataset(config.dataset)
+    store = Store(config.store)
+    with open_writer(store) as writer:
+        repaired = _repair(writer)
+        writer.require_encoder(encoder.spec.fingerprint)
+        writer.tidy()
+        changes = compare(dataset, writer.catalogue.stamps(), config.dataset.max_pixels)
+        _check_approximate(config, encoder, len(changes.listing.items))
+        # Nothing is measured: that would encode images whose vectors are thrown away.
+        forecast = estimate(config, encoder, dataset, changes, measure=False)
+        if len(changes.to_read) >= MUCH:
+            sys.stderr.write(f"{forecast.summary}\n")
+        if changes.to_read:
+            encoder.load()  # settles the batch size
+        done = Ingest(changes, dataset, encoder, writer, config.dataset.max_pixels).run()
+        compact(writer)
+        counts, reasons = writer.catalogue.counts(), writer.catalogue.skip_reasons()
+        version, notes = _published(store, writer, encoder, config), list[str]()
+        if version is None:
+            version, notes = _publish(writer, encoder, config)
+        report = BuildReport(
+            version=version,
+            encoder=str(encoder.spec),
+            fingerprint=encoder.spec.fingerprint,
+            found=counts.found,
+            indexed=counts.indexed,
+            skipped=counts.skipped,
+            reasons=reasons,
+            encoded=done.encoded,
+            recognised=done.recognised,
+            removed=done.removed,
+            ignored=dict(changes.listing.ignored),
+            notes=repaired + notes,
+            seconds=round(time.monotonic() - clock, 3),
+        )
+        writer.catalogue.add_run(
+            RunRow(
+                started=started.isoformat(timespec="seconds"),
+                seconds=report.seconds,
+                found=counts.found,
+                indexed=counts.indexed,
+                skipped=counts.skipped,
+                encoded=done.encoded,
+                summary=report.summary,
+            )
+        )
+        writer.tidy()
+    return report
+
+
+def _check_approximate(config: Config, encoder: Encoder, found: int) -> None:
+    """Refuse an index that cannot be made before hours of encoding, not after."""
+    if config.index.approximate:
+        from indexer.vector_index import resolve_factory
+
+        resolve_factory(config.index.approximate, encoder.spec.dim, found)
+
+
+def _published(store: Store, writer: Writer, encoder: Encoder, config: Config) -> str | None:
+    """Return the published version's id if publishing again would only repeat it."""
+    damage = writer.damage()
+    if store.current() is None or damage != Damage():
+        return None
+    try:
+        manifest = store.open_published().manifest
+    except StoreCorrupt:  # a new version will be whole
+        return None
+    ours = (
+        config.dataset,
+        _approximate(config.index),
+        encoder.spec.model_dump(),
+        writer.catalogue.state(),
+    )
+    theirs = (
+        manifest.dataset,
+        _approximate(manifest.index),
+        manifest.encoder,
+        manifest.state,
+    )
+    return manifest.version if ours == theirs else None
+
+
+def _approximate(index: IndexConfig) -> tuple[str, float] | None:
+    """Return what of the settings decides about the approximate index."""
+    return (index.approximate, index.recall) if index.approximate else None
+
+
+def _publish(writer: Writer, encoder: Encoder, config: Config) -> tuple[str, list[str]]:
+    """Publish a version; return its id and what the derived structures have to say."""
+    notes: list[str] = []
+
+    def structures(
+        segments: Sequence[Segment],
+        deleted: NDArray[np.int64],
+        previous: Mapping[DerivedKind, Derived],
+    ) -> dict[DerivedKind, Derived]:
+        from indexer.build.derive import derive
+
+        dim = encoder.spec.dim
+        derived = derive(writer, config.index, segments, deleted, dim, previous)
+        notes.extend(derived.notes)
+        return derived.structures
+
+    version = writer.publish(
+        fingerprint=encoder.spec.fingerprint,
+        encoder=encoder.spec.model_dump(),
+        dim=encoder.spec.dim,
+        dataset=config.dataset,
+        index=config.index,
+        derive=structures,
+    )
+    return version.id, notes
+
+
+def _repair(writer: Writer) -> list[str]:
+    """Forget the images of damaged segments, and return what there is to say about it.
+
+    The build then finds the images new and encodes them.
+
+    A segment counts as damaged if it cannot be opened, or if ``verify`` found it damaged and it
+    still is. Reading every byte before each build would take longer than most builds.
+    """
+    found, names = writer.damage(), writer.catalogue.segments()
+    damaged = [name for name in names if _is_damaged(writer, name, found)]
+    if len(damaged) == len(names) > 1:
+        raise StoreCorrupt(
+            f"None of the store's {len(names)} segments is sound.",
+            "Check that the store's disk is mounted; if it is, delete the store and index again.",
+        )
+    notes = []
+    for name in damaged:
+        with writer.catalogue.transaction():
+            count = writer.catalogue.forget_segment(name)
+        notes.append(f"Segment {name} was damaged: its {count} images are read again.")
+    return notes
+
+
+def _is_damaged(writer: Writer, name: str, found: Damage) -> bool:
+    try:
+        segment = writer.segment(name)
+        return len(segment.ids) != segment.count or (
+            name in found.segments and bool(segment.problems())
+        )
+    except StoreCorrupt:
+        return True

@@ -1,0 +1,239 @@
+"""Plan: how long a build will take and what it needs, measured on a sample of the real files."""
+
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from indexer.build.diff import Changes, compare
+from indexer.build.extract import Prepared, prepared_batches
+from indexer.config import Config
+from indexer.datasets import Dataset, Item, open_dataset
+from indexer.encoders import Encoder, open_encoder
+from indexer.errors import DiskTooSmall
+from indexer.store import DerivedKind, Stamp, Store, live_catalogue, noted_damage
+
+SAMPLE_FILES = 64
+SAMPLE_SECONDS = 2.0
+
+CATALOGUE_BYTES_PER_IMAGE = 1_000  # a row and its indexes, in the store's and a version's
+SEARCH_BYTES_PER_IMAGE = 40  # its id, where its vector is, whether it still counts
+ROW_BYTES, ID_BYTES = 4, 8  # of each vector in an inverted list, on disk and in memory
+SEGMENT_BUFFER_BYTES = 3 * 64_000_000  # vectors collected, joined, and serialised
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a build will take. Times in seconds, rates in images per second."""
+
+    runtime: str
+    images: int
+    """Files to encode."""
+    unchanged: int
+    removed: int
+    image_bytes: int
+    decode_rate: float | None
+    """With all cores, on a sample; None if nothing was measured."""
+    encode_rate: float | None
+    seconds: float | None
+    memory_bytes: dict[str, int] | None
+    """Of the building process at its peak, and of a server in each search mode; exact search maps
+    its vectors and lets the system keep as many of them in memory as there is room for."""
+    disk_bytes: dict[str, int]
+    """Growth of the store by what is written: vectors, catalogue, shortlist, approximate."""
+    disk_free_bytes: int
+
+    @property
+    def summary(self) -> str:
+        """The plan as a few lines for people."""
+        work = f"{self.images} images to encode ({self.image_bytes / 1e6:.1f} MB)"
+        lines = [f"{work}, {self.unchanged} unchanged, {self.removed} gone"]
+        if self.seconds is not None and self.memory_bytes is not None:
+            lines.append(
+                f"about {_duration(self.seconds)} in {self.runtime} "
+                f"(decode {self.decode_rate:.1f} img/s, encode {self.encode_rate:.1f} img/s)"
+            )
+            uses = ", ".join(
+                f"{use} {size / 1e9:.1f} GB" for use, size in self.memory_bytes.items()
+            )
+            lines.append(f"memory: {uses}")
+        sizes = ", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in self.disk_bytes.items())
+        lines.append(f"on disk: {sizes}; {self.disk_free_bytes / 1e9:.1f} GB are free")
+        return "\n".join(lines)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plan as JSON-ready values."""
+        return asdict(self)
+
+
+def plan(config: Config) -> Plan:
+    """Plan the build of the configured dataset; nothing is written.
+
+    Raises :class:`~indexer.errors.DiskTooSmall` if the disk cannot hold the index, and what
+    opening the encoder and the dataset raises.
+    """
+    encoder = open_encoder(config.encoder)
+    dataset = open_dataset(config.dataset)
+    return estimate(config, encoder, dataset, _changes(config, dataset), measure=True)
+
+
+def preview(config: Config) -> dict[str, list[str]]:
+    """Return the keys a build would find new, changed, to be tried again, and gone."""
+    changes = _changes(config, open_dataset(config.dataset))
+    return {
+        "new": changes.new,
+        "changed": changes.changed,
+        "retried": changes.retried,
+        "removed": changes.removed,
+    }
+
+
+def _changes(config: Config, dataset: Dataset) -> Changes:
+    known: dict[str, Stamp] = {}
+    path = Store(config.store).catalogue
+    if path.exists():
+        with live_catalogue(path) as catalogue:
+            known = catalogue.stamps()
+    return compare(dataset, known, config.dataset.max_pixels)
+
+
+def estimate(
+    config: Config, encoder: Encoder, dataset: Dataset, changes: Changes, *, measure: bool
+) -> Plan:
+    """Estimate a build. With ``measure`` a few files are decoded and encoded, and thrown away."""
+    items = changes.to_read
+    total = len(items) + changes.unchanged
+    structures = _structures(config, encoder.spec.dim, len(items), total)
+    decode_rate = encode_rate = seconds = memory = None
+    if measure and items:
+        decode_rate, encode_rate = _measure(config, encoder, dataset, items)
+        if decode_rate and encode_rate:
+            # On a CPU both share the cores; beside a GPU decoding costs the encoder nothing.
+            times = (len(items) / decode_rate, len(items) / encode_rate)
+            seconds = sum(times) if encoder.runtime != "keras" else max(times)
+            loaded = _peak_memory()
+            exact = loaded + total * SEARCH_BYTES_PER_IMAGE
+            if shortlist := structures.get("shortlist"):
+                exact += shortlist.memory
+            memory = {"build": loaded + SEGMENT_BUFFER_BYTES, "exact search": exact}
+            if approximate := structures.get("approximate"):
+                memory["approximate search"] = exact + approximate.memory
+    disk = {
+        "vectors": len(items) * (4 * encoder.spec.dim + 8),
+        "catalogue": len(items) * CATALOGUE_BYTES_PER_IMAGE,
+    }
+    disk |= {name: structure.growth for name, structure in structures.items()}
+    free = shutil.disk_usage(_existing(config.store)).free
+    if sum(disk.values()) > free:
+        raise DiskTooSmall(
+            f"The index needs {sum(disk.values()) / 1e6:,.1f} MB more on the disk of "
+            f"{config.store}; {free / 1e6:,.1f} MB are free.",
+            "Free some space, or name a STORE= on another disk.",
+        )
+    return Plan(
+        runtime=encoder.runtime,
+        images=len(items),
+        unchanged=changes.unchanged,
+        removed=len(changes.removed),
+        image_bytes=sum(item.size for item in items),
+        decode_rate=decode_rate,
+        encode_rate=encode_rate,
+        seconds=seconds,
+        memory_bytes=memory,
+        disk_bytes=disk,
+        disk_free_bytes=free,
+    )
+
+
+class _Structure(NamedTuple):
+    """What a derived structure takes, in bytes: more of the disk, and memory in all."""
+
+    growth: int
+    memory: int
+
+
+def _structures(
+    config: Config, dim: int, added: int, total: int
+) -> dict[Literal["shortlist", "approximate"], _Structure]:
+    """Return what the structures of ``total`` vectors take, ``added`` of which are new.
+
+    A structure that is there grows by the new vectors, unless it is to be trained again.
+    """
+    from indexer.vector_index import code_size, shortlist_bytes, shortlist_memory
+    from indexer.vector_index.opened import approximate_setting, is_outgrown
+
+    store = Store(config.store)
+    manifest = store.manifests().get(store.current() or "")
+    there = manifest.derived if manifest else {}
+    damaged = noted_damage(store).derived
+
+    def encoded(kind: DerivedKind, setting: str | None = None) -> int:
+        """Return how many vectors have to be encoded."""
+        structure = there.get(kind)
+        if structure is None or structure.folder in damaged or is_outgrown(structure, total):
+            return total
+        return added if setting in (None, structure.setting) else total
+
+    found: dict[Literal["shortlist", "approximate"], _Structure] = {}
+    if size := shortlist_bytes(dim, total):
+        growth = size // total * encoded("shortlist")
+        found["shortlist"] = _Structure(growth, shortlist_memory(dim, total))
+    if factory := config.index.approximate:
+        count = encoded("approximate", approximate_setting(factory, config.index.recall))
+        if count < total:  # before it is trained, auto stands for the most it may take
+            factory = there["approximate"].made_by
+        size = code_size(factory, dim, total)
+        found["approximate"] = _Structure((size + ROW_BYTES) * count, (size + ID_BYTES) * total)
+    return found
+
+
+def _measure(
+    config: Config, encoder: Encoder, dataset: Dataset, items: Sequence[Item]
+) -> tuple[float | None, float | None]:
+    """Return images decoded and encoded per second, on files spread over the dataset."""
+    places = np.linspace(0, len(items) - 1, min(SAMPLE_FILES, len(items)), dtype=int)
+    sample = [items[place] for place in np.random.default_rng(0).permutation(places)]
+    encoder.load()
+    began, decoded = time.perf_counter(), list[Prepared]()
+    count = 0
+    for batch in prepared_batches(dataset, sample, 8, max_pixels=config.dataset.max_pixels):
+        count += len(batch)
+        decoded += [outcome for outcome in batch if isinstance(outcome, Prepared)]
+        if time.perf_counter() - began > SAMPLE_SECONDS:
+            break
+    decode_rate = count / (time.perf_counter() - began)
+    if not decoded:
+        return decode_rate, None
+    pixels = np.stack([image.pixels for image in decoded[: encoder.batch_size]])
+    encoder.encode(pixels[:2])  # the first call may compile
+    began, count = time.perf_counter(), 0
+    while count == 0 or time.perf_counter() - began < SAMPLE_SECONDS:
+        encoder.encode(pixels)
+        count += len(pixels)
+    return decode_rate, count / (time.perf_counter() - began)
+
+
+def _peak_memory() -> int:
+    """Return the largest resident size this process has had, in bytes."""
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _existing(folder: Path) -> Path:
+    """Return the folder, or the nearest one above it that exists."""
+    return next(path for path in (folder, *folder.parents) if path.exists())
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    if seconds < 100 * 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

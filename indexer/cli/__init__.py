@@ -1,0 +1,1 @@
+"""The command line: its parser, what each verb does, and a client of a server."""

@@ -1,0 +1,215 @@
+"""What each verb of the command line does and prints."""
+
+import argparse
+import csv
+import json
+import os
+import sys
+from dataclasses import astuple, fields
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from indexer.config import Config
+
+RANDOM_WEIGHTS_WARNING = (
+    "Warning: the encoder's weights are random numbers, made for tests. "
+    "The neighbours it finds mean nothing."
+)
+
+
+def plan(options: argparse.Namespace, config: "Config") -> int:
+    """Print what a build will take."""
+    from indexer.build.plan import plan
+
+    found = plan(config)
+    _warn_of_random_weights(config.encoder.weights)
+    print(json.dumps(found.to_json()) if options.json else found.summary)
+    return 0
+
+
+def build(options: argparse.Namespace, config: "Config") -> int:
+    """Build the index, or print what a build would do."""
+    if options.dry_run:
+        return _dry_run(options, config)
+    from indexer.build import build
+
+    report = build(config)
+    _warn_of_random_weights(config.encoder.weights)
+    if options.json:
+        print(json.dumps(report.to_json()))
+        return 0
+    if report.ignored:
+        names = ", ".join(f"{suffix} {n}" for suffix, n in sorted(report.ignored.items()))
+        print(f"passed over, not images by their names: {names}")
+    if report.skipped:
+        print("skipped files and reasons: python -m indexer status --skipped")
+    if report.recognised:
+        print(f"recognised by content, not encoded again: {report.recognised}")
+    for note in report.notes:
+        print(note)
+    print(f"version {report.version}, encoder {report.encoder}, {report.removed} removed")
+    print(report.summary)
+    return 0
+
+
+def search(options: argparse.Namespace, config: "Config") -> int:
+    """Print the images most like one, found in the store or by a server."""
+    from indexer.errors import InvalidImage
+
+    try:
+        image = options.image.read_bytes()
+    except OSError as error:
+        raise InvalidImage(f"{options.image} cannot be read: {error.strerror}.") from None
+    if options.server is not None:
+        from indexer.cli.remote import search_remotely
+
+        key = os.environ.get("LOOKALIKE_KEY")
+        answer = search_remotely(options.server, image, k=options.k, mode=options.mode, key=key)
+        source = options.server
+    else:
+        from indexer.cli.wire import image_search
+        from indexer.search import Searcher
+
+        found = Searcher.open(config).search_image(image, k=options.k, mode=options.mode)
+        answer, source = image_search(found), f"encoder {found.encoder}"
+    if answer["encoder"]["random_weights"]:
+        print(RANDOM_WEIGHTS_WARNING, file=sys.stderr)
+    if options.json:
+        print(json.dumps(answer))
+        return 0
+    for hit in answer["results"]:
+        print(f"{hit['rank']:4}  {hit['distance']:.4f}  {hit['key']}")
+    total = answer["timings_ms"]["total"]
+    print(f"{len(answer['results'])} results, {answer['mode']}, {source}, {total:.0f} ms")
+    return 0
+
+
+def status(options: argparse.Namespace, config: "Config") -> int:
+    """Print what the index holds."""
+    from indexer.datasets import open_dataset
+    from indexer.maintenance import SkippedFile, status
+
+    found = status(config)
+    _warn_of_random_weights(str(found.manifest.encoder["weights"]))
+    if options.csv:
+        rows = csv.writer(sys.stdout, lineterminator="\n")
+        rows.writerow(field.name for field in fields(SkippedFile))
+        rows.writerows(astuple(file) for file in found.skipped)
+        return 0
+    if options.json:
+        print(json.dumps(found.to_json()))
+        return 0
+    manifest, counts = found.manifest, found.counts
+    encoder = manifest.encoder
+    print(f"store      {found.store} ({found.bytes_on_disk / 1e6:.1f} MB)")
+    print(f"version    {manifest.version}, {manifest.created:%Y-%m-%d %H:%M} UTC")
+    print(f"encoder    {encoder['model']} {encoder['layer']}, {manifest.fingerprint}")
+    print(f"images     {open_dataset(manifest.dataset).source}")
+    print(f"found      {counts.found} = indexed {counts.indexed} + skipped {counts.skipped}")
+    for reason, number in found.reasons.items():
+        print(f"  skipped  {number} {reason}")
+    print(f"search     exact{', by shortlist' if 'shortlist' in manifest.derived else ''}")
+    if approximate := manifest.derived.get("approximate"):
+        print(f"           approximate, {approximate.made_by}")
+    if found.promise:
+        for line in (found.promise.summary, *found.promise.notes):
+            print(f"           {line}")
+    if found.last_run:
+        print(f"last run   {found.last_run.summary}")
+    if options.skipped:
+        for file in found.skipped:
+            print(f"{file.key}\t{file.stage}\t{file.reason}\t{file.message}")
+    return 0
+
+
+def _warn_of_random_weights(weights: str) -> None:
+    if weights.startswith("random:"):
+        print(RANDOM_WEIGHTS_WARNING, file=sys.stderr)
+
+
+def verify(options: argparse.Namespace, config: "Config") -> int:
+    """Check every checksum and count."""
+    from indexer.maintenance import verify
+    from indexer.store import REBUILD_HINT
+
+    verdict = verify(config)
+    if options.json:
+        print(
+            json.dumps(
+                {
+                    "version": verdict.version,
+                    "images": verdict.images,
+                    "problems": verdict.problems,
+                    "not_noted": verdict.not_noted,
+                }
+            )
+        )
+    elif verdict.problems:
+        for problem in verdict.problems:
+            print(problem)
+        print(f"{len(verdict.problems)} problems found. {REBUILD_HINT}")
+        if verdict.not_noted:
+            print(
+                f"This could not be noted for the next build ({verdict.not_noted}): "
+                "verify again where the store may be written, then build."
+            )
+    else:
+        print(f"version {verdict.version} is sound: {verdict.images} images, every checksum right")
+    return 1 if verdict.problems else 0
+
+
+def versions(options: argparse.Namespace, config: "Config") -> int:
+    """Print the published versions."""
+    from indexer.maintenance import versions as list_versions
+
+    found = list_versions(config)
+    if options.json:
+        print(json.dumps([version.to_json() for version in found]))
+        return 0
+    for version in found:
+        mark = "*" if version.published else " "
+        what = (
+            f"{version.created}  found {version.found} = indexed {version.indexed} + "
+            f"skipped {version.skipped}"
+            if version.created
+            else "damaged"
+        )
+        print(f"{mark} {version.version}  {what}")
+    print(f"{len(found)} versions; * is the published one")
+    return 0
+
+
+def rollback(options: argparse.Namespace, config: "Config") -> int:
+    """Publish an older version again."""
+    from indexer.maintenance import rollback as roll_back
+
+    version = roll_back(config, options.version)
+    print(json.dumps({"version": version}) if options.json else f"published again: {version}")
+    return 0
+
+
+def prune(options: argparse.Namespace, config: "Config") -> int:
+    """Remove old versions."""
+    from indexer.errors import ConfigError
+    from indexer.maintenance import prune as remove_old
+
+    if options.keep < 1:
+        raise ConfigError(f"--keep is {options.keep}; it can be 1 or more.")
+    removed = remove_old(config, options.keep)
+    print(json.dumps({"removed": removed}) if options.json else f"{len(removed)} versions removed")
+    return 0
+
+
+def _dry_run(options: argparse.Namespace, config: "Config") -> int:
+    from indexer.build.plan import preview
+
+    found = preview(config)
+    if options.json:
+        print(json.dumps(found))
+        return 0
+    for mark, name in (("+", "new"), ("~", "changed"), ("?", "retried"), ("-", "removed")):
+        for key in found[name]:
+            print(f"{mark} {key}")
+    counts = ", ".join(f"{len(keys)} {name}" for name, keys in found.items())
+    print(f"{counts}; nothing was changed (files that moved are new and removed here)")
+    return 0

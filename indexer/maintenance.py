@@ -1,0 +1,211 @@
+"""What a store holds, whether it is sound, and its versions."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from indexer.config import Config
+from indexer.errors import NoPublishedIndex, StoreCorrupt, UnknownVersion
+from indexer.store import (
+    Counts,
+    Damage,
+    Manifest,
+    RunRow,
+    Store,
+    Version,
+    live_catalogue,
+    note_verdict,
+    open_writer,
+)
+from indexer.vector_index.promise import Promise
+
+
+@dataclass(frozen=True, slots=True)
+class SkippedFile:
+    """A file that is not in the index, and why."""
+
+    key: str
+    stage: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The published version of a store, its accounting and its size."""
+
+    store: Path
+    manifest: Manifest
+    promise: Promise | None
+    """What approximate search finds."""
+    counts: Counts
+    reasons: dict[str, int]
+    skipped: list[SkippedFile]
+    last_run: RunRow | None
+    bytes_on_disk: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the status as JSON-ready values."""
+        return {
+            "store": str(self.store),
+            "version": self.manifest.version,
+            "created": self.manifest.created.isoformat(),
+            "encoder": {**self.manifest.encoder, "fingerprint": self.manifest.fingerprint},
+            "dataset": self.manifest.dataset.model_dump(mode="json"),
+            "index": self.manifest.index.model_dump(mode="json"),
+            "derived": {
+                kind: {"made_by": derived.made_by, "trained_count": derived.trained_count}
+                for kind, derived in self.manifest.derived.items()
+            },
+            "recall": [p.model_dump() for p in self.promise.measured.points]
+            if self.promise
+            else [],
+            "promise": self.promise.to_json() if self.promise else None,
+            "counts": self.counts.model_dump(),
+            "reasons": self.reasons,
+            "skipped": [asdict(file) for file in self.skipped],
+            "segments": len(self.manifest.segments),
+            "last_run": asdict(self.last_run) if self.last_run else None,
+            "bytes_on_disk": self.bytes_on_disk,
+        }
+
+
+def status(config: Config) -> Status:
+    """Read the status of the configured store. Raises NoPublishedIndex or StoreCorrupt."""
+    store = Store(config.store)
+    version = store.open_published()
+    catalogue = version.catalogue
+    with live_catalogue(store.catalogue) as live:
+        last_run = live.last_run()
+    return Status(
+        store=config.store,
+        manifest=version.manifest,
+        promise=Promise.of(version.manifest, config.index.recall),
+        counts=version.manifest.counts,
+        reasons=catalogue.skip_reasons(),
+        skipped=[
+            SkippedFile(row.key, str(row.stage), str(row.reason), str(row.message))
+            for row in catalogue.rows("skipped")
+        ],
+        last_run=last_run,
+        bytes_on_disk=sum(f.stat().st_size for f in config.store.rglob("*") if f.is_file()),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What :func:`verify` found; no problems means that every checksum and count is right."""
+
+    version: str | None
+    images: int
+    problems: list[str]
+    not_noted: str | None = None
+    """Why the damage could not be noted for the next build: the store may only be read here."""
+
+
+def verify(config: Config) -> Verdict:
+    """Check all checksums and counts of the published version.
+
+    Damage is reported, not raised, and noted in the store, if that may be written: the next build
+    makes damaged segments again from their images.
+
+    Raises :class:`~indexer.errors.NoPublishedIndex`.
+    """
+    store = Store(config.store)
+    try:
+        version = store.open_published()
+        problems = version.problems()
+    except StoreCorrupt as error:
+        return Verdict(None, 0, [error.message])
+    damaged = version.damaged_files() if problems else []
+    folders = [path.parent for path in damaged]
+    damage = Damage(
+        segments=tuple(sorted({f.name for f in folders if f.parent == store.segments})),
+        derived=tuple(sorted({f.name for f in folders if f.parent == store.derived})),
+        layers=_damaged_layers(version, damaged) if problems else (),
+    )
+    not_noted = None
+    try:
+        note_verdict(store, damage)
+    except OSError as error:
+        not_noted = f"{store.damage}: {error.strerror}"
+    return Verdict(version.id, version.manifest.counts.indexed, problems, not_noted)
+
+
+def _damaged_layers(version: Version, damaged: list[Path]) -> tuple[str, ...]:
+    """Return the layers to write again: all of them if the files are sound and do not agree."""
+    layers = [layer.id for layer in version.manifest.layers]
+    names = {path.stem for path in damaged if path.suffix == ".sqlite"}
+    return tuple(layer for layer in layers if layer in names or not damaged)
+
+
+@dataclass(frozen=True, slots=True)
+class VersionInfo:
+    """One version of the store; only its id is known if it is damaged."""
+
+    version: str
+    published: bool
+    created: str | None
+    found: int | None
+    indexed: int | None
+    skipped: int | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the version as JSON-ready values."""
+        return asdict(self)
+
+
+def versions(config: Config) -> list[VersionInfo]:
+    """Return the versions of the configured store, the oldest first."""
+    store = Store(config.store)
+    current = store.current()
+    return [
+        VersionInfo(
+            name,
+            name == current,
+            manifest.created.isoformat(timespec="seconds") if manifest else None,
+            manifest.counts.found if manifest else None,
+            manifest.counts.indexed if manifest else None,
+            manifest.counts.skipped if manifest else None,
+        )
+        for name, manifest in store.manifests().items()
+    ]
+
+
+def rollback(config: Config, name: str | None = None) -> str:
+    """Publish an older version again, the one before the published one or ``name``; return its id.
+
+    The next build publishes what is in the folder then. Raises
+    :class:`~indexer.errors.UnknownVersion`, :class:`~indexer.errors.StoreBusy`, or
+    :class:`~indexer.errors.StoreCorrupt` if that version is damaged.
+    """
+    store = Store(config.store)
+    current = store.current()
+    if current is None:
+        raise NoPublishedIndex(f"There is no index in {config.store} yet.", "Make one: make index.")
+    known = list(store.manifests())
+    if name is None:
+        older = [version for version in known if version < current]
+        if not older:
+            raise UnknownVersion(
+                f"There is no version before {current}.",
+                "`python -m indexer versions` lists what there is.",
+            )
+        name = older[-1]
+    name = name.zfill(len(current)) if name.isdecimal() else name
+    if name not in known:
+        raise UnknownVersion(
+            f"There is no version {name}.", "`python -m indexer versions` lists what there is."
+        )
+    with open_writer(store) as writer:
+        writer.roll_back(name)
+    return name
+
+
+def prune(config: Config, keep: int) -> list[str]:
+    """Remove all versions but the last ``keep`` and the published one; return what was removed."""
+    store = Store(config.store)
+    before = set(store.manifests())
+    with open_writer(store) as writer:
+        writer.tidy(keep)
+    return sorted(before - set(store.manifests()))

@@ -1,0 +1,33 @@
+"""From a query to an answer: what is asked, the searcher, what it returns."""
+
+from indexer.encoders import EncoderSpec
+from indexer.images import Box, pixels
+from indexer.search.answers import Answer, Distribution, Hit, ImageFile, IndexInfo
+from indexer.search.batching import Batcher
+from indexer.search.queries import Allowed, Example, Query, Selection
+from indexer.search.searcher import Searcher
+from indexer.store import Counts, ImageRow
+from indexer.vector_index import Map, Stage
+from indexer.vector_index.promise import Promise
+
+__all__ = [
+    "Allowed",
+    "Answer",
+    "Batcher",
+    "Box",
+    "Counts",
+    "Distribution",
+    "EncoderSpec",
+    "Example",
+    "Hit",
+    "ImageFile",
+    "ImageRow",
+    "IndexInfo",
+    "Map",
+    "Promise",
+    "Query",
+    "Searcher",
+    "Selection",
+    "Stage",
+    "pixels",
+]

@@ -1,0 +1,123 @@
+"""What a query is answered with: hits, timings, and what is known of the index."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexer.config import Mode
+from indexer.encoders import EncoderSpec
+from indexer.store import Counts, ImageRow
+from indexer.vector_index import Stage
+from indexer.vector_index.promise import Promise
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One neighbour: the image, and its Euclidean distance to the query.
+
+    ``rank`` is its place among all neighbours, also where duplicates are collapsed; they are then
+    ``duplicates``, nearest to the query first.
+    """
+
+    rank: int
+    image: ImageRow
+    distance: float
+    duplicates: Sequence["Hit"] = ()
+
+    @property
+    def cosine(self) -> float:
+        """Cosine similarity; for vectors of norm 1 it follows from the distance."""
+        return 1 - self.distance**2 / 2
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One page of the neighbours of a query, nearest first, and how long each step took (ms).
+
+    ``vector`` is the feature that was searched for, float32 (dim,), and ``own_vector`` that of the
+    query's own image, without further examples; ``more`` tells whether there is another page.
+    """
+
+    version: str
+    encoder: EncoderSpec
+    mode: Mode
+    k: int
+    page: int
+    more: bool
+    hits: Sequence[Hit]
+    timings_ms: Mapping[str, float]
+    vector: NDArray[np.float32]
+    own_vector: NDArray[np.float32] | None
+    preview: bytes | None = None
+    stages: Sequence[Stage] = ()
+    """How many images each stage of the search left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """How far a sample of the collection is from a query.
+
+    ``counts[i]`` images lie between the distances ``edges[i]`` and ``edges[i + 1]``.
+    """
+
+    edges: Sequence[float]
+    counts: Sequence[int]
+
+    def share_nearer(self, distance: float) -> float:
+        """Return about which share of the collection is nearer than ``distance``, 0 to 1."""
+        below = np.interp(distance, self.edges, np.cumsum([0, *self.counts]))
+        return float(below / max(sum(self.counts), 1))
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFile:
+    """The bytes of an indexed image's file, the very ones that were indexed."""
+
+    data: bytes
+    media_type: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class IndexInfo:
+    """What an opened index consists of."""
+
+    version: str
+    created: datetime
+    encoder: EncoderSpec
+    counts: Counts
+    approximate: str | None
+    """The FAISS factory string of the approximate index, if there is one."""
+    promise: Promise | None
+    """What it finds, and with which setting."""
+
+    @property
+    def modes(self) -> list[Mode]:
+        """The search modes this version offers."""
+        return ["exact", "approximate"] if self.approximate else ["exact"]
+
+
+@dataclass(slots=True)
+class Stopwatch:
+    """Milliseconds by step; a step that did not happen took none."""
+
+    ms: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("decode", "encode"), 0.0))
+    started: float = field(default_factory=time.perf_counter)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Add the time the block takes."""
+        began = time.perf_counter()
+        yield
+        spent = (time.perf_counter() - began) * 1000
+        self.ms[name] = round(self.ms.get(name, 0.0) + spent, 3)
+
+    def finish(self) -> dict[str, float]:
+        """Return the steps and their total since the stopwatch was made."""
+        total = round((time.perf_counter() - self.started) * 1000, 3)
+        return {**self.ms, "total": total}

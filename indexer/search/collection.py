@@ -1,0 +1,116 @@
+"""A collection: one published version's images, their files, and where they lie."""
+
+import hashlib
+import random
+import threading
+
+import numpy as np
+
+from indexer.datasets import open_dataset
+from indexer.errors import ImageGone, UnknownImage
+from indexer.images import decode, media_type, thumbnail
+from indexer.machine import available_cores
+from indexer.search.answers import Distribution, ImageFile
+from indexer.search.paging import Ids
+from indexer.search.queries import Vector
+from indexer.store import ImageRow, Version
+from indexer.vector_index import Map, MappedVectors, StoredMap
+
+DISTRIBUTION_SAMPLE = 1000
+"""Images whose distances stand for those of the whole collection."""
+
+
+class Collection:
+    """The images of one immutable published version, and their vectors. Safe between threads.
+
+    The dataset they are read from comes from the version's manifest.
+    """
+
+    def __init__(self, version: Version, vectors: MappedVectors) -> None:
+        self._version = version
+        self._vectors = vectors
+        self._dataset = open_dataset(version.manifest.dataset)
+        self._decoding = threading.BoundedSemaphore(available_cores())  # pixels take much memory
+        files = version.derived("map")
+        self._map = StoredMap(files.parts if files else None, vectors)
+
+    def image(self, image_id: int) -> ImageRow:
+        """Return an indexed image's row. Raises :class:`~indexer.errors.UnknownImage`."""
+        known = -(2**63) <= image_id < 2**63  # what SQLite can hold
+        row = self._version.catalogue.get(image_id) if known else None
+        if row is None or row.status != "indexed":
+            raise UnknownImage(
+                f"No image of the index has the id {image_id}.",
+                "Ids come from search results; they change when a file's content changes.",
+            )
+        return row
+
+    def image_file(self, image_id: int) -> ImageFile:
+        """Return the bytes of an indexed image.
+
+        Raises :class:`~indexer.errors.ImageGone` if the file has vanished or changed since.
+        """
+        row = self.image(image_id)
+        data = self._dataset.read(row.key)
+        if hashlib.sha256(data).hexdigest() != row.sha256:
+            raise ImageGone(
+                f"The image file {row.key} has changed since it was indexed.",
+                "Run make index again.",
+            )
+        return ImageFile(data, media_type(str(row.format)), str(row.sha256))
+
+    def thumbnail(self, image_id: int, side: int) -> bytes:
+        """Return an indexed image as a JPEG that fits into ``side`` x ``side`` pixels."""
+        data = self.image_file(image_id).data
+        with self._decoding:
+            image = decode(data, max_pixels=self._version.manifest.dataset.max_pixels)
+            return thumbnail(image, side=side)
+
+    def listed(self, status: str, *, offset: int, limit: int) -> list[ImageRow]:
+        """Return some of the files, ``indexed`` or ``skipped``, in order of their keys."""
+        return self._version.catalogue.listed(status, offset=offset, limit=limit)
+
+    def skip_reasons(self) -> dict[str, int]:
+        """Count the skipped files by reason, the most frequent first."""
+        return self._version.catalogue.skip_reasons()
+
+    def sample(self, count: int) -> list[ImageRow]:
+        """Return up to ``count`` images spread over the collection: places to start from."""
+        return list(
+            self._version.catalogue.get_many(self._vectors.ids[self._sampled(count)]).values()
+        )
+
+    def random_id(self) -> int:
+        """Return any image's id. Raises :class:`~indexer.errors.UnknownImage` if there is none."""
+        if not len(self._vectors):
+            raise UnknownImage("The index is empty.", "Every file was skipped; status says why.")
+        return int(random.choice(self._vectors.ids))  # noqa: S311 -- a place to start from
+
+    def map(self) -> Map:
+        """Return where every image lies on the plane of the first two principal axes."""
+        return self._map.whole
+
+    def distance(self, vector: Vector, image_id: int) -> float:
+        """Return the Euclidean distance of a feature, float32 (dim,), to an indexed image."""
+        row = self._vectors.rows(np.array([self.image(image_id).id], np.int64))
+        return float(np.sqrt(max(self._vectors.squared_distances(vector, row)[0], 0)))
+
+    def distribution(self, vector: Vector, bins: int = 40) -> Distribution:
+        """Count how far a fixed sample of the collection is from a feature, float32 (dim,).
+
+        The sample is spread evenly over the ids: the same for every query, cheap at any size.
+        """
+        rows = self._sampled(DISTRIBUTION_SAMPLE)
+        distances = np.sqrt(np.maximum(self._vectors.squared_distances(vector, rows), 0))
+        reach = float(distances.max(initial=0.0)) or 1.0
+        counts, edges = np.histogram(distances, bins, (0.0, reach))
+        return Distribution(edges.tolist(), counts.tolist())
+
+    def _stored(self, ids: Ids) -> Vector:
+        """Return the stored features of image ids, float32 (n, dim)."""
+        return self._vectors.vectors(self._vectors.rows(ids))
+
+    def _sampled(self, count: int) -> Ids:
+        """Return rows of up to ``count`` stored vectors, spread evenly over the collection."""
+        rows = len(self._vectors)
+        return np.linspace(0, rows - 1, min(count, rows), dtype=np.int64)

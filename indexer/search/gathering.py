@@ -1,0 +1,62 @@
+"""Concurrent exact searches, answered together: many at once cost less than one after another."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from indexer.search.batching import Batcher
+from indexer.search.paging import Distances, Ids, Vectors
+from indexer.search.queries import Vector
+from indexer.vector_index import ExactIndex, Found, SearchParameters, Stage
+
+TOGETHER = 32
+"""The most searches in a batch: beyond it each costs no less, and all wait for the whole."""
+
+MOST_RESULTS = 512
+"""A search for more results takes long by itself, and others are not to wait for it."""
+
+
+class _Asked(NamedTuple):
+    """A query, float32 (dim,), and how many results it wants."""
+
+    query: Vector
+    k: int
+
+
+class GatheredIndex:
+    """An :class:`~indexer.vector_index.ExactIndex` that gathers the searches of many threads.
+
+    Each gets what it would get alone, to the last bit. Searches among some images, or for more than
+    :data:`MOST_RESULTS`, go by themselves.
+    """
+
+    def __init__(self, exact: ExactIndex) -> None:
+        self._exact = exact
+        self.batcher = Batcher[_Asked, Found](self._search_all, TOGETHER)
+        """What gathers them."""
+
+    def search(
+        self,
+        queries: Vectors,
+        k: int,
+        *,
+        allowed: Ids | None = None,
+        explain: list[Stage] | None = None,
+        parameters: SearchParameters | None = None,
+    ) -> tuple[Distances, Ids]:
+        """Find the ``k`` nearest; see :class:`~indexer.vector_index.base.VectorIndex`."""
+        if allowed is not None or k > MOST_RESULTS or not len(queries):
+            return self._exact.search(queries, k, allowed=allowed, explain=explain)
+        found = self.search_each(list(queries), [k] * len(queries))
+        if explain is not None:
+            explain += found[0].stages
+        return np.stack([own.distances for own in found]), np.stack([own.ids for own in found])
+
+    def search_each(self, queries: Sequence[Vector], ks: Sequence[int]) -> Sequence[Found]:
+        """Find the ``ks[i]`` nearest vectors of each query, float32 (dim,), together."""
+        return self.batcher.run([_Asked(*own) for own in zip(queries, ks, strict=True)])
+
+    def _search_all(self, asked: Sequence[_Asked]) -> list[Found]:
+        queries = np.stack([own.query for own in asked])
+        return self._exact.search_each(queries, [own.k for own in asked])

@@ -1,0 +1,331 @@
+"""Search: one published version and its encoder, answering queries."""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+from PIL.Image import Image
+
+from indexer.config import Config, Mode
+from indexer.encoders import EncoderSpec
+from indexer.errors import LookalikeError, NoApproximateIndex, StoreCorrupt
+from indexer.images import Box, crop, decode, model_input, thumbnail
+from indexer.search.answers import Answer, Hit, IndexInfo
+from indexer.search.batching import Batcher
+from indexer.search.collection import Collection
+from indexer.search.gathering import GatheredIndex
+from indexer.search.paging import Distances, Ids, Place, collapsed_page_of, page_of
+from indexer.search.pending import PendingSearch
+from indexer.search.queries import Example, Query, Selection, Vector, combined, unit_vector
+from indexer.search.query_encoder import Pixels, QueryEncoder
+from indexer.store import ImageRow, Store, Version
+from indexer.vector_index import Stage, VectorIndex
+from indexer.vector_index.opened import Indexes
+from indexer.vector_index.promise import Promise
+
+logger = logging.getLogger(__name__)
+
+SELF_DISTANCE = 0.01
+"""The largest distance of a stored image to itself that approximate search may come up with."""
+
+
+class Searcher(Collection):
+    """One immutable published version and the encoder it was made with. Safe between threads.
+
+    What the index was made from, encoder and dataset, comes from the version's manifest, so that
+    a query can never meet vectors of another encoder; limits come from ``config``. An image that
+    is sent as a query may have ``max_pixels``: ``dataset.max_pixels`` like one's own files, unless
+    a server says what it allows strangers.
+    """
+
+    def __init__(self, version: Version, config: Config, max_pixels: int | None = None) -> None:
+        indexes = Indexes.of(version)
+        super().__init__(version, indexes.vectors)
+        manifest = version.manifest
+        self._config = config
+        self._max_pixels = config.dataset.max_pixels if max_pixels is None else max_pixels
+        try:
+            self.encoder_spec = EncoderSpec.model_validate(manifest.encoder)
+        except ValueError as error:
+            raise StoreCorrupt(f"{version.folder}: the encoder is unreadable: {error}") from error
+        self._encoder = QueryEncoder(self.encoder_spec, config.encoder)
+        self._gathered = GatheredIndex(indexes.exact)
+        self._indexes: dict[Mode, VectorIndex] = {**indexes.by_mode, "exact": self._gathered}
+        self._promise = Promise.of(manifest, config.index.recall)
+        self._parameters = self._promise.parameters if self._promise else None
+        not_resident = indexes.vectors.make_resident() if config.index.resident else None
+        if not_resident:
+            logger.warning(
+                "The vectors were read into memory but cannot be locked there: %s.", not_resident
+            )
+
+    @classmethod
+    def open(cls, config: Config, max_pixels: int | None = None) -> "Searcher":
+        """Open the store's published version; ``max_pixels`` limits images sent as queries.
+
+        Raises :class:`~indexer.errors.NoPublishedIndex` or :class:`~indexer.errors.StoreCorrupt`.
+        """
+        return cls(Store(config.store).open_published(), config, max_pixels)
+
+    @staticmethod
+    def published(config: Config) -> str | None:
+        """Return the id of the version that :meth:`open` would open, None if there is none."""
+        return Store(config.store).current()
+
+    @property
+    def info(self) -> IndexInfo:
+        """What the index consists of."""
+        manifest = self._version.manifest
+        approximate = manifest.derived.get("approximate")
+        return IndexInfo(
+            version=manifest.version,
+            created=manifest.created,
+            encoder=self.encoder_spec,
+            counts=manifest.counts,
+            approximate=approximate.made_by if approximate else None,
+            promise=self._promise,
+        )
+
+    @property
+    def encoder_is_loaded(self) -> bool:
+        """True once queries by image are answered without delay."""
+        return self._encoder.is_loaded
+
+    @property
+    def batcher(self) -> Batcher[Pixels, Vector] | None:
+        """What gathers the images of concurrent queries, once the encoder is loaded."""
+        return self._encoder.batcher
+
+    @property
+    def gathering(self) -> Batcher[Any, Any]:
+        """What gathers concurrent exact searches."""
+        return self._gathered.batcher
+
+    def take_over(self, other: "Searcher") -> None:
+        """Use the encoder another searcher has loaded, if both indexes were made with it."""
+        same = other.encoder_spec.fingerprint == self.encoder_spec.fingerprint
+        if same and other.encoder_is_loaded:
+            self._encoder = other._encoder  # noqa: SLF001 -- its own class's
+
+    def check(self) -> None:
+        """Let some stored images find themselves. Raises StoreCorrupt if one does not."""
+        for row in self._sampled(3):
+            vector = self._vectors.vectors(np.array([row]))
+            for mode, index in self._indexes.items():
+                distances, _ = index.search(vector, 1, parameters=self._parameters)
+                if not distances[0, 0] <= SELF_DISTANCE:
+                    raise StoreCorrupt(
+                        f"{self._version.folder}: image {self._vectors.ids[row]} does not find "
+                        f"itself by {mode} search."
+                    )
+
+    def load_encoder(self) -> None:
+        """Load the encoder's model now, so that the first query by image does not wait for it.
+
+        Raises :class:`~indexer.errors.WeightsUnavailable` or
+        :class:`~indexer.errors.EncoderMismatch` if it is no longer the one of the index.
+        """
+        self._encoder.load()
+
+    def search(
+        self, query: Query, selection: Selection | None = None, *, preview_side: int | None = None
+    ) -> Answer:
+        """Find the images nearest to what the query stands for, one page of them.
+
+        With ``preview_side`` the answer carries a JPEG of the query's image that fits into that
+        square. A stored image without ``crop`` needs no encoder: its vector is there. It finds
+        itself first, at distance 0. Raises :class:`~indexer.errors.InvalidQuery`,
+        :class:`~indexer.errors.UnknownImage` or an error of decoding and encoding.
+        """
+        searches = [(query, selection or Selection())]
+        (found,) = self.search_many(searches, preview_side=preview_side)
+        if isinstance(found, LookalikeError):
+            raise found
+        return found
+
+    def search_many(
+        self, searches: Sequence[tuple[Query, Selection]], *, preview_side: int | None = None
+    ) -> Iterator[Answer | LookalikeError]:
+        """Yield what :meth:`search` returns, or raises, for each of several searches; faster.
+
+        Their images are encoded in batches, and exact searches among all images are made together;
+        then the answers are made one by one, as they are taken.
+        """
+        pending = [PendingSearch(*search) for search in searches]
+        for own in pending:
+            own.attempt(lambda own: self._begin(own, preview_side))
+        self._encode(pending)
+        for own in pending:
+            own.attempt(self._combine)
+        self._search_together(pending)
+        while pending:  # and no answer is kept
+            own = pending.pop(0)
+            own.attempt(self._answer)
+            yield own.outcome()
+
+    def embed(self, image: bytes, box: Box | None = None) -> tuple[Vector, Mapping[str, float]]:
+        """Return the feature of an image file's bytes, float32 (dim,), and the times in ms."""
+        own = PendingSearch(Query(image=image, crop=box), Selection())
+        self._begin(own, None)
+        self._encode([own])
+        if own.failure:
+            raise own.failure
+        assert own.feature is not None
+        return own.feature, own.watch.finish()
+
+    def search_image(
+        self, data: bytes, *, k: int | None = None, mode: Mode | None = None
+    ) -> Answer:
+        """Find the images nearest to an image file's bytes."""
+        return self.search(Query(image=data), Selection(k=k, mode=mode))
+
+    def search_id(self, image_id: int, *, k: int | None = None, mode: Mode | None = None) -> Answer:
+        """Find the images nearest to an indexed image."""
+        return self.search(Query(image_id=image_id), Selection(k=k, mode=mode))
+
+    def search_vector(
+        self, vector: Sequence[float], *, k: int | None = None, mode: Mode | None = None
+    ) -> Answer:
+        """Find the images nearest to a vector."""
+        return self.search(Query(vector=vector), Selection(k=k, mode=mode))
+
+    def _begin(self, search: PendingSearch, preview_side: int | None) -> None:
+        """Check a search; look up the vector of its own image, or decode that."""
+        query = search.query
+        query.check()
+        search.k, search.mode = search.selection.within(self._config.search)
+        if search.mode not in self._indexes:
+            raise NoApproximateIndex(
+                "This index has no approximate search.",
+                "Use mode=exact, or set index.approximate in config.yaml and index again.",
+            )
+        if query.vector is not None:
+            search.feature = unit_vector(query.vector, self.encoder_spec.dim)
+        elif query.is_encoded:
+            with search.watch.step("decode"), self._decoding:
+                image = self._image(query)
+                search.pixels = model_input(image)
+                search.preview = thumbnail(image, side=preview_side) if preview_side else None
+        elif query.image_id is not None:
+            search.feature = self._features([Example(query.image_id)])[0]
+
+    def _image(self, query: Query) -> Image:
+        """Decode a query's own image, or the region of it that is meant."""
+        data, limit = query.image, self._max_pixels
+        if data is None:
+            assert query.image_id is not None
+            data = self.image_file(query.image_id).data
+            limit = self._version.manifest.dataset.max_pixels
+        image = decode(data, max_pixels=limit)
+        return image if query.crop is None else crop(image, query.crop)
+
+    def _encode(self, pending: Sequence[PendingSearch]) -> None:
+        """Give the searches that have an image its feature, or the error of encoding it."""
+        decoded = [own for own in pending if own.pixels is not None]
+        if not decoded:
+            return
+        features: Sequence[Vector | LookalikeError]
+        with ExitStack() as watches:
+            for own in decoded:
+                watches.enter_context(own.watch.step("encode"))
+            try:
+                features = self._encoder.encode([own.pixels for own in decoded])  # type: ignore[misc]
+            except LookalikeError as error:  # it cannot be loaded
+                features = [error] * len(decoded)
+        for own, feature in zip(decoded, features, strict=True):
+            own.pixels = None
+            if isinstance(feature, LookalikeError):
+                own.failure = feature
+            else:
+                own.feature = feature
+
+    def _combine(self, search: PendingSearch) -> None:
+        """Find the vector a query stands for: its own feature, moved by its examples."""
+        query = search.query
+        likes, unlikes = self._features(query.positives), self._features(query.negatives)
+        weights = [example.weight for example in query.positives]
+        if search.feature is not None:
+            if not (query.positives or query.negatives):
+                search.vector = search.feature
+                return
+            likes, weights = np.vstack([search.feature, likes]), [1.0, *weights]
+        unweights = [example.weight for example in query.negatives]
+        search.vector = combined(likes, weights, unlikes, unweights)
+
+    def _search_together(self, pending: Sequence[PendingSearch]) -> None:
+        """Find what pages of exact search ask for first, of all searches at once."""
+        for own in pending:
+            own.depth = own.shared_depth(len(self._vectors))
+        together = [own for own in pending if own.depth]
+        if not together:
+            return
+        with ExitStack() as watches:
+            for own in together:
+                watches.enter_context(own.watch.step("search"))
+            vectors = [own.vector for own in together if own.vector is not None]
+            found = self._gathered.search_each(vectors, [own.depth for own in together])
+        for own, neighbours in zip(together, found, strict=True):
+            own.found = neighbours
+
+    def _answer(self, search: PendingSearch) -> None:
+        """Make the answer of a search's page."""
+        assert search.vector is not None
+        with search.watch.step("search"):
+            stages: list[Stage] = []
+            places, more = self._page(search, stages)
+            shown = [place for found in places for place in (found, *found.duplicates)]
+            rows = self._version.catalogue.get_many(place.image_id for place in shown)
+        search.answer = Answer(
+            version=self._version.manifest.version,
+            encoder=self.encoder_spec,
+            mode=search.mode,
+            k=search.k,
+            page=search.selection.page,
+            more=more,
+            hits=[_hit(place, rows) for place in places],
+            timings_ms=search.watch.finish(),
+            stages=stages,
+            vector=search.vector,
+            own_vector=search.feature,
+            preview=search.preview,
+        )
+
+    def _features(self, examples: Sequence[Example]) -> Vector:
+        """Return the stored features of examples, float32 (n, dim)."""
+        return self._stored(
+            np.array([self.image(example.image_id).id for example in examples], np.int64)
+        )
+
+    def _page(self, search: PendingSearch, stages: list[Stage]) -> tuple[list[Place], bool]:
+        """Return a page of neighbours and whether there is another; ``stages`` of the search."""
+        allowed, count, selection = None, len(self._vectors), search.selection
+        if selection.allowed is not None:
+            allowed = self._version.catalogue.matching(*selection.allowed)
+            count = len(allowed)
+
+        def neighbours(depth: int) -> tuple[Distances, Ids]:
+            stages.clear()
+            if search.found and depth == search.depth:
+                stages.extend(search.found.stages)
+                return search.found.distances, search.found.ids
+            assert search.vector is not None
+            distances, ids = self._indexes[search.mode].search(
+                search.vector[np.newaxis],
+                depth,
+                allowed=allowed,
+                explain=stages,
+                parameters=self._parameters,
+            )
+            return distances[0], ids[0]
+
+        k, page, threshold = search.k, selection.page, selection.threshold
+        if selection.collapse_duplicates:
+            return collapsed_page_of(neighbours, self._stored, count, k, page, threshold)
+        return page_of(neighbours, count, k, page, threshold)
+
+
+def _hit(place: Place, rows: Mapping[int, ImageRow]) -> Hit:
+    duplicates = tuple(_hit(other, rows) for other in place.duplicates)
+    return Hit(place.rank, rows[place.image_id], place.distance, duplicates)

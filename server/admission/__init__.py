@@ -1,0 +1,1 @@
+"""Whom and how much the server admits: hosts, keys, rates, slots."""

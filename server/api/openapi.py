@@ -1,0 +1,248 @@
+"""The OpenAPI document, completed by what holds for many routes, and the page to browse it."""
+
+from http import HTTPStatus
+from importlib import resources
+from typing import Any
+
+from flask import Response, jsonify, render_template, request, send_from_directory
+from flask_openapi import OpenAPI, Tag
+
+from server.errors import REASONS, codes_of
+
+DESCRIPTION = (
+    "Image-similarity search. Results are ordered by Euclidean distance between features, nearest "
+    "first. Every error has the shape {error: {code, message, hint}}, also those of addresses and "
+    "methods that are not described here, 404 and 405."
+)
+
+SEARCH = Tag(name="search", description="Images like an image, a vector or several examples.")
+IMAGES = Tag(name="images", description="One indexed image: what is known of it, its file.")
+INDEX = Tag(name="index", description="The collection as a whole.")
+OPERATIONS = Tag(name="operations", description="For whoever watches the server.")
+TAGS = (SEARCH, IMAGES, INDEX, OPERATIONS)
+"""In the order in which they are shown."""
+
+SECURITY_SCHEMES: dict[str, Any] = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "The key, as programs send it."},
+    "basic": {
+        "type": "http",
+        "scheme": "basic",
+        "description": "The key as the password, as browsers send it; any user name.",
+    },
+}
+SECURITY: list[dict[str, list[str]]] = [{"bearer": []}, {"basic": []}, {}]
+"""How routes are asked: with a key, or without one where the server has none."""
+
+FOR_ALL = (
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.REQUEST_URI_TOO_LONG,
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+    HTTPStatus.INTERNAL_SERVER_ERROR,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+)
+"""What every operation may answer, before it is reached or when it fails."""
+
+FOR_CLIENTS = (HTTPStatus.UNAUTHORIZED, HTTPStatus.TOO_MANY_REQUESTS)
+"""What the operations may answer that are not always open."""
+
+
+def _header(description: str, kind: str = "string") -> dict[str, Any]:
+    return {"description": description, "schema": {"type": kind}}
+
+
+HEADERS = {
+    "X-Request-Id": _header(
+        "That of the request, if it is up to 64 letters, digits, dots, dashes and underscores, "
+        "else a new one. The server's log has it, too."
+    ),
+    "Retry-After": _header("Seconds after which it may be worth to ask again.", "integer"),
+    "WWW-Authenticate": _header("How browsers ask for the key."),
+    "X-RateLimit-Limit": _header("With server.rate_limit: requests in a period.", "integer"),
+    "X-RateLimit-Remaining": _header("With server.rate_limit: how many are left.", "integer"),
+    "X-RateLimit-Reset": _header(
+        "With server.rate_limit: when the next period begins, in seconds since 1970.", "integer"
+    ),
+    "ETag": _header("Names the content. Sent as If-None-Match it saves sending that again."),
+    "Cache-Control": _header("immutable if the address carries the content's digest as v."),
+}
+RATE = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
+KEPT = ("ETag", "Cache-Control")
+OF_ERRORS = {
+    HTTPStatus.UNAUTHORIZED: ("WWW-Authenticate",),
+    HTTPStatus.TOO_MANY_REQUESTS: ("Retry-After", *RATE),
+    HTTPStatus.SERVICE_UNAVAILABLE: ("Retry-After",),
+}
+
+
+def _example(summary: str, value: dict[str, Any]) -> dict[str, Any]:
+    return {"summary": summary, "value": value}
+
+
+BOX = {"x": 0.1, "y": 0.2, "width": 0.5, "height": 0.5}
+
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "SearchStored": {
+        "image_id": _example("Like an indexed image", {"image_id": 12, "k": 10}),
+        "vector": _example(
+            "Like a vector, here of an encoder of four dimensions",
+            {"vector": [0.12, 0.0, 0.87, 0.48], "threshold": 1.1},
+        ),
+        "positives": _example(
+            "Like two images, the second half as much, and not like a third",
+            {
+                "positives": [{"image_id": 12}, {"image_id": 15, "weight": 0.5}],
+                "negatives": [{"image_id": 31}],
+            },
+        ),
+        "crop": _example(
+            "Like a region of an image, among some of the images",
+            {
+                "image_id": 12,
+                "crop": BOX,
+                "allowed": {"key_prefix": "cats/", "metadata": {"class": "tabby"}},
+            },
+        ),
+    },
+    "BatchStored": {
+        "queries": _example(
+            "Two searches", {"queries": [{"image_id": 12, "k": 5}, {"image_id": 15, "k": 5}]}
+        )
+    },
+    "SearchAnswer": {
+        "image_id": _example(
+            "The image nearest to an indexed one, itself",
+            {
+                "version": "00000001",
+                "encoder": {
+                    "model": "vgg16",
+                    "layer": "fc2",
+                    "weights": "imagenet",
+                    "dim": 4096,
+                    "preprocessing": "bicubic 224x224, bgr, (x - (103.939, 116.779, 123.68)) * 1.0",
+                    "fingerprint": "1f6e0c8a5d3b7294",
+                    "random_weights": False,
+                },
+                "mode": "exact",
+                "query": {
+                    "kind": "image_id",
+                    "image_id": 12,
+                    "url": None,
+                    "crop": None,
+                    "allowed": None,
+                    "positives": [],
+                    "negatives": [],
+                    "k": 1,
+                    "page": 1,
+                    "threshold": None,
+                    "collapse_duplicates": False,
+                },
+                "timings_ms": {"decode": 0.0, "encode": 0.0, "search": 1.9, "total": 2.2},
+                "results": [
+                    {
+                        "rank": 1,
+                        "image_id": 12,
+                        "key": "000000000139.jpg",
+                        "distance": 0.0,
+                        "cosine": 1.0,
+                        "url": "/api/v1/images/12/file?v=3f2a90c1d7e4",
+                        "thumbnail_url": "/api/v1/images/12/thumbnail?v=3f2a90c1d7e4",
+                        "metadata": {"captions": ["A dining room with a table and chairs."]},
+                        "duplicates": [],
+                    }
+                ],
+                "more": True,
+            },
+        )
+    },
+}
+
+# Swagger UI sets style attributes from its script; nothing else is loosened, here alone.
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; "
+    "script-src 'self'; connect-src 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+
+def kept_by_clients(media_type: str) -> dict[Any, Any]:
+    """Document an answer that is a file, which clients may keep and ask for anew."""
+    content = {media_type: {"schema": {"type": "string", "format": "binary"}}}
+    return {
+        HTTPStatus.OK: {"content": content, "headers": _headers(*KEPT)},
+        HTTPStatus.NOT_MODIFIED: {"headers": _headers(*KEPT)},
+    }
+
+
+def complete(document: dict[str, Any]) -> None:
+    """Add to the generated document what is said once for many operations, and of views."""
+    document["tags"] = [tag.model_dump(exclude_none=True) for tag in TAGS]
+    components = document["components"]
+    components["headers"] = HEADERS
+    components["responses"] = {f"Error{status.value}": _error(status) for status in REASONS}
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            _complete(operation)
+
+
+def register(app: OpenAPI) -> None:
+    """Add ``/openapi.json`` and ``/docs``."""
+    swagger = str(resources.files("flask_openapi_swagger") / "templates" / "swagger")
+
+    @app.route("/openapi.json")
+    def openapi_document() -> Response:
+        return jsonify({**app.api_doc, "servers": [{"url": request.script_root or "/"}]})
+
+    @app.route("/docs")
+    def docs_page() -> Response:
+        response = Response(render_template("docs.html"))
+        response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
+        return response
+
+    @app.route("/docs/<path:name>")
+    def docs_file(name: str) -> Response:
+        return send_from_directory(swagger, name, max_age=86_400)
+
+
+def _complete(operation: dict[str, Any]) -> None:
+    """Say what else an operation may answer, and with which headers."""
+    is_open = "security" not in operation
+    declared = {int(status): answer for status, answer in operation["responses"].items()}
+    if "parameters" not in operation and "requestBody" not in operation:
+        del declared[HTTPStatus.UNPROCESSABLE_ENTITY]  # the library's, wherever there is none
+    of_all = _headers("X-Request-Id", *(() if is_open else RATE))
+    for status, answer in declared.items():
+        if status < HTTPStatus.BAD_REQUEST:
+            answer["headers"] = answer.get("headers", {}) | of_all
+    errors = {status for status in declared if status >= HTTPStatus.BAD_REQUEST}
+    for status in errors.union(FOR_ALL, () if is_open else FOR_CLIENTS):
+        declared[status] = {"$ref": f"#/components/responses/Error{int(status)}"}
+    operation["responses"] = {str(status): declared[status] for status in sorted(declared)}
+    for sent in (operation.get("requestBody", {}), *declared.values()):
+        _add_examples(sent)
+
+
+def _add_examples(sent: dict[str, Any]) -> None:
+    """Add to what is sent or answered the examples of its models."""
+    for media_type in sent.get("content", {}).values():
+        model = media_type["schema"].get("$ref", "").rpartition("/")[2]
+        if model in EXAMPLES:
+            media_type["examples"] = EXAMPLES[model]
+
+
+def _error(status: HTTPStatus) -> dict[str, Any]:
+    """Document a status that several operations answer with an error."""
+    codes = codes_of(status)
+    example = {"code": codes[0], "message": REASONS[status], "hint": "What to do about it."}
+    return {
+        "description": f"{REASONS[status]} Code: {', '.join(f'`{code}`' for code in codes)}.",
+        "headers": _headers("X-Request-Id", *OF_ERRORS.get(status, ())),
+        "content": {
+            "application/json": {
+                "schema": {"$ref": "#/components/schemas/Error"},
+                "example": {"error": example},
+            }
+        },
+    }
+
+
+def _headers(*names: str) -> dict[str, Any]:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}

@@ -1,0 +1,240 @@
+"""The JSON API, version 1."""
+
+from http import HTTPStatus
+
+from flask import Response, current_app, request
+from flask_openapi import APIBlueprint
+from werkzeug.exceptions import PreconditionFailed, UnsupportedMediaType
+
+from indexer.search import Answer, ImageRow, Searcher
+from server.admission.capacity import admission, encoding_slot, find, keep_timings
+from server.api import index_answers, requests, search_answers
+from server.api.bodies import (
+    FORM,
+    JSON,
+    answer,
+    content,
+    form_fields,
+    json_body,
+    uploaded_image,
+    validated,
+)
+from server.api.openapi import IMAGES, INDEX, SEARCH, SECURITY, kept_by_clients
+from server.api.thumbnails import ThumbnailCache
+from server.api.url_queries import Fetcher, UrlRefused
+from server.current_index import index_holder
+from server.errors import refusals
+
+THUMBNAIL_WAIT_S = 5.0
+"""How long a thumbnail waits for a slot, where it has to be made."""
+
+KEEP_FOR_EVER = "private, max-age=31536000, immutable"
+ASK_AGAIN = "private, no-cache"
+
+blueprint = APIBlueprint("api", __name__, url_prefix="/api/v1", abp_security=SECURITY)
+
+
+@blueprint.post(
+    "/search",
+    operation_id="search",
+    tags=[SEARCH],
+    summary="Find the images most like an image",
+    description="Upload an image as multipart/form-data, or name an indexed image, a vector or "
+    "several examples as JSON. Results are ordered by Euclidean distance, nearest first.",
+    responses={
+        HTTPStatus.OK: search_answers.SearchAnswer,
+        **refusals(
+            HTTPStatus.NOT_FOUND,
+            HTTPStatus.CONFLICT,
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+        ),
+    },
+    request_body=content(blueprint, {FORM: requests.SearchUpload, JSON: requests.SearchStored}),
+)
+def search() -> Response:
+    """Search by an uploaded image, an indexed image or a vector."""
+    searcher = index_holder().searcher()
+    body: requests.SearchUpload | requests.SearchStored
+    if request.mimetype == FORM:
+        body = validated(requests.SearchUpload, {**form_fields(), **uploaded_image()})
+        found = find(searcher, body.query(), body.selection())
+    elif request.is_json:
+        body = validated(requests.SearchStored, json_body())
+        if body.url is None:
+            found = find(searcher, body.query(), body.selection())
+        else:
+            with encoding_slot(searcher):  # one, from before the image is fetched
+                query = body.query(_fetched(body.url))
+                found = find(searcher, query, body.selection(), has_slot=True)
+    else:
+        raise UnsupportedMediaType(
+            "Send multipart/form-data with an image, or application/json with image_id, vector "
+            "or positives."
+        )
+    return answer(described(searcher, body, found))
+
+
+def _fetched(url: str) -> bytes:
+    fetcher: Fetcher | None = current_app.extensions["fetcher"]
+    if fetcher is None:
+        raise UrlRefused("This server fetches no images.", "Upload the image instead.")
+    return fetcher.fetch(url)
+
+
+def described(
+    searcher: Searcher, body: requests.SearchUpload | requests.SearchStored, found: Answer
+) -> search_answers.SearchAnswer:
+    """Return what a search found as it is answered, explained if the request asks for that."""
+    distribution = searcher.distribution(found.vector) if body.explain else None
+    return search_answers.SearchAnswer.of(found, search_answers.Query.of(body, found), distribution)
+
+
+@blueprint.post(
+    "/embed",
+    operation_id="embed",
+    tags=[SEARCH],
+    summary="The feature of an image",
+    description="What a search by this image would search with; send it as vector to search later.",
+    responses={
+        HTTPStatus.OK: search_answers.Embedding,
+        **refusals(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+        ),
+    },
+    request_body=content(blueprint, {FORM: requests.EmbedUpload}),
+)
+def embed() -> Response:
+    """Return an uploaded image's feature."""
+    searcher = index_holder().searcher()
+    if request.mimetype != FORM:
+        raise UnsupportedMediaType("Send multipart/form-data with an image.")
+    body = validated(requests.EmbedUpload, {**form_fields(), **uploaded_image()})
+    with encoding_slot(searcher):
+        vector, timings = searcher.embed(body.image, body.box())
+    keep_timings(timings)
+    return answer(search_answers.Embedding.of(searcher.encoder_spec, vector.tolist(), timings))
+
+
+@blueprint.get(
+    "/images/<int:image_id>",
+    operation_id="getImage",
+    tags=[IMAGES],
+    summary="Describe an indexed image",
+    responses={
+        HTTPStatus.OK: search_answers.Image,
+        **refusals(HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY),
+    },
+)
+def image(path: requests.ImagePath) -> Response:
+    """Return an indexed image's key, size and metadata."""
+    row = index_holder().searcher().image(path.image_id)
+    return answer(search_answers.Image.of(row))
+
+
+@blueprint.get(
+    "/images/<int:image_id>/file",
+    operation_id="getImageFile",
+    tags=[IMAGES],
+    summary="The image file as it was indexed",
+    responses={
+        **kept_by_clients("image/*"),
+        **refusals(
+            HTTPStatus.NOT_FOUND, HTTPStatus.PRECONDITION_FAILED, HTTPStatus.UNPROCESSABLE_ENTITY
+        ),
+    },
+)
+def image_file(path: requests.ImagePath, query: requests.FileQuery) -> Response:
+    """Return the bytes of an indexed image, if they are still those that were indexed."""
+    searcher = index_holder().searcher()
+    row = searcher.image(path.image_id)
+    response = _of_image(row, query, str(row.sha256))
+    if response.status_code != HTTPStatus.NOT_MODIFIED:
+        file = searcher.image_file(path.image_id)
+        response.data, response.mimetype = file.data, file.media_type
+    return response
+
+
+@blueprint.get(
+    "/images/<int:image_id>/thumbnail",
+    operation_id="getImageThumbnail",
+    tags=[IMAGES],
+    summary="A small JPEG of the image",
+    responses={
+        **kept_by_clients("image/jpeg"),
+        **refusals(
+            HTTPStatus.NOT_FOUND, HTTPStatus.PRECONDITION_FAILED, HTTPStatus.UNPROCESSABLE_ENTITY
+        ),
+    },
+)
+def image_thumbnail(path: requests.ImagePath, query: requests.ThumbnailQuery) -> Response:
+    """Return a JPEG that fits into a square of ``side`` pixels."""
+    searcher = index_holder().searcher()
+
+    def make() -> bytes:
+        with admission().thumbnails.slot(THUMBNAIL_WAIT_S):
+            return searcher.thumbnail(row.id, query.side)
+
+    row = searcher.image(path.image_id)
+    response = _of_image(row, query, f"{row.sha256}-{query.side}")
+    if response.status_code != HTTPStatus.NOT_MODIFIED:
+        thumbnails: ThumbnailCache = current_app.extensions["thumbnails"]
+        response.data = thumbnails.get(str(row.sha256), query.side, make)
+        response.mimetype = "image/jpeg"
+    return response
+
+
+@blueprint.get(
+    "/index",
+    operation_id="getIndex",
+    tags=[INDEX],
+    summary="What the index consists of",
+    responses={HTTPStatus.OK: index_answers.Index},
+)
+def index() -> Response:
+    """Return counts, encoder, version and search modes."""
+    return answer(index_answers.Index.of(index_holder().searcher().info))
+
+
+@blueprint.get(
+    "/map",
+    operation_id="getMap",
+    tags=[INDEX],
+    summary="Every image's place on a plane",
+    description="Binary, little endian: the number n of images (uint32), n image ids (uint32), "
+    "n places x, y (uint16). Places are the first two principal components of the features.",
+    responses={
+        **kept_by_clients("application/octet-stream"),
+        **refusals(HTTPStatus.PRECONDITION_FAILED),
+    },
+)
+def collection_map() -> Response:
+    """Return the map of the collection, the same for as long as the version is."""
+    searcher = index_holder().searcher()
+    info = searcher.info
+    etag = f"map-{info.encoder.fingerprint}-{info.created.timestamp():.6f}"
+    response = _conditional(etag, ASK_AGAIN)
+    if response.status_code != HTTPStatus.NOT_MODIFIED:
+        response.data = searcher.map().to_bytes()
+        response.mimetype = "application/octet-stream"
+    return response
+
+
+def _of_image(row: ImageRow, query: requests.FileQuery, etag: str) -> Response:
+    """Begin the answer with a picture; one whose address has its digest may be kept for ever."""
+    kept = query.v == search_answers.content_version(row)
+    return _conditional(etag, KEEP_FOR_EVER if kept else ASK_AGAIN)
+
+
+def _conditional(etag: str, cache_control: str) -> Response:
+    """Return 304 if the client has the content already, else an answer to be filled."""
+    response = Response()
+    response.set_etag(etag)
+    response.headers["Cache-Control"] = cache_control
+    response.make_conditional(request)
+    if response.status_code == HTTPStatus.PRECONDITION_FAILED:
+        raise PreconditionFailed("The content is not the one that If-Match names.")
+    return response

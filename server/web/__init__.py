@@ -1,0 +1,1 @@
+"""The pages: HTML that is rendered on the server."""

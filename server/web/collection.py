@@ -1,0 +1,52 @@
+"""The collection page: what was indexed, what was skipped and why, and lists of both."""
+
+from flask import Blueprint, request
+
+from indexer.errors import InvalidQuery, LookalikeError
+from server.current_index import index_holder
+from server.web.page_state import whole
+from server.web.pages import error_page, render
+
+blueprint = Blueprint("collection", __name__)
+blueprint.register_error_handler(LookalikeError, error_page)
+
+SKIPPED_PER_PAGE = 50
+IMAGES_PER_PAGE = 60
+
+
+@blueprint.get("/collection")
+def collection() -> str:
+    """Show counts, encoder, version, and the skipped files with their reasons."""
+    searcher = index_holder().searcher()
+    offset, page = _offset(SKIPPED_PER_PAGE)
+    return render(
+        "collection.html",
+        searcher,
+        reasons=searcher.skip_reasons(),
+        skipped=searcher.listed("skipped", offset=offset, limit=SKIPPED_PER_PAGE),
+        page=page,
+        pages=-(-searcher.info.counts.skipped // SKIPPED_PER_PAGE),
+    )
+
+
+@blueprint.get("/collection/images")
+def images() -> str:
+    """List all images in order of their keys."""
+    searcher = index_holder().searcher()
+    offset, page = _offset(IMAGES_PER_PAGE)
+    return render(
+        "images.html",
+        searcher,
+        images=searcher.listed("indexed", offset=offset, limit=IMAGES_PER_PAGE),
+        page=page,
+        pages=-(-searcher.info.counts.indexed // IMAGES_PER_PAGE),
+    )
+
+
+def _offset(per_page: int) -> tuple[int, int]:
+    """Return how many rows the address's page leaves out, and the page."""
+    text = request.args.get("page")
+    page = whole("page", text) if text else 1
+    if not 1 <= page <= 10**9:
+        raise InvalidQuery(f"page is {page}; pages count from 1.", "Begin with page=1.")
+    return (page - 1) * per_page, page

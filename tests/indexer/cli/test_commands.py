@@ -1,0 +1,222 @@
+"""The command line as a person or a script uses it: real processes, real exit statuses."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from indexer import __version__
+from indexer.cli.parser import _flags, _parser, main
+from indexer.config import Config, load_config
+from tests.conftest import ROOT
+from tests.processes import started
+from tests.stores import damage
+from tests.waiting import eventually
+
+
+def run(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(  # type: ignore[call-overload,no-any-return]
+        [sys.executable, "-m", "indexer", *arguments],
+        capture_output=True, text=True, check=False, cwd=ROOT, **options,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def store(demo_config: Config) -> str:
+    return f"--store={demo_config.store}"
+
+
+def test_help_loads_nothing_heavy() -> None:
+    script = (
+        "import sys; from indexer.cli.parser import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'numpy', 'keras', 'tensorflow', 'faiss', 'PIL', 'pydantic'}\n"
+        "heavy &= sys.modules.keys()\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "build" in done.stdout
+
+
+def test_status_and_verify_do_not_load_keras(store: str) -> None:
+    for verb in ("status", "verify"):
+        script = (
+            f"import sys; from indexer.cli.parser import main; code = main([{verb!r}, {store!r}]); "
+            "assert code == 0 and not {'keras', 'tensorflow'} & sys.modules.keys()"
+        )
+        subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True, capture_output=True)
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--version"])
+    assert caught.value.code == 0
+    assert __version__ in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["search"], ["build", "--nonsense"]])
+def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+
+
+def test_a_failure_exits_with_1_and_says_what_to_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["status", "--store", str(tmp_path)]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith(f"Error: There is no index in {tmp_path} yet.\nMake one with:")
+
+
+def test_build_search_status_verify(images: Path, tmp_path: Path) -> None:
+    flags = ["--store", str(tmp_path / "s")]
+    done = run("build", "--images", str(images), "--encoder", "efficientnet_lite0", *flags)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].startswith("found 6 = indexed 6 + skipped 0 in ")
+    photo = next(images.rglob("*.jpg"))
+    done = run("search", str(photo), "--k", "3", *flags)
+    first, *_, last = done.stdout.splitlines()
+    assert first.split() == ["1", "0.0000", str(photo.relative_to(images))]
+    assert last.startswith("3 results, exact, encoder efficientnet_lite0")
+    done = run("status", *flags)
+    assert "found      6 = indexed 6 + skipped 0" in done.stdout
+    assert "last run   found 6" in done.stdout
+    done = run("verify", *flags)
+    assert "is sound: 6 images" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("flags", "kind"),
+    [
+        (["--images=p"], "folder"),
+        (["--images=p.txt"], "list"),
+        (["--images=p.TAR"], "tar"),
+        (["--images=p", "--annotations=a.json"], "coco"),
+    ],
+)
+def test_flags_that_name_the_images_say_what_kind_they_are(flags: list[str], kind: str) -> None:
+    assert load_config(None, _flags(_parser().parse_args(["build", *flags]))).dataset.kind == kind
+
+
+def test_a_configured_kind_holds_for_a_folder_named_in_a_flag(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("dataset: {kind: tar, root: shards}\n")
+    flags = _flags(_parser().parse_args(["build", "--images=/other"]))
+    dataset = load_config(tmp_path / "config.yaml", flags).dataset
+    assert (dataset.kind, dataset.roots) == ("tar", (Path("/other"),))
+
+
+def test_an_annotation_file_named_as_images_is_explained(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["build", "--images=coco.json"]) == 1
+    assert "ANNOTATIONS=" in capsys.readouterr().err
+
+
+def test_json_for_machines(
+    store: str, photos: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["search", str(photos[0]), store, "--json", "--k=2"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert [result["rank"] for result in answer["results"]] == [1, 2]
+    assert main(["status", store, "--json"]) == 0
+    status = json.loads(capsys.readouterr().out)
+    assert status["counts"] == {"found": 41, "indexed": 40, "skipped": 1}
+    assert status["skipped"][0]["key"] == "broken.jpg"
+    assert main(["verify", store, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["problems"] == []
+
+
+def test_skipped_files_are_listed_with_their_reasons(
+    store: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["status", store, "--skipped"]) == 0
+    assert "broken.jpg\tdecode\tinvalid_image\t" in capsys.readouterr().out
+
+
+def test_verify_finds_damage(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = f"--store={tmp_path / 's'}"
+    assert main(["build", f"--images={images}", "--encoder=efficientnet_lite0", store]) == 0
+    (vectors,) = (tmp_path / "s").rglob("vectors.faiss")
+    damage(vectors)
+    assert main(["verify", store]) == 1
+    assert "vectors.faiss is damaged" in capsys.readouterr().out
+
+
+def test_a_store_that_cannot_be_written_is_explained(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    arguments = [f"--images={images}", "--encoder=efficientnet_lite0"]
+    assert main(["build", *arguments, f"--store={tmp_path / 'file' / 's'}"]) == 1
+    assert "Not a directory" in capsys.readouterr().err
+
+
+def test_a_query_that_cannot_be_read_is_explained(
+    store: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["search", str(tmp_path / "nothing.jpg"), store]) == 1
+    assert "nothing.jpg cannot be read: No such file" in capsys.readouterr().err
+
+
+def test_the_limit_of_a_query_is_that_of_ones_own_files(
+    store: str,
+    photos: list[Path],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    search = ["search", str(photos[0]), store]
+    monkeypatch.setenv("LOOKALIKE_SERVER__MAX_PIXELS", "1")
+    assert main(search) == 0
+    monkeypatch.setenv("LOOKALIKE_DATASET__MAX_PIXELS", "1")
+    assert main(search) == 1
+    assert "the limit is 1." in capsys.readouterr().err
+
+
+def test_naming_the_embedded_encoder_sets_other_weights_aside(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("encoder: {weights: nothing.h5}\nstore: s\n")
+    arguments = ["build", f"--config={config}", f"--images={images}"]
+    assert main(arguments) == 1
+    assert "ENCODER=efficientnet_lite0" in capsys.readouterr().err
+    assert main([*arguments, "--encoder=efficientnet_lite0"]) == 0
+
+
+def test_random_weights_are_announced(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for photo in sorted(images.rglob("*.jpg"))[1:]:
+        photo.unlink()
+    store = f"--store={tmp_path / 's'}"
+    assert main(["build", f"--images={images}", "--weights=random:1", store]) == 0
+    assert "random numbers" in capsys.readouterr().err
+    assert main(["search", str(next(images.rglob("*.jpg"))), store]) == 0
+    assert "random numbers" in capsys.readouterr().err
+
+
+def test_a_build_interrupted_from_the_terminal_says_how_to_go_on(
+    images: Path, tmp_path: Path
+) -> None:
+    """A real SIGINT, sent as soon as the build has taken the store."""
+    store = tmp_path / "s"
+    build = ["build", "--images", str(images), "--encoder", "efficientnet_lite0"]
+    build += ["--store", str(store)]
+    with started([sys.executable, "-m", "indexer", *build]) as process:
+        eventually((store / "build.owner").exists)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "run it again to go on" in errors
+    assert run(*build).returncode == 0

@@ -1,0 +1,139 @@
+"""Work of many threads done together: in order, none lost, none mixed up, nobody kept waiting."""
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+import indexer.search.query_encoder
+from indexer.config import EncoderConfig
+from indexer.encoders import Encoder, open_encoder
+from indexer.images import decode, model_input
+from indexer.search.batching import Batcher
+from indexer.search.query_encoder import encoding_batcher
+from tests.conftest import DEMO_IMAGES
+from tests.waiting import eventually
+
+
+class Held:
+    """Work that can be held up, and remembers what it was given."""
+
+    def __init__(self) -> None:
+        self.go, self.begun = threading.Event(), threading.Event()
+        self.batches: list[list[int]] = []
+        self.threads: list[int] = []
+        self.most: int | None = None
+        self.go.set()
+
+    def __call__(self, items: Sequence[int]) -> list[int]:
+        self.begun.set()
+        self.go.wait(30)
+        self.batches.append(list(items))
+        self.threads.append(threading.get_ident())
+        if items[0] < 0:
+            raise ValueError("negative")
+        return [item * item for item in items][: self.most]
+
+
+def wait_for(batcher: Batcher[int, int], waiting: int) -> None:
+    eventually(lambda: batcher.waiting >= waiting)
+    assert batcher.waiting == waiting
+
+
+def test_those_who_wait_go_together_in_order_and_get_their_own() -> None:
+    work = Held()
+    batcher = Batcher(work, limit=4)
+    work.go.clear()
+    with ThreadPoolExecutor(9) as pool:
+        futures = []
+        for item in range(9):
+            futures.append(pool.submit(batcher.run, [item]))
+            assert work.begun.wait(30)
+            wait_for(batcher, item)
+        work.go.set()
+        assert [future.result(30) for future in futures] == [[n * n] for n in range(9)]
+    assert work.batches == [[0], [1, 2, 3, 4], [5, 6, 7, 8]]
+    assert batcher.sizes == {1: 1, 4: 2}
+    assert batcher.waiting == 0
+
+
+def test_who_comes_alone_is_served_at_once_in_his_own_thread() -> None:
+    work = Held()
+    batcher = Batcher(work, limit=32)
+    assert [batcher.run([item]) for item in range(3)] == [[0], [1], [4]]
+    assert batcher.sizes == {1: 3}
+    assert set(work.threads) == {threading.get_ident()}
+
+
+def test_what_is_asked_for_in_one_call_stays_together_even_beyond_the_limit() -> None:
+    work = Held()
+    batcher = Batcher(work, limit=4)
+    work.go.clear()
+    with ThreadPoolExecutor(4) as pool:
+        futures = [pool.submit(batcher.run, [0])]
+        assert work.begun.wait(30)
+        for number, items in enumerate(([1, 2, 3], [4, 5], [6] * 6)):
+            futures.append(pool.submit(batcher.run, items))
+            wait_for(batcher, (3, 5, 11)[number])
+        work.go.set()
+        assert [len(future.result(30)) for future in futures] == [1, 3, 2, 6]
+    assert work.batches == [[0], [1, 2, 3], [4, 5], [6] * 6]
+
+
+def test_a_failure_reaches_those_it_concerns_and_nobody_else() -> None:
+    batcher = Batcher(Held(), limit=1)
+    with pytest.raises(ValueError, match="negative"):
+        batcher.run([-1])
+    assert batcher.run([3]) == [9]
+
+
+@pytest.mark.parametrize("most", [0, 1])
+def test_too_few_results_are_an_error_for_all_who_wait(most: int) -> None:
+    work = Held()
+    batcher = Batcher(work, limit=4)
+    work.go.clear()
+    work.most = most
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(batcher.run, [0])
+        assert work.begun.wait(30)
+        others = [pool.submit(batcher.run, [item]) for item in (1, 2)]
+        wait_for(batcher, 2)
+        work.go.set()
+        for future in others if most else [first, *others]:
+            with pytest.raises(ValueError, match=f"items have {most} results"):
+                future.result(timeout=30)
+    work.most = None
+    assert batcher.run([3]) == [9]
+
+
+def test_nothing_is_lost_between_many_threads() -> None:
+    batcher = Batcher(lambda items: [item * item for item in items], limit=5)
+    with ThreadPoolExecutor(16) as pool:
+        results = list(pool.map(lambda n: batcher.run([n, -n]), range(2000)))
+    assert results == [[n * n, n * n] for n in range(2000)]
+    assert sum(size * count for size, count in batcher.sizes.items()) == 4000
+
+
+@pytest.fixture
+def encoder() -> Encoder:
+    return open_encoder(EncoderConfig(model="efficientnet_lite0", batch_size=8))
+
+
+@pytest.mark.parametrize(("second", "limit"), [(1.4, 8), (1.6, 1)])
+def test_images_are_gathered_where_two_cost_less_than_one_and_a_half(
+    encoder: Encoder, second: float, limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = {1: 1.0, 2: second}
+    monkeypatch.setattr(indexer.search.query_encoder, "_seconds", lambda _, count: times[count])
+    assert encoding_batcher(encoder).limit == limit
+
+
+def test_each_image_gets_its_own_vector(encoder: Encoder) -> None:
+    photos = sorted(DEMO_IMAGES.rglob("*.jpg"))[:9]
+    pixels = [model_input(decode(photo.read_bytes(), max_pixels=10**8)) for photo in photos]
+    batcher = encoding_batcher(encoder)
+    with ThreadPoolExecutor(9) as pool:
+        vectors = [found[0] for found in pool.map(lambda one: batcher.run([one]), pixels)]
+    assert np.abs(np.stack(vectors) - encoder.encode(np.stack(pixels))).max() < 1e-5

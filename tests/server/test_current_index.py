@@ -1,0 +1,159 @@
+"""A running server takes up a new version: no request fails, a bad version is refused."""
+
+import json
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
+from pathlib import Path
+from urllib.request import Request, urlopen
+
+import pytest
+from flask.testing import FlaskClient
+
+import server.current_index
+from indexer.build import BuildReport, build
+from indexer.config import Config
+from indexer.maintenance import rollback
+from indexer.store import Store
+from server.app import create_app
+from server.current_index import IndexHolder
+from tests.conftest import small_config
+from tests.server.processes import running_server
+from tests.waiting import eventually
+
+Reindex = Callable[[], BuildReport]
+
+
+@pytest.fixture(autouse=True)
+def _poll_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server.current_index, "POLL_SECONDS", 0.02)
+
+
+@pytest.fixture
+def client(reindex: Reindex, config: Config) -> Iterator[FlaskClient]:
+    reindex()
+    app = create_app(config)
+    with app.test_client() as client:
+        yield client
+
+
+def holder(client: FlaskClient) -> IndexHolder:
+    found: IndexHolder = client.application.extensions["lookalike"]
+    return found
+
+
+def ready(client: FlaskClient) -> dict[str, object]:
+    answer: dict[str, object] = client.get("/readyz").get_json()
+    return answer
+
+
+def test_a_new_version_is_taken_up_by_itself_and_so_is_an_old_one(
+    client: FlaskClient, reindex: Reindex, images: Path, config: Config
+) -> None:
+    eventually(lambda: ready(client).get("version") == "00000001")
+    encoder = holder(client).searcher()._encoder
+    next(images.rglob("*.jpg")).unlink()
+    reindex()
+    eventually(lambda: ready(client).get("version") == "00000002")
+    assert holder(client).searcher()._encoder is encoder, "the model is not loaded twice"
+    assert client.get("/api/v1/index").get_json()["indexed"] == 5
+    rollback(config)
+    eventually(lambda: ready(client).get("version") == "00000001")
+
+
+def test_a_query_finishes_on_the_version_it_began_with(
+    client: FlaskClient, reindex: Reindex, images: Path
+) -> None:
+    client.get("/api/v1/index")
+    old = holder(client).searcher()
+    for photo in sorted(images.rglob("*.jpg"))[1:]:
+        photo.unlink()
+    reindex()
+    eventually(lambda: ready(client).get("version") == "00000002")
+    assert len(old.search_id(1).hits) == 6
+    assert len(holder(client).searcher().search_id(1).hits) == 1
+
+
+@pytest.mark.parametrize("damage", ["vectors", "catalogue", "CURRENT", "wrong vectors"])
+def test_a_version_that_fails_its_checks_is_refused_and_the_old_one_stays(
+    client: FlaskClient,
+    reindex: Reindex,
+    images: Path,
+    config: Config,
+    caplog: pytest.LogCaptureFixture,
+    damage: str,
+) -> None:
+    eventually(lambda: ready(client).get("version") == "00000001")
+    watched, holder(client).refresh = holder(client).refresh, lambda: None  # type: ignore[method-assign]
+    (images / "new.jpg").write_bytes(next(images.rglob("*.jpg")).read_bytes() + b"\0")
+    reindex()
+    store = Store(config.store)
+    segment = store.open_published().segments[-1]
+    content = segment.vectors_path.read_bytes()
+    if damage == "vectors":
+        segment.vectors_path.write_bytes(content[:-1])
+    elif damage == "catalogue":
+        (store.layers / "00000002.sqlite").write_bytes(b"")
+    elif damage == "CURRENT":
+        (config.store / "CURRENT").write_text("../elsewhere")
+    else:  # of the right size: not numbers
+        segment.vectors_path.write_bytes(content[:-4000] + b"\xff" * 4000)
+    holder(client).refresh = watched  # type: ignore[method-assign]
+    eventually(lambda: ready(client).get("refused") is not None)
+    assert ready(client)["version"] == "00000001"
+    assert str(config.store) not in str(ready(client))
+    assert str(config.store) in caplog.text
+    assert client.post("/api/v1/search", json={"image_id": 1}).status_code == HTTPStatus.OK
+    assert "is not used" in caplog.text
+    shutil.rmtree(config.store / "segments")
+    shutil.rmtree(config.store / "versions")
+    (config.store / "CURRENT").unlink()
+    (config.store / "catalogue.sqlite").unlink()
+    for _ in range(3):  # a third version, since the first two were refused or are served
+        reindex()
+        (images / "new.jpg").write_bytes((images / "new.jpg").read_bytes() + b"\0")
+    eventually(lambda: ready(client) == {"status": "ready", "version": "00000003", "refused": None})
+
+
+def test_no_request_fails_while_versions_are_published(images: Path, tmp_path: Path) -> None:
+    """Over real sockets: 16 clients, at least 2,000 requests, five versions."""
+    config = small_config(images, tmp_path / "store")
+    build(config)
+    answers: list[tuple[int, str]] = []
+    stop = threading.Event()
+
+    def ask(port: int) -> None:
+        while not stop.is_set():
+            body = json.dumps({"image_id": 1, "k": 3}).encode()
+            request = Request(
+                f"http://127.0.0.1:{port}/api/v1/search",
+                body,
+                {"Content-Type": "application/json"},
+            )
+            try:
+                with urlopen(request, timeout=30) as response:
+                    answers.append((response.status, json.load(response)["version"]))
+            except OSError as error:
+                answers.append((0, str(error)))
+
+    def publish_five() -> None:
+        photo = next(images.rglob("*.jpg")).read_bytes()
+        for number in range(1, 6):
+            (images / f"{number}.jpg").write_bytes(photo + b"\0" * number)
+            assert int(build(config).version) == number + 1
+            wanted = f"{number + 1:08d}"
+            eventually(lambda wanted=wanted: any(v == wanted for _, v in answers[-50:]))  # type: ignore[misc]
+        eventually(lambda: len(answers) >= 2000)
+
+    with running_server(config) as (_, port), ThreadPoolExecutor(16) as clients:
+        asking = [clients.submit(ask, port) for _ in range(16)]
+        try:
+            publish_five()
+        finally:
+            stop.set()
+        for thread in asking:
+            thread.result()
+    assert {status for status, _ in answers} == {HTTPStatus.OK}
+    assert {version for _, version in answers} == {f"{n:08d}" for n in range(1, 7)}

@@ -1,0 +1,91 @@
+"""Results as a table and as a zip of originals."""
+
+import csv
+import io
+import zipfile
+from pathlib import Path
+
+import pytest
+from flask.testing import FlaskClient
+
+from indexer.build import build
+from indexer.config import Config
+from server.app import create_app
+from server.web import exports
+from server.web.exports import safe_name
+from tests.server.asking import form_fields
+
+
+def test_the_table_holds_what_the_page_shows(client: FlaskClient) -> None:
+    response = client.get("/export.csv?image_id=3&not=20&count=40")
+    assert response.mimetype == "text/csv"
+    assert "attachment" in response.headers["Content-Disposition"]
+    rows = list(csv.DictReader(io.StringIO(response.text)))
+    query = {"image_id": 3, "negatives": [{"image_id": 20}], "k": 40}
+    answer = client.post("/api/v1/search", json=query).json
+    assert answer is not None
+    assert [int(row["image_id"]) for row in rows] == [r["image_id"] for r in answer["results"]]
+    assert float(rows[5]["distance"]) == pytest.approx(answer["results"][5]["distance"], abs=1e-6)
+    assert len(list(csv.DictReader(io.StringIO(client.get("/export.csv?image_id=3").text)))) == 30
+
+
+def test_an_uploads_results_can_be_exported(client: FlaskClient, photos: list[Path]) -> None:
+    page = client.post("/", data={"image": (photos[0].open("rb"), "a.jpg")}).text
+    response = client.post("/export.csv", data={**form_fields(page).to_dict(), "count": "3"})
+    rows = list(csv.DictReader(io.StringIO(response.text)))
+    assert len(rows) == 3
+    assert float(rows[0]["distance"]) < 1e-5
+
+
+def test_the_zip_holds_the_originals(client: FlaskClient) -> None:
+    response = client.get("/export.zip?image_id=3&count=4")
+    with zipfile.ZipFile(io.BytesIO(response.data)) as archive:
+        assert archive.testzip() is None
+        names = archive.namelist()
+        first = archive.read(names[0])
+    assert len(names) == 4
+    assert names[0].startswith("0001_")
+    assert first == client.get("/api/v1/images/3/file").data
+
+
+def test_a_file_that_has_gone_is_named_in_the_zip(config: Config, images: Path) -> None:
+    build(config)
+    client = create_app(config).test_client()
+    row = client.get("/api/v1/images/2").json
+    assert row is not None
+    (images / row["key"]).unlink()
+    response = client.get("/export.zip?image_id=1&count=6")
+    with zipfile.ZipFile(io.BytesIO(response.data)) as archive:
+        assert len(archive.namelist()) == 6
+        assert row["key"] in archive.read("missing.txt").decode()
+
+
+def test_a_zip_has_a_largest_size(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = client.post("/api/v1/search", json={"image_id": 3, "k": 2}).json
+    assert answer is not None
+    ids = [result["image_id"] for result in answer["results"]]
+    total = sum(client.get(f"/api/v1/images/{i}").json["bytes"] for i in ids)  # type: ignore[index]
+    monkeypatch.setattr(exports, "MAX_ZIP_BYTES", total)
+    assert client.get("/export.zip?image_id=3&count=2").status_code == 200
+    monkeypatch.setattr(exports, "MAX_ZIP_BYTES", total - 1)
+    assert client.get("/export.zip?image_id=3&count=2").status_code == 422
+
+
+@pytest.mark.parametrize("query", ["", "?count=5", "?image_id=1&count=x", "?image_id=1&count=0.5"])
+def test_what_cannot_be_exported_is_explained(client: FlaskClient, query: str) -> None:
+    assert client.get(f"/export.csv{query}").status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        ("a/b/photo 1.jpg", "0007_photo 1.jpg"),
+        ("../../etc/passwd", "0007_passwd"),
+        ("a/..", "0007_image"),
+        ("a/c:\\evil\n.jpg", "0007_c__evil_.jpg"),
+        ("ünïcode.jpg", "0007_ünïcode.jpg"),
+        ("x" * 300 + ".jpg", "0007_" + "x" * 96 + ".jpg"),
+    ],
+)
+def test_names_in_the_zip_are_no_paths(key: str, name: str) -> None:
+    assert safe_name(7, key) == name

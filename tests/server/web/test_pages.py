@@ -1,0 +1,173 @@
+"""The web page without a browser: what the server renders, and the headers around it."""
+
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from flask.testing import FlaskClient
+
+from indexer.build import build
+from indexer.config import Config
+from server.admission.hosts import CONTENT_SECURITY_POLICY
+from server.app import create_app
+from tests.conftest import small_config
+
+
+def shown(page: str) -> int:
+    """How many results a page shows, near-duplicates of others not counted."""
+    return page.count('class="distance"')
+
+
+def test_the_start_page_offers_a_form_and_images_to_start_from(client: FlaskClient) -> None:
+    page = client.get("/").text
+    assert 'enctype="multipart/form-data"' in page
+    assert page.count('class="picture"') == 24
+    assert "40 images, 1 skipped" in page
+
+
+def test_every_page_names_encoder_and_version(client: FlaskClient, photos: list[Path]) -> None:
+    upload = {"image": (photos[0].open("rb"), "a.jpg")}
+    fingerprint = client.get("/api/v1/index").json["encoder"]["fingerprint"]  # type: ignore[index]
+    for page in (client.get("/"), client.get("/?image_id=1"), client.post("/", data=upload)):
+        assert "efficientnet_lite0" in page.text
+        assert fingerprint in page.text
+        assert "version 1 of" in page.text
+
+
+def test_an_upload_is_shown_beside_its_results(client: FlaskClient, photos: list[Path]) -> None:
+    page = client.post("/", data={"image": (photos[0].open("rb"), "holiday.jpg")}).text
+    assert "data:image/jpeg;base64," in page
+    assert "holiday.jpg" in page
+    assert shown(page) == 30
+    assert "0.0000" in page
+
+
+def test_names_are_escaped(client: FlaskClient, photos: list[Path]) -> None:
+    name = "<script>alert(1)</script>.jpg"
+    page = client.post("/", data={"image": (photos[0].open("rb"), name)}).text
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert" in page
+
+
+def test_more_like_this_needs_no_upload(client: FlaskClient) -> None:
+    page = client.get("/?image_id=2&k=5").text
+    assert shown(page) == 5
+
+
+@pytest.mark.parametrize(
+    ("url", "status"),
+    [
+        ("/?image_id=99999", 404),
+        ("/?image_id=99999999999999999999", 404),
+        ("/?image_id=x", 422),
+        ("/?image_id=1&k=0", 422),
+        ("/?image_id=1&not=x", 422),
+        ("/?image_id=1&not=999", 404),
+        ("/?image_id=1&mode=fast", 422),
+        ("/?image_id=1&page=0", 422),
+        ("/?image_id=1&threshold=x", 422),
+        ("/?image_id=1&threshold=3", 422),
+        ("/?image_id=1&crop=0,0,1", 422),
+        ("/?image_id=1&crop=0.5,0,0.6,1", 422),
+        ("/images/999", 404),
+        ("/images/1?image_id=999", 404),
+        ("/export.csv", 422),
+        ("/export.zip?image_id=1&count=1001", 422),
+        ("/collection?page=0", 422),
+    ],
+)
+def test_a_bad_address_is_explained_on_the_page(client: FlaskClient, url: str, status: int) -> None:
+    response = client.get(url)
+    assert response.status_code == status
+    assert 'role="alert"' in response.text
+    assert 'type="file"' in response.text
+
+
+def test_a_refused_upload_is_explained_on_the_page(client: FlaskClient) -> None:
+    response = client.post("/", data={"image": (BytesIO(b"text"), "a.jpg")})
+    assert response.status_code == 415
+    assert "not an image in a format that can be read" in response.text
+    assert client.post("/", data={}).status_code == 422
+
+
+def test_browsers_get_errors_as_pages_and_programs_as_json(client: FlaskClient) -> None:
+    browser = client.get("/nothing", headers={"Accept": "text/html,*/*;q=0.8"})
+    assert (browser.status_code, browser.mimetype) == (404, "text/html")
+    assert "Back to the search" in browser.text
+    api = client.get("/api/v1/nothing", headers={"Accept": "text/html,*/*"})
+    assert api.mimetype == "application/json"
+
+
+def test_without_an_index_the_page_says_what_to_run_until_there_is_one(config: Config) -> None:
+    client = create_app(config).test_client()
+    page = client.get("/")
+    assert page.status_code == 503
+    assert "make index IMAGES=" in page.text
+    search = client.post("/api/v1/search", json={"image_id": 1})
+    assert (search.status_code, search.headers["Retry-After"]) == (503, "10")
+    assert client.get("/healthz").status_code == 200
+    assert client.get("/readyz").status_code == 503
+    build(config)
+    assert client.get("/").status_code == 200
+
+
+def test_without_an_index_every_page_says_so_and_the_log_once(
+    config: Config, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = create_app(config).test_client()
+    for url in ("/", "/random", "/collection", "/collection/images", "/export.csv?image_id=1"):
+        answer = client.get(url, headers={"Accept": "text/html"})
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "10")
+        assert "make index" in answer.text
+    client.get("/readyz")
+    told = [record for record in caplog.records if "no_published_index" in record.getMessage()]
+    assert len(told) == 1
+
+
+def test_an_empty_index_says_why(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "bad.jpg").write_bytes(b"x")
+    config = small_config(tmp_path / "images", tmp_path / "s")
+    build(config)
+    assert "every file was skipped" in create_app(config).test_client().get("/").text
+
+
+def test_test_weights_are_announced_on_every_page(images: Path, tmp_path: Path) -> None:
+    for photo in sorted(images.rglob("*.jpg"))[2:]:
+        photo.unlink()
+    config = small_config(images, tmp_path / "s", encoder={"weights": "random:1"})
+    build(config)
+    client = create_app(config).test_client()
+    for url in ("/", "/?image_id=1"):
+        assert "Test weights." in client.get(url).text
+
+
+def test_the_headers_hold_on_every_kind_of_answer(client: FlaskClient) -> None:
+    for url in ("/", "/nothing", "/api/v1/index", "/api/v1/images/1/file", "/static/lookalike.css"):
+        with client.get(url) as response:
+            headers = response.headers
+        assert headers["Content-Security-Policy"] == CONTENT_SECURITY_POLICY
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["Referrer-Policy"] == "no-referrer"
+    assert "'unsafe-inline'" not in CONTENT_SECURITY_POLICY
+
+
+def test_readiness_says_why_not_and_then_yes(demo_config: Config) -> None:
+    import time
+
+    client = create_app(demo_config).test_client()
+    deadline = time.monotonic() + 60
+    while (answer := client.get("/readyz")).status_code == 503 and time.monotonic() < deadline:
+        assert answer.json is not None
+        assert answer.json["error"]["code"] == "not_ready"
+        time.sleep(0.05)
+    assert answer.json == {"status": "ready", "version": "00000001", "refused": None}
+
+
+def test_the_docs_are_served_from_here(client: FlaskClient) -> None:
+    page = client.get("/docs").text
+    assert "http" not in page
+    for name in ("css/swagger-ui.css", "js/swagger-ui-bundle.js"):
+        with client.get(f"/docs/{name}") as response:
+            assert response.status_code == 200
+    assert client.get("/docs/../app.py").status_code == 404
