@@ -7,7 +7,6 @@ active by log-normal noise, and keeping as many components active as before.
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -102,26 +101,23 @@ def commit(writer: Writer, block: Vectors) -> None:
 
 def publish(writer: Writer, dim: int, approximate: str | None = None) -> tuple[Version, float]:
     """Publish a version; return it and the seconds its derived structures took."""
-    index, spent = IndexConfig(approximate=approximate), list[float]()
-
-    def structures(segments: Any, deleted: Any, previous: Any) -> Any:
-        began = time.perf_counter()
-        made = derive(writer, index, segments, deleted, dim, previous)
-        spent.append(time.perf_counter() - began)
-        for note in made.notes:
-            print(note)
-        return made.structures
-
+    index, draft = IndexConfig(approximate=approximate), writer.begin()
+    began = time.perf_counter()
+    made = derive(draft, writer, index, dim)
+    seconds = time.perf_counter() - began
+    for note in made.notes:
+        print(note)
     spec = spec_of(dim)
     version = writer.publish(
+        draft,
+        made.structures,
         fingerprint=spec.fingerprint,
         encoder=spec.model_dump(),
         dim=dim,
         dataset=DatasetConfig(root=writer.derived),  # a folder without images
         index=index,
-        derive=structures,
     )
-    return version, spent[0]
+    return version, seconds
 
 
 def spec_of(dim: int) -> EncoderSpec:

@@ -9,7 +9,7 @@ from indexer.build import build
 from indexer.config import Config, DatasetConfig, IndexConfig
 from indexer.maintenance import verify
 from indexer.search import Searcher
-from indexer.store import NewImage, Version, Writer
+from indexer.store import Draft, NewImage, Version, Writer
 from indexer.vector_index import flat_file
 from tests.conftest import small_config
 
@@ -45,15 +45,16 @@ def commit(
     )
 
 
-def publish(writer: Writer) -> Version:
-    """Publish what was committed, without derived structures."""
+def publish(writer: Writer, draft: Draft | None = None) -> Version:
+    """Publish what was committed, or a draft, without derived structures."""
     return writer.publish(
+        draft or writer.begin(),
+        {},
         fingerprint="e1",
         encoder={"model": "test"},
         dim=DIM,
         dataset=DatasetConfig(root=Path("/images")),
         index=IndexConfig(),
-        derive=lambda segments, deleted, previous: {},
     )
 
 

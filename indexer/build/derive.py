@@ -12,8 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from indexer.config import IndexConfig
@@ -22,6 +20,7 @@ from indexer.store import (
     DerivedFiles,
     DerivedKind,
     DerivedPart,
+    Draft,
     Recall,
     RecallPoint,
     Segment,
@@ -77,22 +76,20 @@ class _Recipe:
 
 
 def derive(
+    draft: Draft,
     writer: Writer,
     index: IndexConfig,
-    segments: Sequence[Segment],
-    deleted: NDArray[np.int64],
     dim: int,
-    previous: Mapping[DerivedKind, Derived],
     *,
     shortlist_from: int = SHORTLIST_FROM,
 ) -> DerivedStructures:
-    """Make or update the structures of a version of ``segments`` without the ``deleted`` ids.
+    """Make the structures of a draft's vectors, from those of the published version where it can.
 
-    ``previous`` are those of the version before. Collections of fewer bytes than
-    ``shortlist_from`` get no shortlist.
+    Collections of fewer bytes than ``shortlist_from`` get no shortlist.
     """
+    segments = draft.segments
     parts = [Part(segment.vectors_path, segment.ids) for segment in segments]
-    vectors = MappedVectors(parts, dim, deleted)
+    vectors = MappedVectors(parts, dim, draft.deleted)
     found = DerivedStructures()
 
     def indexes() -> Indexes:
@@ -107,7 +104,7 @@ def derive(
     if len(vectors):
         recipes.append(_map())
     for recipe in recipes:
-        derived, note = _update(writer, recipe, segments, vectors, previous.get(recipe.kind))
+        derived, note = _update(writer, recipe, segments, vectors, draft.previous.get(recipe.kind))
         found.structures[recipe.kind] = derived
         found.notes += [note] if note else []
     if approximate := found.structures.get("approximate"):

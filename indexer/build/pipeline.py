@@ -2,13 +2,9 @@
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from indexer.build.compact import compact
 from indexer.build.diff import compare
@@ -18,16 +14,7 @@ from indexer.config import Config, IndexConfig
 from indexer.datasets import open_dataset
 from indexer.encoders import Encoder, open_encoder
 from indexer.errors import StoreCorrupt
-from indexer.store import (
-    Damage,
-    Derived,
-    DerivedKind,
-    RunRow,
-    Segment,
-    Store,
-    Writer,
-    open_writer,
-)
+from indexer.store import Damage, RunRow, Store, Writer, open_writer
 
 MUCH = 500
 """From this many images on, a build shows its plan first; `plan` measures how long it takes."""
@@ -174,29 +161,20 @@ def _approximate(index: IndexConfig) -> tuple[str, float] | None:
 
 def _publish(writer: Writer, encoder: Encoder, config: Config) -> tuple[str, list[str]]:
     """Publish a version; return its id and what the derived structures have to say."""
-    notes: list[str] = []
+    from indexer.build.derive import derive
 
-    def structures(
-        segments: Sequence[Segment],
-        deleted: NDArray[np.int64],
-        previous: Mapping[DerivedKind, Derived],
-    ) -> dict[DerivedKind, Derived]:
-        from indexer.build.derive import derive
-
-        dim = encoder.spec.dim
-        derived = derive(writer, config.index, segments, deleted, dim, previous)
-        notes.extend(derived.notes)
-        return derived.structures
-
+    draft = writer.begin()
+    derived = derive(draft, writer, config.index, encoder.spec.dim)
     version = writer.publish(
+        draft,
+        derived.structures,
         fingerprint=encoder.spec.fingerprint,
         encoder=encoder.spec.model_dump(),
         dim=encoder.spec.dim,
         dataset=config.dataset,
         index=config.index,
-        derive=structures,
     )
-    return version.id, notes
+    return version.id, derived.notes
 
 
 def _repair(writer: Writer) -> list[str]:

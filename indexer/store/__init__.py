@@ -19,7 +19,7 @@ from indexer.store.segment_writer import SegmentSize
 from indexer.store.segments import Segment
 from indexer.store.store import Store
 from indexer.store.versions import DerivedFiles, Version, part_name, trained_path
-from indexer.store.writer import Writer, open_writer
+from indexer.store.writer import Draft, Writer, open_writer
 
 __all__ = [
     "REBUILD_HINT",
@@ -30,6 +30,7 @@ __all__ = [
     "DerivedFiles",
     "DerivedKind",
     "DerivedPart",
+    "Draft",
     "ImageRow",
     "Manifest",
     "NewImage",

@@ -2,8 +2,9 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from indexer.store.files import (
 from indexer.store.layers import layers_to_keep
 from indexer.store.records import (
     CatalogueLayer,
+    Counts,
     Derived,
     DerivedKind,
     Manifest,
@@ -40,11 +42,6 @@ from indexer.store.segments import Segment
 from indexer.store.store import CURRENT, Store
 from indexer.store.versions import MANIFEST, Version, layer_path, part_name, trained_path
 
-Derive = Callable[
-    [Sequence[Segment], NDArray[np.int64], Mapping[DerivedKind, Derived]],
-    dict[DerivedKind, Derived],
-]
-
 KEEP_VERSIONS = 3
 OWN_NAMES = {
     "build.lock",
@@ -54,6 +51,20 @@ OWN_NAMES = {
     "derived",
     "layers",
 }  # before there is a catalogue
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What the next version will hold, as :meth:`Writer.begin` found it."""
+
+    segments: Sequence[Segment]
+    deleted: NDArray[np.int64]
+    """Ids whose vectors lie in the segments but no longer count, int64 (n,), ascending."""
+    layers: tuple[CatalogueLayer, ...]
+    counts: Counts
+    state: tuple[int, int]
+    previous: Mapping[DerivedKind, Derived]
+    """The derived structures of the published version."""
 
 
 @contextmanager
@@ -103,30 +114,40 @@ class Writer(SegmentWriter):
         self.derived = store.derived
         """The folder of derived structures."""
 
+    def begin(self) -> Draft:
+        """Begin a version of what is committed; a layer of what has changed is written."""
+        published = self._manifests().get(self._store.current() or "")
+        return Draft(
+            segments=[self.segment(name) for name in self.catalogue.segments()],
+            deleted=self.catalogue.dead_ids(),
+            layers=self._layers(),
+            counts=self.catalogue.counts(),
+            state=self.catalogue.state(),
+            previous=published.derived if published else {},
+        )
+
     def publish(
         self,
+        draft: Draft,
+        structures: Mapping[DerivedKind, Derived],
         *,
         fingerprint: str,
         encoder: dict[str, str | int],
         dim: int,
         dataset: DatasetConfig,
         index: IndexConfig,
-        derive: Derive,
     ) -> Version:
-        """Publish what the catalogue holds as a new version and return it.
+        """Publish a draft with its derived structures as a new version and return it.
 
-        ``derive(segments, deleted ids, structures of the last version)`` returns the derived
-        structures. Readers see the old version until the last step, one rename.
+        Readers see the old version until the last step, one rename. Raises :class:`ValueError` if
+        the catalogue has changed since the draft was begun.
         """
+        if self.catalogue.state() != draft.state:
+            raise ValueError("The catalogue has changed since this draft was begun.")
         store = self._store
         name = numbered_name(last_number(store.versions) + 1)
         folder = store.versions / unfinished_name(name)
         folder.mkdir()
-        segments = [Segment(store.segments / entry) for entry in self.catalogue.segments()]
-        deleted = self.catalogue.dead_ids()
-        layers = self._layers()
-        last = self._manifests().get(store.current() or "")
-        derived = derive(segments, deleted, last.derived if last else {})
         manifest = Manifest(
             version=name,
             created=datetime.now(UTC),
@@ -135,20 +156,20 @@ class Writer(SegmentWriter):
             dim=dim,
             dataset=dataset,
             index=index,
-            counts=self.catalogue.counts(),
-            state=self.catalogue.state(),
-            segments=tuple(SegmentEntry(id=s.id, count=s.count) for s in segments),
-            deleted=tuple(deleted.tolist()),
-            derived=derived,
-            layers=layers,
+            counts=draft.counts,
+            state=draft.state,
+            segments=tuple(SegmentEntry(id=s.id, count=s.count) for s in draft.segments),
+            deleted=tuple(draft.deleted.tolist()),
+            derived=dict(structures),
+            layers=draft.layers,
         )
         write_record(folder / MANIFEST, manifest)
         folder.rename(store.versions / name)
         sync(store.versions)
         version = store.version(name)
-        self._published.update(segment.id for segment in segments)
+        self._published.update(segment.id for segment in draft.segments)
         replace_file(store.folder / CURRENT, name.encode() + b"\n")
-        self.catalogue.note_layers(layers)
+        self.catalogue.note_layers(draft.layers)
         store.damage.unlink(missing_ok=True)
         return version
 

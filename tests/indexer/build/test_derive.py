@@ -40,19 +40,17 @@ def publish(
     writer: Writer, notes: list[str], approximate: str | None = "auto", recall: float = 0.99
 ) -> Version:
     index = IndexConfig(approximate=approximate, recall=recall)
-
-    def structures(segments, deleted, previous):  # type: ignore[no-untyped-def]
-        made = derive(writer, index, segments, deleted, DIM, previous, shortlist_from=1)
-        notes.extend(made.notes)
-        return made.structures
-
+    draft = writer.begin()
+    made = derive(draft, writer, index, DIM, shortlist_from=1)
+    notes.extend(made.notes)
     return writer.publish(
+        draft,
+        made.structures,
         fingerprint="e",
         encoder={"model": "test"},
         dim=DIM,
         dataset=DatasetConfig(),
         index=index,
-        derive=structures,
     )
 
 
@@ -160,12 +158,8 @@ def test_another_setting_makes_another_structure_and_null_none(
 def test_a_small_collection_has_no_shortlist_on_both_sides(writer: Writer, store: Store) -> None:
     vectors = photo_like(100)
     commit(writer, vectors)
-    version = publish(writer, [], None)
-    nothing = np.empty(0, np.int64)
     for limit, kinds in ((vectors.nbytes, ["shortlist", "map"]), (vectors.nbytes + 1, ["map"])):
-        made = derive(
-            writer, IndexConfig(), version.segments, nothing, DIM, {}, shortlist_from=limit
-        )
+        made = derive(writer.begin(), writer, IndexConfig(), DIM, shortlist_from=limit)
         assert list(made.structures) == kinds
 
 

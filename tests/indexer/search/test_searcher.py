@@ -190,12 +190,13 @@ def publish_one_vector(config: Config, spec: EncoderSpec) -> None:
             [image("a.jpg")], flat_file(vectors), [], dim=spec.dim, fingerprint=spec.fingerprint
         )
         writer.publish(
+            writer.begin(),
+            {},
             fingerprint=spec.fingerprint,
             encoder=spec.model_dump(),
             dim=spec.dim,
             dataset=config.dataset,
             index=config.index,
-            derive=lambda segments, deleted, previous: {},
         )
 
 

@@ -72,6 +72,17 @@ def test_new_content_under_an_old_key_gets_a_new_id_and_the_old_vector_is_delete
     assert version.problems() == []
 
 
+def test_a_draft_that_no_longer_is_what_was_committed_is_refused(published: Store) -> None:
+    with open_writer(published) as writer:
+        draft = writer.begin()
+        commit(writer, ["e"])
+        with pytest.raises(ValueError, match="has changed"):
+            publish(writer, draft)
+        assert published.current() == "00000001"
+        assert publish(writer).manifest.counts.indexed == 4
+    assert published.open_published().problems() == []
+
+
 def test_a_segment_without_images_is_left_out_and_removed_once_no_version_needs_it(
     published: Store,
 ) -> None:
