@@ -4,6 +4,7 @@ from indexer.encoders import EncoderSpec
 from indexer.images import Box, pixels
 from indexer.search.answers import Answer, Distribution, Hit, ImageFile, IndexInfo
 from indexer.search.batching import Batcher
+from indexer.search.collection import Collection
 from indexer.search.queries import Allowed, Example, Query, Selection
 from indexer.search.searcher import Searcher
 from indexer.store import Counts, ImageRow
@@ -15,6 +16,7 @@ __all__ = [
     "Answer",
     "Batcher",
     "Box",
+    "Collection",
     "Counts",
     "Distribution",
     "EncoderSpec",

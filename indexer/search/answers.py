@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from indexer.config import Mode
 from indexer.encoders import EncoderSpec
+from indexer.search.paging import Place
 from indexer.store import Counts, ImageRow
 from indexer.vector_index import Stage
 from indexer.vector_index.promise import Promise
@@ -28,6 +29,12 @@ class Hit:
     image: ImageRow
     distance: float
     duplicates: Sequence["Hit"] = ()
+
+    @classmethod
+    def of(cls, place: Place, rows: Mapping[int, ImageRow]) -> "Hit":
+        """Give a ranked neighbour, and its duplicates, their images' rows."""
+        duplicates = tuple(cls.of(other, rows) for other in place.duplicates)
+        return cls(place.rank, rows[place.image_id], place.distance, duplicates)
 
     @property
     def cosine(self) -> float:

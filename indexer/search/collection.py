@@ -1,20 +1,22 @@
-"""A collection: one published version's images, their files, and where they lie."""
+"""The images of one published version: their rows, files, vectors and distances."""
 
 import hashlib
 import random
 import threading
+from collections.abc import Iterable, Sequence
 
 import numpy as np
+from PIL.Image import Image
 
 from indexer.datasets import open_dataset
 from indexer.errors import ImageGone, UnknownImage
 from indexer.images import decode, media_type, thumbnail
 from indexer.machine import available_cores
 from indexer.search.answers import Distribution, ImageFile
-from indexer.search.paging import Ids
-from indexer.search.queries import Vector
+from indexer.search.queries import Allowed, Vector
 from indexer.store import ImageRow, Version
 from indexer.vector_index import Map, MappedVectors, StoredMap
+from indexer.vector_index.base import Ids, Rows
 
 DISTRIBUTION_SAMPLE = 1000
 """Images whose distances stand for those of the whole collection."""
@@ -30,9 +32,13 @@ class Collection:
         self._version = version
         self._vectors = vectors
         self._dataset = open_dataset(version.manifest.dataset)
-        self._decoding = threading.BoundedSemaphore(available_cores())  # pixels take much memory
+        self.decoding = threading.BoundedSemaphore(available_cores())
+        """Held while an image is decoded: pixels take much memory."""
         files = version.derived("map")
         self._map = StoredMap(files.parts if files else None, vectors)
+
+    def __len__(self) -> int:
+        return len(self._vectors)
 
     def image(self, image_id: int) -> ImageRow:
         """Return an indexed image's row. Raises :class:`~indexer.errors.UnknownImage`."""
@@ -44,6 +50,21 @@ class Collection:
                 "Ids come from search results; they change when a file's content changes.",
             )
         return row
+
+    def images(self, image_ids: Iterable[int]) -> dict[int, ImageRow]:
+        """Return the rows of images by id; unknown ids are missing."""
+        return self._version.catalogue.get_many(image_ids)
+
+    def matching(self, allowed: Allowed) -> Ids:
+        """Return the ids of the images that are allowed."""
+        return self._version.catalogue.matching(*allowed)
+
+    def features(self, image_ids: Sequence[int] | Ids) -> Vector:
+        """Return the stored features of images, float32 (n, dim).
+
+        Raises :class:`~indexer.errors.UnknownImage`.
+        """
+        return self._vectors.vectors(self._vectors.rows(np.asarray(image_ids, np.int64)))
 
     def image_file(self, image_id: int) -> ImageFile:
         """Return the bytes of an indexed image.
@@ -62,9 +83,12 @@ class Collection:
     def thumbnail(self, image_id: int, side: int) -> bytes:
         """Return an indexed image as a JPEG that fits into ``side`` x ``side`` pixels."""
         data = self.image_file(image_id).data
-        with self._decoding:
-            image = decode(data, max_pixels=self._version.manifest.dataset.max_pixels)
-            return thumbnail(image, side=side)
+        with self.decoding:
+            return thumbnail(self._decode(data), side=side)
+
+    def decoded(self, image_id: int) -> Image:
+        """Return an indexed image's pixels, upright and RGB; hold :attr:`decoding` meanwhile."""
+        return self._decode(self.image_file(image_id).data)
 
     def listed(self, status: str, *, offset: int, limit: int) -> list[ImageRow]:
         """Return some of the files, ``indexed`` or ``skipped``, in order of their keys."""
@@ -75,16 +99,14 @@ class Collection:
         return self._version.catalogue.skip_reasons()
 
     def sample(self, count: int) -> list[ImageRow]:
-        """Return up to ``count`` images spread over the collection: places to start from."""
-        return list(
-            self._version.catalogue.get_many(self._vectors.ids[self._sampled(count)]).values()
-        )
+        """Return up to ``count`` images, spread evenly over the collection."""
+        return list(self.images(self._vectors.ids[self._sampled_rows(count)]).values())
 
     def random_id(self) -> int:
         """Return any image's id. Raises :class:`~indexer.errors.UnknownImage` if there is none."""
-        if not len(self._vectors):
+        if not len(self):
             raise UnknownImage("The index is empty.", "Every file was skipped; status says why.")
-        return int(random.choice(self._vectors.ids))  # noqa: S311 -- a place to start from
+        return int(random.choice(self._vectors.ids))  # noqa: S311 -- no secret
 
     def map(self) -> Map:
         """Return where every image lies on the plane of the first two principal axes."""
@@ -100,17 +122,15 @@ class Collection:
 
         The sample is spread evenly over the ids: the same for every query, cheap at any size.
         """
-        rows = self._sampled(DISTRIBUTION_SAMPLE)
+        rows = self._sampled_rows(DISTRIBUTION_SAMPLE)
         distances = np.sqrt(np.maximum(self._vectors.squared_distances(vector, rows), 0))
-        reach = float(distances.max(initial=0.0)) or 1.0
-        counts, edges = np.histogram(distances, bins, (0.0, reach))
+        largest = float(distances.max(initial=0.0)) or 1.0
+        counts, edges = np.histogram(distances, bins, (0.0, largest))
         return Distribution(edges.tolist(), counts.tolist())
 
-    def _stored(self, ids: Ids) -> Vector:
-        """Return the stored features of image ids, float32 (n, dim)."""
-        return self._vectors.vectors(self._vectors.rows(ids))
+    def _decode(self, data: bytes) -> Image:
+        return decode(data, max_pixels=self._version.manifest.dataset.max_pixels)
 
-    def _sampled(self, count: int) -> Ids:
+    def _sampled_rows(self, count: int) -> Rows:
         """Return rows of up to ``count`` stored vectors, spread evenly over the collection."""
-        rows = len(self._vectors)
-        return np.linspace(0, rows - 1, min(count, rows), dtype=np.int64)
+        return np.linspace(0, len(self) - 1, min(count, len(self)), dtype=np.int64)

@@ -20,7 +20,7 @@ from indexer.search.paging import Distances, Ids, Place, collapsed_page_of, page
 from indexer.search.pending import PendingSearch
 from indexer.search.queries import Example, Query, Selection, Vector, combined, unit_vector
 from indexer.search.query_encoder import Pixels, QueryEncoder
-from indexer.store import ImageRow, Store, Version
+from indexer.store import Store, Version
 from indexer.vector_index import Stage, VectorIndex
 from indexer.vector_index.opened import Indexes
 from indexer.vector_index.promise import Promise
@@ -31,7 +31,7 @@ SELF_DISTANCE = 0.01
 """The largest distance of a stored image to itself that approximate search may come up with."""
 
 
-class Searcher(Collection):
+class Searcher:
     """One immutable published version and the encoder it was made with. Safe between threads.
 
     What the index was made from, encoder and dataset, comes from the version's manifest, so that
@@ -42,7 +42,9 @@ class Searcher(Collection):
 
     def __init__(self, version: Version, config: Config, max_pixels: int | None = None) -> None:
         indexes = Indexes.of(version)
-        super().__init__(version, indexes.vectors)
+        self.collection = Collection(version, indexes.vectors)
+        """The images that are searched."""
+        self._version = version
         manifest = version.manifest
         self._config = config
         self._max_pixels = config.dataset.max_pixels if max_pixels is None else max_pixels
@@ -80,12 +82,12 @@ class Searcher(Collection):
         manifest = self._version.manifest
         approximate = manifest.derived.get("approximate")
         return IndexInfo(
-            version=manifest.version,
-            created=manifest.created,
-            encoder=self.encoder_spec,
-            counts=manifest.counts,
-            approximate=approximate.made_by if approximate else None,
-            promise=self._promise,
+            manifest.version,
+            manifest.created,
+            self.encoder_spec,
+            manifest.counts,
+            approximate.made_by if approximate else None,
+            self._promise,
         )
 
     @property
@@ -111,14 +113,14 @@ class Searcher(Collection):
 
     def check(self) -> None:
         """Let some stored images find themselves. Raises StoreCorrupt if one does not."""
-        for row in self._sampled(3):
-            vector = self._vectors.vectors(np.array([row]))
+        for image in self.collection.sample(3):
+            feature = self.collection.features([image.id])
             for mode, index in self._indexes.items():
-                distances, _ = index.search(vector, 1, parameters=self._parameters)
+                distances, _ = index.search(feature, 1, parameters=self._parameters)
                 if not distances[0, 0] <= SELF_DISTANCE:
                     raise StoreCorrupt(
-                        f"{self._version.folder}: image {self._vectors.ids[row]} does not find "
-                        f"itself by {mode} search."
+                        f"{self._version.folder}: image {image.id} does not find itself by "
+                        f"{mode} search."
                     )
 
     def load_encoder(self) -> None:
@@ -204,7 +206,7 @@ class Searcher(Collection):
         if query.vector is not None:
             search.feature = unit_vector(query.vector, self.encoder_spec.dim)
         elif query.is_encoded:
-            with search.watch.step("decode"), self._decoding:
+            with search.watch.step("decode"), self.collection.decoding:
                 image = self._image(query)
                 search.pixels = model_input(image)
                 search.preview = thumbnail(image, side=preview_side) if preview_side else None
@@ -213,12 +215,11 @@ class Searcher(Collection):
 
     def _image(self, query: Query) -> Image:
         """Decode a query's own image, or the region of it that is meant."""
-        data, limit = query.image, self._max_pixels
-        if data is None:
+        if query.image is not None:
+            image = decode(query.image, max_pixels=self._max_pixels)
+        else:
             assert query.image_id is not None
-            data = self.image_file(query.image_id).data
-            limit = self._version.manifest.dataset.max_pixels
-        image = decode(data, max_pixels=limit)
+            image = self.collection.decoded(query.image_id)
         return image if query.crop is None else crop(image, query.crop)
 
     def _encode(self, pending: Sequence[PendingSearch]) -> None:
@@ -257,7 +258,7 @@ class Searcher(Collection):
     def _search_together(self, pending: Sequence[PendingSearch]) -> None:
         """Find what pages of exact search ask for first, of all searches at once."""
         for own in pending:
-            own.depth = own.shared_depth(len(self._vectors))
+            own.depth = own.shared_depth(len(self.collection))
         together = [own for own in pending if own.depth]
         if not together:
             return
@@ -276,7 +277,7 @@ class Searcher(Collection):
             stages: list[Stage] = []
             places, more = self._page(search, stages)
             shown = [place for found in places for place in (found, *found.duplicates)]
-            rows = self._version.catalogue.get_many(place.image_id for place in shown)
+            rows = self.collection.images(place.image_id for place in shown)
         search.answer = Answer(
             version=self._version.manifest.version,
             encoder=self.encoder_spec,
@@ -284,7 +285,7 @@ class Searcher(Collection):
             k=search.k,
             page=search.selection.page,
             more=more,
-            hits=[_hit(place, rows) for place in places],
+            hits=[Hit.of(place, rows) for place in places],
             timings_ms=search.watch.finish(),
             stages=stages,
             vector=search.vector,
@@ -294,15 +295,14 @@ class Searcher(Collection):
 
     def _features(self, examples: Sequence[Example]) -> Vector:
         """Return the stored features of examples, float32 (n, dim)."""
-        return self._stored(
-            np.array([self.image(example.image_id).id for example in examples], np.int64)
-        )
+        collection = self.collection
+        return collection.features([collection.image(own.image_id).id for own in examples])
 
     def _page(self, search: PendingSearch, stages: list[Stage]) -> tuple[list[Place], bool]:
         """Return a page of neighbours and whether there is another; ``stages`` of the search."""
-        allowed, count, selection = None, len(self._vectors), search.selection
+        allowed, count, selection = None, len(self.collection), search.selection
         if selection.allowed is not None:
-            allowed = self._version.catalogue.matching(*selection.allowed)
+            allowed = self.collection.matching(selection.allowed)
             count = len(allowed)
 
         def neighbours(depth: int) -> tuple[Distances, Ids]:
@@ -322,10 +322,7 @@ class Searcher(Collection):
 
         k, page, threshold = search.k, selection.page, selection.threshold
         if selection.collapse_duplicates:
-            return collapsed_page_of(neighbours, self._stored, count, k, page, threshold)
+            return collapsed_page_of(
+                neighbours, self.collection.features, count, k, page, threshold
+            )
         return page_of(neighbours, count, k, page, threshold)
-
-
-def _hit(place: Place, rows: Mapping[int, ImageRow]) -> Hit:
-    duplicates = tuple(_hit(other, rows) for other in place.duplicates)
-    return Hit(place.rank, rows[place.image_id], place.distance, duplicates)

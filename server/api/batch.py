@@ -109,7 +109,7 @@ def _pixels(searcher: Searcher, query: Query) -> int:
     if query.crop is None or query.image_id is None:
         return 0
     try:
-        row = searcher.image(query.image_id)
+        row = searcher.collection.image(query.image_id)
     except UnknownImage:
         return 0
     return (row.width or 0) * (row.height or 0)

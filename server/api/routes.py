@@ -87,7 +87,7 @@ def described(
     searcher: Searcher, body: requests.SearchUpload | requests.SearchStored, found: Answer
 ) -> search_answers.SearchAnswer:
     """Return what a search found as it is answered, explained if the request asks for that."""
-    distribution = searcher.distribution(found.vector) if body.explain else None
+    distribution = searcher.collection.distribution(found.vector) if body.explain else None
     return search_answers.SearchAnswer.of(found, search_answers.Query.of(body, found), distribution)
 
 
@@ -131,7 +131,7 @@ def embed() -> Response:
 )
 def image(path: requests.ImagePath) -> Response:
     """Return an indexed image's key, size and metadata."""
-    row = index_holder().searcher().image(path.image_id)
+    row = index_holder().searcher().collection.image(path.image_id)
     return answer(search_answers.Image.of(row))
 
 
@@ -150,10 +150,10 @@ def image(path: requests.ImagePath) -> Response:
 def image_file(path: requests.ImagePath, query: requests.FileQuery) -> Response:
     """Return the bytes of an indexed image, if they are still those that were indexed."""
     searcher = index_holder().searcher()
-    row = searcher.image(path.image_id)
+    row = searcher.collection.image(path.image_id)
     response = _of_image(row, query, str(row.sha256))
     if response.status_code != HTTPStatus.NOT_MODIFIED:
-        file = searcher.image_file(path.image_id)
+        file = searcher.collection.image_file(path.image_id)
         response.data, response.mimetype = file.data, file.media_type
     return response
 
@@ -176,9 +176,9 @@ def image_thumbnail(path: requests.ImagePath, query: requests.ThumbnailQuery) ->
 
     def make() -> bytes:
         with admission().thumbnails.slot(THUMBNAIL_WAIT_S):
-            return searcher.thumbnail(row.id, query.side)
+            return searcher.collection.thumbnail(row.id, query.side)
 
-    row = searcher.image(path.image_id)
+    row = searcher.collection.image(path.image_id)
     response = _of_image(row, query, f"{row.sha256}-{query.side}")
     if response.status_code != HTTPStatus.NOT_MODIFIED:
         thumbnails: ThumbnailCache = current_app.extensions["thumbnails"]
@@ -218,7 +218,7 @@ def collection_map() -> Response:
     etag = f"map-{info.encoder.fingerprint}-{info.created.timestamp():.6f}"
     response = _conditional(etag, ASK_AGAIN)
     if response.status_code != HTTPStatus.NOT_MODIFIED:
-        response.data = searcher.map().to_bytes()
+        response.data = searcher.collection.map().to_bytes()
         response.mimetype = "application/octet-stream"
     return response
 

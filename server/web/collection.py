@@ -22,8 +22,8 @@ def collection() -> str:
     return render(
         "collection.html",
         searcher,
-        reasons=searcher.skip_reasons(),
-        skipped=searcher.listed("skipped", offset=offset, limit=SKIPPED_PER_PAGE),
+        reasons=searcher.collection.skip_reasons(),
+        skipped=searcher.collection.listed("skipped", offset=offset, limit=SKIPPED_PER_PAGE),
         page=page,
         pages=-(-searcher.info.counts.skipped // SKIPPED_PER_PAGE),
     )
@@ -37,7 +37,7 @@ def images() -> str:
     return render(
         "images.html",
         searcher,
-        images=searcher.listed("indexed", offset=offset, limit=IMAGES_PER_PAGE),
+        images=searcher.collection.listed("indexed", offset=offset, limit=IMAGES_PER_PAGE),
         page=page,
         pages=-(-searcher.info.counts.indexed // IMAGES_PER_PAGE),
     )

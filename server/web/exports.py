@@ -86,7 +86,7 @@ def _zipped(searcher: Searcher, hits: Sequence[Hit]) -> Iterator[bytes]:
     with zipfile.ZipFile(sink, "w") as archive:
         for hit in hits:
             try:
-                data = searcher.image_file(hit.image.id).data
+                data = searcher.collection.image_file(hit.image.id).data
             except LookalikeError as error:
                 missing.append(f"{hit.image.key}: {error.message}\n")
                 continue

@@ -27,7 +27,7 @@ def start() -> AnyResponse | str:
     searcher = index_holder().searcher()
     question = Question.of(request.args, {})
     if question.is_empty:
-        return render("search.html", searcher, sample=searcher.sample(SAMPLE_SIZE))
+        return render("search.html", searcher, sample=searcher.collection.sample(SAMPLE_SIZE))
     if request.args.getlist("drop"):
         return redirect(here(question.address()))
     return _answer_page(searcher, question)
@@ -46,22 +46,22 @@ def search() -> str:
 @blueprint.get("/random")
 def random_image() -> AnyResponse:
     """Lead to the neighbours of any image."""
-    return redirect(here(f"/?image_id={index_holder().searcher().random_id()}"))
+    return redirect(here(f"/?image_id={index_holder().searcher().collection.random_id()}"))
 
 
 @blueprint.get("/images/<int:image_id>")
 def image(image_id: int) -> str:
     """Show one image: the original, what is known of it, and how it lies to the question."""
     searcher = index_holder().searcher()
-    row = searcher.image(image_id)
+    row = searcher.collection.image(image_id)
     question = Question.of(request.args, {})
     own = Query(image_id=image_id)
     neighbours = find(searcher, own, Selection(k=NEIGHBOURS + 1))
     vector, distance = neighbours.vector, None
     if not question.is_empty:
         vector = find(searcher, question.query(), Selection(k=1)).vector
-        distance = searcher.distance(vector, image_id)
-    distribution = searcher.distribution(vector)
+        distance = searcher.collection.distance(vector, image_id)
+    distribution = searcher.collection.distribution(vector)
     return render(
         "image.html",
         searcher,
@@ -116,7 +116,7 @@ def render(template: str, searcher: Searcher | None, **values: object) -> str:
 
 def _answer_page(searcher: Searcher, question: Question) -> str:
     answer = find(searcher, question.query(), question.selection(), preview_side=PREVIEW_SIDE)
-    examples = [searcher.image(i) for i in (*question.positives, *question.negatives)]
+    examples = [searcher.collection.image(i) for i in (*question.positives, *question.negatives)]
     first = None if question.upload else examples.pop(0)
     return render(
         "search.html",

@@ -179,9 +179,9 @@ def test_every_skipped_file_is_a_row_of_the_csv(
 
 def test_every_indexed_file_can_be_shown(built: Config) -> None:
     searcher = Searcher.open(built)
-    for row in searcher.sample(len(INDEXED)):
-        assert searcher.image_file(row.id).data
-        assert searcher.thumbnail(row.id, 64).startswith(b"\xff\xd8")
+    for row in searcher.collection.sample(len(INDEXED)):
+        assert searcher.collection.image_file(row.id).data
+        assert searcher.collection.thumbnail(row.id, 64).startswith(b"\xff\xd8")
 
 
 def test_what_is_recorded_of_a_changed_file_is_true_and_the_next_build_looks_again(

@@ -71,7 +71,7 @@ def test_an_unchanged_folder_publishes_nothing_and_encodes_nothing(reindex: Rein
 def test_new_changed_and_deleted_files(reindex: Reindex, images: Path, config: Config) -> None:
     reindex()
     old, changed, *_ = sorted(images.rglob("*.jpg"))
-    before = Searcher.open(config).image(2)
+    before = Searcher.open(config).collection.image(2)
     shutil.copy(old, images / "new.jpg")
     shutil.copy(old, changed)
     touch_later(changed)

@@ -20,7 +20,7 @@ def searcher(demo_config: Config) -> Searcher:
 
 
 def vectors(searcher: Searcher, *ids: int) -> np.ndarray:
-    return searcher._stored(np.array(ids, np.int64))
+    return searcher.collection.features(ids)
 
 
 def test_the_query_is_the_mean_of_the_positives_minus_that_of_the_negatives(
@@ -97,7 +97,7 @@ def test_queries_at_the_limits_are_answered(searcher: Searcher) -> None:
 
 def test_a_region_is_encoded_as_if_it_were_the_image(searcher: Searcher, tmp_path: Path) -> None:
     box = Box(0.25, 0.1, 0.5, 0.6)
-    row = searcher.image(3)
+    row = searcher.collection.image(3)
     with Image.open(DEMO_IMAGES / row.key) as image:
         width, height = image.size
         edges = (

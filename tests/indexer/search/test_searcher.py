@@ -28,7 +28,7 @@ from tests.stores import image
 
 
 def stored_vectors(searcher: Searcher, *ids: int) -> np.ndarray:
-    return searcher._vectors.vectors(searcher._vectors.rows(np.array(ids)))
+    return searcher.collection.features(ids)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_unknown_ids_are_refused(searcher: Searcher) -> None:
         with pytest.raises(UnknownImage):
             searcher.search_id(image_id)
         with pytest.raises(UnknownImage):
-            searcher.image(image_id)
+            searcher.collection.image(image_id)
 
 
 def test_what_is_no_image_is_refused(searcher: Searcher) -> None:

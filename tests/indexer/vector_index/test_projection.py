@@ -15,11 +15,11 @@ from indexer.vector_index import Map, MapCoder, MappedVectors, Part, StoredMap, 
 
 def test_places_are_the_first_two_principal_components(demo_config: Config) -> None:
     searcher = Searcher.open(demo_config)
-    ids = searcher._vectors.ids
-    vectors = searcher._stored(ids).astype(np.float64)
+    ids = searcher.collection._vectors.ids
+    vectors = searcher.collection.features(ids).astype(np.float64)
     centred = vectors - vectors.mean(axis=0)
     expected = centred @ np.linalg.svd(centred, full_matrices=False)[2][:2].T
-    found = searcher.map()
+    found = searcher.collection.map()
     assert found.ids.tolist() == ids.tolist()
     for axis in (0, 1):
         places = found.places[:, axis].astype(float)
@@ -73,7 +73,7 @@ def test_new_images_are_put_on_the_map_there_is(
     (images / "new.jpg").write_bytes(photos[100].read_bytes())
     reindex()
     after = Searcher.open(config)
-    assert len(after.map().ids) == len(before.map().ids) + 1
+    assert len(after.collection.map().ids) == len(before.collection.map().ids) + 1
     folders = [s._version.manifest.derived["map"].folder for s in (before, after)]
     assert folders[0] == folders[1]
 

@@ -323,10 +323,10 @@ def test_errors_of_the_framework_have_the_same_shape(client: FlaskClient) -> Non
 def test_an_unexpected_exception_is_logged_and_not_shown(
     demo_config: Config, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from indexer.search import Searcher
+    from indexer.search import Collection
 
     client = create_app(demo_config).test_client()
-    monkeypatch.setattr(Searcher, "image", lambda *_: 1 / 0)
+    monkeypatch.setattr(Collection, "image", lambda *_: 1 / 0)
     error = assert_error(client.get("/api/v1/images/1"), 500, "internal_error")
     assert "division" not in json.dumps(error)
     assert "ZeroDivisionError" in caplog.text

@@ -7,7 +7,7 @@ import pytest
 
 from indexer.build import build
 from indexer.config import Config
-from indexer.search import Searcher
+from indexer.search import Collection
 from server.api.thumbnails import FOLDERS, ThumbnailCache
 from server.app import create_app
 
@@ -70,13 +70,13 @@ def test_the_server_makes_each_once_and_a_new_content_gets_its_own(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))  # where no other test has made it
     build(config)
     made: list[int] = []
-    original = Searcher.thumbnail
+    original = Collection.thumbnail
 
-    def counted(self: Searcher, image_id: int, side: int) -> bytes:
+    def counted(self: Collection, image_id: int, side: int) -> bytes:
         made.append(image_id)
         return original(self, image_id, side)
 
-    monkeypatch.setattr(Searcher, "thumbnail", counted)
+    monkeypatch.setattr(Collection, "thumbnail", counted)
     answers = [
         create_app(config).test_client().get("/api/v1/images/1/thumbnail?side=96") for _ in "ab"
     ]

@@ -56,9 +56,9 @@ def test_every_line_of_a_request_carries_its_id(
     logger.addHandler(handler)
     monkeypatch.setattr(logger, "level", logging.INFO)
     client = create_app(demo_config).test_client()
-    from indexer.search import Searcher
+    from indexer.search import Collection
 
-    monkeypatch.setattr(Searcher, "image", lambda *_: 1 / 0)
+    monkeypatch.setattr(Collection, "image", lambda *_: 1 / 0)
     answer = client.get("/api/v1/images/1", headers={"X-Request-Id": "abc"})
     logger.removeHandler(handler)
     assert "request abc" in answer.json["error"]["hint"]  # type: ignore[index]
