@@ -198,9 +198,7 @@ def stages(indexes: Indexes, queries: Vectors) -> dict[str, float]:
     """Return the median share of the vectors each stage of exact search leaves."""
     shares: dict[str, list[float]] = {}
     for query in queries[:100]:
-        explained: list[Any] = []
-        indexes.exact.search(query[np.newaxis], K, explain=explained)
-        for stage in explained:
+        for stage in indexes.exact.search(query[np.newaxis], K).stages:
             shares.setdefault(stage.name, []).append(stage.rows / len(indexes.vectors))
     return {name: round(float(np.median(own)), 4) for name, own in shares.items()}
 

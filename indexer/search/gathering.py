@@ -6,9 +6,9 @@ from typing import NamedTuple
 import numpy as np
 
 from indexer.search.batching import Batcher
-from indexer.search.paging import Distances, Ids, Vectors
+from indexer.search.paging import Ids, Vectors
 from indexer.search.queries import Vector
-from indexer.vector_index import ExactIndex, Found, SearchParameters, Stage
+from indexer.vector_index import ExactIndex, Found, SearchParameters
 
 TOGETHER = 32
 """The most searches in a batch: beyond it each costs no less, and all wait for the whole."""
@@ -42,19 +42,17 @@ class GatheredIndex:
         k: int,
         *,
         allowed: Ids | None = None,
-        explain: list[Stage] | None = None,
         parameters: SearchParameters | None = None,
-    ) -> tuple[Distances, Ids]:
+    ) -> Found:
         """Find the ``k`` nearest; see :class:`~indexer.vector_index.base.VectorIndex`."""
         if allowed is not None or k > MOST_RESULTS or not len(queries):
-            return self._exact.search(queries, k, allowed=allowed, explain=explain)
+            return self._exact.search(queries, k, allowed=allowed)
         found = self.search_each(list(queries), [k] * len(queries))
-        if explain is not None:
-            explain += found[0].stages
-        return np.stack([own.distances for own in found]), np.stack([own.ids for own in found])
+        distances = np.concatenate([own.distances for own in found])
+        return Found(distances, np.concatenate([own.ids for own in found]), found[0].stages)
 
     def search_each(self, queries: Sequence[Vector], ks: Sequence[int]) -> Sequence[Found]:
-        """Find the ``ks[i]`` nearest vectors of each query, float32 (dim,), together."""
+        """Find the ``ks[i]`` nearest vectors of each query, float32 (dim,): a Found for each."""
         return self.batcher.run([_Asked(*own) for own in zip(queries, ks, strict=True)])
 
     def _search_all(self, asked: Sequence[_Asked]) -> list[Found]:

@@ -35,7 +35,7 @@ class PendingSearch:
     """What is searched for."""
     depth: int = 0
     found: Found | None = None
-    """The first ``depth`` neighbours, if they were found together with those of others."""
+    """The first ``depth`` neighbours, once they are found."""
     answer: Answer | None = None
     failure: LookalikeError | None = None
 

@@ -21,7 +21,7 @@ from indexer.search.pending import PendingSearch
 from indexer.search.queries import Example, Query, Selection, Vector, combined, unit_vector
 from indexer.search.query_encoder import Pixels, QueryEncoder
 from indexer.store import Store, Version
-from indexer.vector_index import Stage, VectorIndex
+from indexer.vector_index import VectorIndex
 from indexer.vector_index.opened import Indexes
 from indexer.vector_index.promise import Promise
 
@@ -116,8 +116,8 @@ class Searcher:
         for image in self.collection.sample(3):
             feature = self.collection.features([image.id])
             for mode, index in self._indexes.items():
-                distances, _ = index.search(feature, 1, parameters=self._parameters)
-                if not distances[0, 0] <= SELF_DISTANCE:
+                found = index.search(feature, 1, parameters=self._parameters)
+                if not found.distances[0, 0] <= SELF_DISTANCE:
                     raise StoreCorrupt(
                         f"{self._version.folder}: image {image.id} does not find itself by "
                         f"{mode} search."
@@ -274,8 +274,7 @@ class Searcher:
         """Make the answer of a search's page."""
         assert search.vector is not None
         with search.watch.step("search"):
-            stages: list[Stage] = []
-            places, more = self._page(search, stages)
+            places, more = self._page(search)
             shown = [place for found in places for place in (found, *found.duplicates)]
             rows = self.collection.images(place.image_id for place in shown)
         search.answer = Answer(
@@ -287,7 +286,7 @@ class Searcher:
             more=more,
             hits=[Hit.of(place, rows) for place in places],
             timings_ms=search.watch.finish(),
-            stages=stages,
+            stages=search.found.stages if search.found else (),
             vector=search.vector,
             own_vector=search.feature,
             preview=search.preview,
@@ -298,27 +297,22 @@ class Searcher:
         collection = self.collection
         return collection.features([collection.image(own.image_id).id for own in examples])
 
-    def _page(self, search: PendingSearch, stages: list[Stage]) -> tuple[list[Place], bool]:
-        """Return a page of neighbours and whether there is another; ``stages`` of the search."""
+    def _page(self, search: PendingSearch) -> tuple[list[Place], bool]:
+        """Return a page of neighbours, and whether there is another."""
         allowed, count, selection = None, len(self.collection), search.selection
         if selection.allowed is not None:
             allowed = self.collection.matching(selection.allowed)
             count = len(allowed)
 
         def neighbours(depth: int) -> tuple[Distances, Ids]:
-            stages.clear()
-            if search.found and depth == search.depth:
-                stages.extend(search.found.stages)
-                return search.found.distances, search.found.ids
-            assert search.vector is not None
-            distances, ids = self._indexes[search.mode].search(
-                search.vector[np.newaxis],
-                depth,
-                allowed=allowed,
-                explain=stages,
-                parameters=self._parameters,
-            )
-            return distances[0], ids[0]
+            if search.found is None or depth != search.depth:
+                assert search.vector is not None
+                query, index = search.vector[np.newaxis], self._indexes[search.mode]
+                search.depth = depth
+                search.found = index.search(
+                    query, depth, allowed=allowed, parameters=self._parameters
+                )
+            return search.found.distances[0], search.found.ids[0]
 
         k, page, threshold = search.k, selection.page, selection.threshold
         if selection.collapse_duplicates:

@@ -2,8 +2,8 @@
 
 from indexer.vector_index.approximate import ApproximateIndex
 from indexer.vector_index.automatic import choose_factory
-from indexer.vector_index.base import Coder, Part, SearchParameters, Stage, VectorIndex
-from indexer.vector_index.exact import ExactIndex, Found
+from indexer.vector_index.base import Coder, Found, Part, SearchParameters, Stage, VectorIndex
+from indexer.vector_index.exact import ExactIndex
 from indexer.vector_index.factory import AUTO, code_size, resolve_factory
 from indexer.vector_index.flat import flat_file, merged_file, read_vectors
 from indexer.vector_index.inverted import ApproximateCoder

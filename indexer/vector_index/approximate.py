@@ -7,7 +7,7 @@ import faiss
 import numpy as np
 
 from indexer.vector_index.base import (
-    Distances,
+    Found,
     Ids,
     Rows,
     SearchParameters,
@@ -44,9 +44,8 @@ class ApproximateIndex:
         k: int,
         *,
         allowed: Ids | None = None,
-        explain: list[Stage] | None = None,
         parameters: SearchParameters | None = None,
-    ) -> tuple[Distances, Ids]:
+    ) -> Found:
         """Find about the ``k`` nearest; see :class:`~indexer.vector_index.base.VectorIndex`.
 
         Every distance is exact; a neighbour is missed if none of the visited lists holds it, or if
@@ -61,19 +60,15 @@ class ApproximateIndex:
         parameters = parameters or SearchParameters(self.lists, MIN_CANDIDATES)
         wanted = max(k * CANDIDATES_PER_RESULT, parameters.reranked)
         if possible <= wanted:
-            return self._exact.search(queries, k, allowed=allowed, explain=explain)
+            return self._exact.search(queries, k, allowed=allowed)
         found = self._proposed(queries, k, wanted, rows, parameters.nprobe)
-        if explain is not None:
-            explain += [Stage("stored", len(vectors)), Stage("allowed", possible)]
-            explain += [Stage("proposed", int((found[0] >= 0).sum()))]
         measure = self._exact.measure
-        return nearest(
-            self._exact.vectors.share(
-                lambda n: measure(queries[n], np.sort(found[n][found[n] >= 0])),
-                range(len(queries)),
-            ),
-            k,
+        candidates = vectors.share(
+            lambda n: measure(queries[n], np.sort(found[n][found[n] >= 0])), range(len(queries))
         )
+        stages = [Stage("stored", len(vectors)), Stage("allowed", possible)]
+        stages += [Stage("proposed", len(own.ids)) for own in candidates[:1]]
+        return Found(*nearest(candidates, k), stages)
 
     def proposed(self, queries: Vectors, k: int, parameters: SearchParameters) -> Ids:
         """Return the candidates of searches for ``k``, best code first: ids (n, reranked) or -1."""

@@ -59,6 +59,17 @@ class Coder(Protocol):
         """Encode vectors (n, dim). The mean error over a collection grows as the training ages."""
 
 
+class Found(NamedTuple):
+    """The nearest vectors of each query: distances float32 (n, k) and image ids int64 (n, k).
+
+    ``stages`` are those of the first query.
+    """
+
+    distances: Distances
+    ids: Ids
+    stages: list[Stage]
+
+
 class VectorIndex(Protocol):
     """Finds the nearest stored vectors. Speaks image ids; safe to search from several threads."""
 
@@ -68,23 +79,22 @@ class VectorIndex(Protocol):
         k: int,
         *,
         allowed: Ids | None = None,
-        explain: list[Stage] | None = None,
         parameters: SearchParameters | None = None,
-    ) -> tuple[Distances, Ids]:
+    ) -> Found:
         """Find the ``k`` nearest vectors of each query, float32 (n, dim).
 
-        Returns Euclidean distances float32 (n, k), ascending, and image ids int64 (n, k). With
-        ``allowed`` only these ids count. Where fewer than ``k`` exist the rest is inf and -1.
-        The stages of the first query are appended to ``explain``. ``parameters`` are those of an
-        index made of inverted lists, which visits all without them; others have no use for them.
+        Distances are Euclidean and ascending. With ``allowed`` only these ids are found. Where
+        fewer than ``k`` exist, the rest is inf and -1. ``parameters`` say how far an approximate
+        index looks, which visits all its lists without them; exact search ignores them.
         """
 
 
 class Candidates(NamedTuple):
-    """What one query may find: squared distances float32 (m,) and image ids int64 (m,)."""
+    """What one query may find: squared distances float32 (m,), image ids int64 (m,), stages."""
 
     squared: Distances
     ids: Ids
+    stages: Sequence[Stage] = ()
 
 
 def nearest(found: Sequence[Candidates], k: int) -> tuple[Distances, Ids]:
@@ -94,7 +104,7 @@ def nearest(found: Sequence[Candidates], k: int) -> tuple[Distances, Ids]:
     """
     distances = np.full((len(found), k), np.inf, np.float32)
     ids = np.full((len(found), k), -1, np.int64)
-    for row, (squared, own) in enumerate(found):
+    for row, (squared, own, _) in enumerate(found):
         if len(squared) > 4 * k:
             few = squared <= np.partition(squared, k - 1)[k - 1]
             squared, own = squared[few], own[few]

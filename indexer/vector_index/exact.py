@@ -1,13 +1,13 @@
 """Exact search: the answer of ``IndexFlatL2`` over all vectors, without reading most of them."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
 from indexer.vector_index.base import (
     Candidates,
     Distances,
+    Found,
     Ids,
     Rows,
     SearchParameters,
@@ -38,14 +38,6 @@ BOUND_BYTES = 2**27
 """Memory for bounds; where there are more queries than fit, they take turns."""
 
 
-class Found(NamedTuple):
-    """What one query found: distances float32 (k,), image ids int64 (k,), and in which stages."""
-
-    distances: Distances
-    ids: Ids
-    stages: list[Stage]
-
-
 class ExactIndex:
     """Finds the nearest vectors. With a shortlist it reads those it cannot rule out, else all."""
 
@@ -59,25 +51,22 @@ class ExactIndex:
         k: int,
         *,
         allowed: Ids | None = None,
-        explain: list[Stage] | None = None,
         parameters: SearchParameters | None = None,
-    ) -> tuple[Distances, Ids]:
+    ) -> Found:
         """Find the ``k`` nearest vectors; see :class:`~indexer.vector_index.base.VectorIndex`."""
         rows = None if allowed is None else self.vectors.rows_among(allowed)
-        stages: list[list[Stage]] = [[] for _ in queries]
-        found = self._in_turns(queries, [k] * len(queries), rows, stages)
-        if explain is not None:
-            explain += stages[0]
-        return nearest(found, k)
+        found = self._in_turns(queries, [k] * len(queries), rows)
+        return Found(*nearest(found, k), self._stages(rows, found[:1]))
 
     def search_each(self, queries: Vectors, ks: Sequence[int]) -> list[Found]:
-        """Find the ``ks[i]`` nearest vectors of each query (n, dim), as if it were asked alone."""
-        stages: list[list[Stage]] = [[] for _ in queries]
-        found = self._in_turns(queries, ks, None, stages)
-        answers = (nearest([own], k) for own, k in zip(found, ks, strict=True))
+        """Find the ``ks[i]`` nearest vectors of each query (n, dim): a :class:`Found` for each.
+
+        It is what :meth:`search` would find for the query alone, to the last bit.
+        """
+        found = self._in_turns(queries, ks, None)
         return [
-            Found(distances[0], ids[0], own)
-            for (distances, ids), own in zip(answers, stages, strict=True)
+            Found(*nearest([own], k), self._stages(None, [own]))
+            for own, k in zip(found, ks, strict=True)
         ]
 
     def measure(self, query: Vectors, rows: Rows | None) -> Candidates:
@@ -85,24 +74,24 @@ class ExactIndex:
         squared = self.vectors.squared_distances(query, rows)
         return Candidates(squared, self.vectors.ids if rows is None else self.vectors.ids[rows])
 
-    def _in_turns(
-        self, queries: Vectors, ks: Sequence[int], rows: Rows | None, stages: list[list[Stage]]
-    ) -> list[Candidates]:
-        """Answer queries, no more at once than there is memory for; note each one's stages."""
+    def _stages(self, rows: Rows | None, found: Sequence[Candidates]) -> list[Stage]:
+        """Return all stages of a query: what could be found, then what was left of it."""
+        allowed = [] if rows is None else [Stage("allowed", len(rows))]
+        left = [stage for candidates in found for stage in candidates.stages]
+        return [Stage("stored", len(self.vectors)), *allowed, *left]
+
+    def _in_turns(self, queries: Vectors, ks: Sequence[int], rows: Rows | None) -> list[Candidates]:
+        """Answer queries, no more at once than there is memory for."""
         queries = np.ascontiguousarray(queries, np.float32)
-        for own in stages:
-            own.append(Stage("stored", len(self.vectors)))
-            if rows is not None:
-                own.append(Stage("allowed", len(rows)))
         found: list[Candidates] = []
         turn = max(1, BOUND_BYTES // 4 // max(len(self.vectors), 1))
         for start in range(0, len(queries), turn):
             some = slice(start, start + turn)
-            found += self._candidates(queries[some], ks[some], rows, stages[some])
+            found += self._candidates(queries[some], ks[some], rows)
         return found
 
     def _candidates(
-        self, queries: Vectors, ks: Sequence[int], rows: Rows | None, stages: list[list[Stage]]
+        self, queries: Vectors, ks: Sequence[int], rows: Rows | None
     ) -> list[Candidates]:
         """Answer queries from what their bounds leave, or from everything if that is too much."""
         possible = len(self.vectors) if rows is None else len(rows)
@@ -113,40 +102,37 @@ class ExactIndex:
         if self.shortlist and enough:
             bounds = self.shortlist.bounds(queries, rows)
             found = self.vectors.share(
-                lambda n: self._proved(queries[n], bounds[n], ks[n], stages[n]),
+                lambda n: self._proved(queries[n], bounds[n], ks[n]),
                 range(len(queries)),
             )
         left = [number for number, candidates in enumerate(found) if candidates is None]
         if left:
-            for number in left:
-                stages[number].append(Stage("compared", possible))
+            stages = (Stage("compared", possible),)
             everything = self._measured(queries[left], [ks[number] for number in left], rows)
             for number, candidates in zip(left, everything, strict=True):
-                found[number] = candidates
+                found[number] = candidates._replace(stages=stages)
         return [candidates for candidates in found if candidates is not None]
 
-    def _proved(
-        self, query: Vectors, bounds: QueryBounds, k: int, stages: list[Stage]
-    ) -> Candidates | None:
+    def _proved(self, query: Vectors, bounds: QueryBounds, k: int) -> Candidates | None:
         """Measure what the bounds cannot rule out, or nothing if that is too much.
 
         At each level those that look nearest are measured first, and what cannot be nearer than the
         k-th of all measured so far is dropped.
         """
         left: QueryBounds | None = bounds
-        own_stages: list[Stage] = []
+        stages: list[Stage] = []
         squared, ids = np.empty(0, np.float32), np.empty(0, np.int64)
         while left is not None:
             near = self.measure(query, left.take_likely(max(2 * k, SEEDS)))
             squared, ids = np.append(squared, near.squared), np.append(ids, near.ids)
             bounds = left.within(float(np.partition(squared, k - 1)[k - 1]))
-            own_stages.append(Stage(bounds.name, len(bounds) + len(ids)))
+            stages.append(Stage(bounds.name, len(bounds) + len(ids)))
             left = bounds.sharper()
         if len(bounds) > SCAN_SHARE * len(self.vectors):
             return None
         rest = self.measure(query, bounds.rows)
-        stages += [*own_stages, Stage("measured", len(rest.ids) + len(ids))]
-        return Candidates(np.append(squared, rest.squared), np.append(ids, rest.ids))
+        stages.append(Stage("measured", len(rest.ids) + len(ids)))
+        return Candidates(np.append(squared, rest.squared), np.append(ids, rest.ids), stages)
 
     def _measured(self, queries: Vectors, ks: Sequence[int], rows: Rows | None) -> list[Candidates]:
         """Compare all vectors, or all of ``rows``."""

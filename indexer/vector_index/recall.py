@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexer.vector_index.approximate import ApproximateIndex
-from indexer.vector_index.base import Distances, Ids, SearchParameters, VectorIndex, Vectors
+from indexer.vector_index.base import Distances, Found, Ids, SearchParameters, VectorIndex, Vectors
 from indexer.vector_index.exact import ExactIndex
 
 K = 30
@@ -132,12 +132,12 @@ def questions(exact: ExactIndex, count: int) -> tuple[Questions, Questions]:
     partners = vectors.vectors(vectors.rows(others[np.arange(len(rows)), near]))
     mixed = _mixed(stored, partners, random)
     found = exact.search(mixed, TIES)
-    return _questions(stored, distances, others), _questions(mixed, *found)
+    return _questions(stored, distances, others), _questions(mixed, found.distances, found.ids)
 
 
-def _without(found: tuple[Distances, Ids], own: Ids) -> tuple[Ids, Distances]:
+def _without(found: Found, own: Ids) -> tuple[Ids, Distances]:
     """Leave each query's own id out of what was found: ids and distances (n, k - 1)."""
-    distances, ids = found
+    distances, ids, _ = found
     is_own = ids == own[:, np.newaxis]
     is_own[~is_own.any(axis=1), -1] = True  # more than k are at distance 0
     shape = (len(ids), ids.shape[1] - 1)

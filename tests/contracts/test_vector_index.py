@@ -9,7 +9,7 @@ import pytest
 
 import indexer.vector_index.approximate
 import indexer.vector_index.exact
-from indexer.vector_index import SearchParameters, Stage, VectorIndex
+from indexer.vector_index import SearchParameters, VectorIndex
 from indexer.vector_index.base import Ids, Vectors
 from tests.vectors import DIM, NOTHING, assert_nearest, brute_force, mapped, open_kind, some_vectors
 
@@ -48,7 +48,7 @@ def test_the_nearest_are_found_with_their_distances(open_index: Open) -> None:
     vectors, ids = some_vectors(300), np.arange(300) * 7 + 5
     index = open_index(vectors, ids)
     queries = np.concatenate([some_vectors(3, seed=1), vectors[:2]])
-    distances, found = index.search(queries, 30)
+    distances, found, _ = index.search(queries, 30)
     assert (distances.shape, found.shape) == ((5, 30), (5, 30))
     assert (distances.dtype, found.dtype) == (np.float32, np.int64)
     for row, query in enumerate(queries):
@@ -69,7 +69,7 @@ def test_many_queries_answer_as_one_does(open_index: Open) -> None:
 
 def test_fewer_than_k_leave_empty_slots(open_index: Open) -> None:
     index = open_index(some_vectors(6), np.arange(6))
-    distances, found = index.search(some_vectors(1, seed=1), 9)
+    distances, found, _ = index.search(some_vectors(1, seed=1), 9)
     assert sorted(found[0, :6].tolist()) == list(range(6))
     assert found[0, 6:].tolist() == [-1, -1, -1]
     assert np.isinf(distances[0, 6:]).all()
@@ -78,7 +78,7 @@ def test_fewer_than_k_leave_empty_slots(open_index: Open) -> None:
 def test_deleted_ids_are_never_found(open_index: Open) -> None:
     vectors, ids = some_vectors(50), np.arange(50)
     index = open_index(vectors, ids, deleted=(0, 3, 49))
-    _, found = index.search(vectors[:4], 50)
+    _, found, _ = index.search(vectors[:4], 50)
     for row in found:
         assert sorted(row[row >= 0].tolist()) == sorted(set(range(50)) - {0, 3, 49})
 
@@ -89,7 +89,7 @@ def test_only_allowed_ids_are_found_and_all_k_of_them(open_index: Open, count: i
     index = open_index(vectors, ids, deleted=(199,))
     allowed = np.random.default_rng(3).permutation(199)[:count]
     query = some_vectors(1, seed=4)
-    distances, found = index.search(query, 10, allowed=np.append(allowed, [199, 12345]))
+    distances, found, _ = index.search(query, 10, allowed=np.append(allowed, [199, 12345]))
     found = found[found >= 0]
     assert len(found) == min(10, count)
     assert_nearest(
@@ -105,7 +105,7 @@ def test_nothing_allowed_finds_nothing(open_index: Open) -> None:
 def test_equal_vectors_come_in_order_of_their_ids(open_index: Open) -> None:
     vectors = np.repeat(some_vectors(1), 9, axis=0)
     index = open_index(vectors, np.array([9, 2, 7, 4, 5, 6, 3, 8, 1]))
-    distances, found = index.search(vectors[:1], 9)
+    distances, found, _ = index.search(vectors[:1], 9)
     assert found[0].tolist() == list(range(1, 10))
     assert (distances == 0).all()
 
@@ -119,7 +119,7 @@ def test_threads_with_different_parameters_do_not_disturb_each_other(open_index:
         allowed = None if number % 2 else np.arange(number % 50 + 1)
         parameters = SearchParameters(4, 32 + number) if number % 3 else None  # of four lists
         query = vectors[number : number + 1]
-        _, found = index.search(query, k, allowed=allowed, parameters=parameters)
+        _, found, _ = index.search(query, k, allowed=allowed, parameters=parameters)
         wanted = vectors if allowed is None else vectors[allowed]
         best = np.argsort(brute_force(wanted, vectors[number]), kind="stable")[:k]
         return found[0][: len(best)].tolist() == best.tolist()
@@ -130,8 +130,7 @@ def test_threads_with_different_parameters_do_not_disturb_each_other(open_index:
 
 def test_an_index_explains_how_many_images_each_stage_left(open_index: Open) -> None:
     index = open_index(some_vectors(300), np.arange(300))
-    stages: list[Stage] = []
-    index.search(some_vectors(2, seed=1), 3, allowed=np.arange(250), explain=stages)
+    stages = index.search(some_vectors(2, seed=1), 3, allowed=np.arange(250)).stages
     assert stages[:2] == [("stored", 300), ("allowed", 250)]
     rows = [stage.rows for stage in stages]
     assert len(rows) > 2
@@ -142,6 +141,6 @@ def test_an_index_explains_how_many_images_each_stage_left(open_index: Open) -> 
 def test_an_empty_index_answers_with_nothing(tmp_path: Path) -> None:
     index = open_kind("exact", tmp_path, mapped(tmp_path, np.empty((0, DIM), np.float32), NOTHING))
     for count in (2, 20):
-        distances, found = index.search(some_vectors(count), 3)
+        distances, found, _ = index.search(some_vectors(count), 3)
         assert found.tolist() == [[-1] * 3] * count
         assert np.isinf(distances).all()

@@ -11,7 +11,7 @@ from indexer.build.derive import derive
 from indexer.config import DatasetConfig, IndexConfig
 from indexer.errors import StoreCorrupt
 from indexer.store import NewImage, Recall, Store, Version, Writer, open_writer
-from indexer.vector_index import ApproximateIndex, Stage, flat_file
+from indexer.vector_index import ApproximateIndex, flat_file
 from indexer.vector_index.base import Vectors
 from indexer.vector_index.opened import Indexes
 from tests.vectors import assert_nearest, photo_like, some_vectors
@@ -86,10 +86,9 @@ def test_new_vectors_cost_their_own_encoding_and_are_found(
     assert indexes.approximate
     for index in (indexes.exact, indexes.approximate):
         query = vectors[1150]
-        distances, found = index.search(query[np.newaxis], 20)
+        distances, found, _ = index.search(query[np.newaxis], 20)
         assert_nearest(distances[0], found[0] - 1, vectors, np.arange(1200), query)
-    stages: list[Stage] = []
-    indexes.exact.search(vectors[:1], 5, explain=stages)
+    stages = indexes.exact.search(vectors[:1], 5).stages
     assert any(stage.name.startswith("bound") for stage in stages)
 
 
@@ -103,7 +102,7 @@ def test_deleted_vectors_are_not_proposed_by_any_structure(
         writer.catalogue.remove([str(n) for n in range(1, 11)])
     indexes = Indexes.of(publish(writer, notes))
     for index in indexes.by_mode.values():
-        _, found = index.search(vectors[:10], 30)
+        _, found, _ = index.search(vectors[:10], 30)
         assert found.min() > 10
 
 

@@ -18,7 +18,7 @@ Answer = tuple[bytes, bytes]
 
 
 def alone(index: ExactIndex | GatheredIndex, query: Vectors, k: int) -> Answer:
-    distances, ids = index.search(query[np.newaxis], k)
+    distances, ids, _ = index.search(query[np.newaxis], k)
     return distances.tobytes(), ids.tobytes()
 
 
@@ -75,11 +75,10 @@ def test_searches_among_some_images_and_deep_ones_go_by_themselves(tmp_path: Pat
     gathered = GatheredIndex(exact)
     query = photo_like(1, seed=3)
     for k, allowed in ((5, np.arange(100)), (MOST_RESULTS + 1, None)):
-        explained: list[Stage] = []
-        distances, ids = gathered.search(query, k, allowed=allowed, explain=explained)
+        distances, ids, stages = gathered.search(query, k, allowed=allowed)
         assert np.array_equal(ids, exact.search(query, k, allowed=allowed)[1])
         assert (np.diff(distances) >= 0).all()
-        assert explained[0] == Stage("stored", COUNT)
+        assert stages[0] == Stage("stored", COUNT)
     assert not gathered.batcher.sizes
     gathered.search(query, MOST_RESULTS)
     assert gathered.batcher.sizes == {1: 1}

@@ -92,7 +92,7 @@ def test_more_lists_are_visited_only_where_k_asks_for_it(
         index.search(vectors[:1], 3, parameters=parameters)
         assert faiss.cvar.indexIVF_stats.nlist == visited
     faiss.cvar.indexIVF_stats.reset()
-    _, found = index.search(vectors[:1], 45, parameters=SearchParameters(1, 8))
+    _, found, _ = index.search(vectors[:1], 45, parameters=SearchParameters(1, 8))
     assert (found >= 0).all()
     assert faiss.cvar.indexIVF_stats.nlist > 1
 
@@ -138,7 +138,7 @@ def test_lists_are_filled_without_what_no_longer_counts(tmp_path: Path) -> None:
     alive = np.setdiff1d(np.arange(900), deleted)
     proposed = index.proposed(vectors[:1], 30, SearchParameters(9, 900))
     assert sorted(proposed[proposed >= 0].tolist()) == alive.tolist()
-    distances, found = index.search(vectors[1:2], 30)
+    distances, found, _ = index.search(vectors[1:2], 30)
     assert_nearest(distances[0], found[0], vectors[alive], alive, vectors[1])
 
 

@@ -18,7 +18,6 @@ from indexer.vector_index import (
     MappedVectors,
     Shortlist,
     ShortlistCoder,
-    Stage,
     flat_file,
     merged_file,
     shortlist_levels,
@@ -75,7 +74,7 @@ def test_exact_search_is_brute_force_on_any_collection(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(indexer.vector_index.exact, "SEEDS", 1)
         index = shortlisted(tmp_path, stored) if shortlist and len(stored) else ExactIndex(stored)
-        distances, found = index.search(chosen, k, allowed=allowed)
+        distances, found, _ = index.search(chosen, k, allowed=allowed)
     possible = ~np.isin(ids, deleted) & (True if allowed is None else np.isin(ids, allowed))
     scale = max(1.0, float(np.abs(vectors).max()))
     for query, own_distances, own in zip(chosen, distances, found, strict=True):
@@ -132,8 +131,7 @@ def test_the_shortlist_reads_few_of_the_vectors(
     index = shortlisted(tmp_path, mapped(tmp_path, vectors, np.arange(5000)))
     some = [photo_like(count, seed=3, dim=1280) for count in (1, 12, MULTIPLY_FROM)]
     for queries in (vectors[:1], *some):
-        stages: list[Stage] = []
-        distances, found = index.search(queries, 5, explain=stages)
+        distances, found, stages = index.search(queries, 5)
         assert [stage.name for stage in stages][-1] == "measured"
         assert stages[-1].rows < 1500
         assert_nearest(distances[0], found[0], vectors, np.arange(5000), queries[0])
@@ -151,8 +149,7 @@ def test_where_no_bound_helps_every_vector_is_compared(tmp_path: Path, collectio
     vectors[7] = some_vectors(1, seed=1, dim=256)
     index = shortlisted(tmp_path, mapped(tmp_path, vectors, np.arange(3000)))
     for queries in (vectors[:1], vectors[7:8], some_vectors(1, 4, 256), some_vectors(9, 5, 256)):
-        stages: list[Stage] = []
-        distances, found = index.search(queries, 10, explain=stages)
+        distances, found, stages = index.search(queries, 10)
         assert_nearest(distances[0], found[0], vectors, np.arange(3000), queries[0])
         assert stages[-1].name in ("measured", "compared")
 
@@ -263,7 +260,7 @@ def test_a_vector_is_at_distance_zero_from_itself_among_many(tmp_path: Path) -> 
     stored = mapped(tmp_path, vectors, np.arange(3000))
     for index in (ExactIndex(stored), shortlisted(tmp_path, stored)):
         for count in (1, 40):
-            distances, found = index.search(vectors[:count], 1)
+            distances, found, _ = index.search(vectors[:count], 1)
             assert (distances == 0).all()
             assert found[:, 0].tolist() == list(range(count))
 

@@ -38,7 +38,7 @@ def test_what_is_measured_is_what_a_search_finds(tmp_path: Path) -> None:
         shares = []
         for asked in questions(ExactIndex(stored), 256):
             parameters = SearchParameters(point.nprobe, point.reranked)
-            _, found = index.search(asked.queries, K + 1, parameters=parameters)
+            _, found, _ = index.search(asked.queries, K + 1, parameters=parameters)
             shares.append(
                 np.mean([np.isin(true[:K], own).mean() for true, own in zip(asked.true, found)])  # noqa: B905
             )
