@@ -67,11 +67,10 @@ def search(options: argparse.Namespace, config: "Config") -> int:
         answer = search_remotely(options.server, image, k=options.k, mode=options.mode, key=key)
         source = options.server
     else:
-        from indexer.cli.wire import image_search
         from indexer.search import Searcher
 
         found = Searcher.open(config).search_image(image, k=options.k, mode=options.mode)
-        answer, source = image_search(found), f"encoder {found.encoder}"
+        answer, source = found.to_dict(), f"encoder {found.encoder}"
     if answer["encoder"]["random_weights"]:
         print(RANDOM_WEIGHTS_WARNING, file=sys.stderr)
     if options.json:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from indexer.config import Mode
 from indexer.encoders import EncoderSpec
 from indexer.search.paging import Place
+from indexer.search.queries import Example, Query, Selection
 from indexer.store import Counts, ImageRow
 from indexer.vector_index import Stage
 from indexer.vector_index.promise import Promise
@@ -41,20 +43,34 @@ class Hit:
         """Cosine similarity; for vectors of norm 1 it follows from the distance."""
         return 1 - self.distance**2 / 2
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the hit as JSON-ready values, named and ordered as in the HTTP API."""
+        return {
+            "rank": self.rank,
+            "image_id": self.image.id,
+            "key": self.image.key,
+            "distance": self.distance,
+            "cosine": self.cosine,
+            "metadata": dict(self.image.metadata),
+            "duplicates": [duplicate.to_dict() for duplicate in self.duplicates],
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     """One page of the neighbours of a query, nearest first, and how long each step took (ms).
 
-    ``vector`` is the feature that was searched for, float32 (dim,), and ``own_vector`` that of the
-    query's own image, without further examples; ``more`` tells whether there is another page.
+    ``mode`` and ``k`` are those of the selection, or the settings' where it has none. ``more``
+    tells whether there is another page. ``vector`` is the feature that was searched for, float32
+    (dim,), and ``own_vector`` that of the query's own image, without further examples.
     """
 
     version: str
     encoder: EncoderSpec
+    query: Query
+    selection: Selection
     mode: Mode
     k: int
-    page: int
     more: bool
     hits: Sequence[Hit]
     timings_ms: Mapping[str, float]
@@ -63,6 +79,59 @@ class Answer:
     preview: bytes | None = None
     stages: Sequence[Stage] = ()
     """How many images each stage of the search left."""
+
+    @property
+    def page(self) -> int:
+        """Which page of the results this is, from 1."""
+        return self.selection.page
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the answer as JSON-ready values, named and ordered as in the HTTP API.
+
+        What only a server knows is left out: the URLs of images, and the one that a query's image
+        was fetched from is None.
+        """
+        spec = self.encoder
+        return {
+            "version": self.version,
+            "encoder": {
+                "model": spec.model,
+                "layer": spec.layer,
+                "weights": spec.weights_name,
+                "dim": spec.dim,
+                "preprocessing": spec.preprocessing,
+                "fingerprint": spec.fingerprint,
+                "random_weights": spec.is_random,
+            },
+            "mode": self.mode,
+            "query": self._query_to_dict(),
+            "timings_ms": dict(self.timings_ms),
+            "results": [hit.to_dict() for hit in self.hits],
+            "more": self.more,
+        }
+
+    def _query_to_dict(self) -> dict[str, Any]:
+        query, selection = self.query, self.selection
+        allowed = selection.allowed
+        return {
+            "kind": query.kind,
+            "image_id": query.image_id,
+            "url": None,
+            "crop": query.crop._asdict() if query.crop else None,
+            "allowed": {"key_prefix": allowed.key_prefix, "metadata": dict(allowed.metadata)}
+            if allowed
+            else None,
+            "positives": _examples(query.positives),
+            "negatives": _examples(query.negatives),
+            "k": self.k,
+            "page": self.page,
+            "threshold": selection.threshold,
+            "collapse_duplicates": selection.collapse_duplicates,
+        }
+
+
+def _examples(examples: Sequence[Example]) -> list[dict[str, Any]]:
+    return [{"image_id": own.image_id, "weight": own.weight} for own in examples]
 
 
 @dataclass(frozen=True, slots=True)

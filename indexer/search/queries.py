@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,15 @@ class Query:
     crop: Box | None = None
     positives: Sequence[Example] = ()
     negatives: Sequence[Example] = ()
+
+    @property
+    def kind(self) -> Literal["image", "image_id", "vector", "examples"]:
+        """What is searched with; ``examples`` if there are only those."""
+        if self.image is not None:
+            return "image"
+        if self.image_id is not None:
+            return "image_id"
+        return "examples" if self.vector is None else "vector"
 
     @property
     def is_encoded(self) -> bool:

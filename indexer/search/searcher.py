@@ -280,9 +280,10 @@ class Searcher:
         search.answer = Answer(
             version=self._version.manifest.version,
             encoder=self.encoder_spec,
+            query=search.query,
+            selection=search.selection,
             mode=search.mode,
             k=search.k,
-            page=search.selection.page,
             more=more,
             hits=[Hit.of(place, rows) for place in places],
             timings_ms=search.watch.finish(),
