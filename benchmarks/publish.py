@@ -68,11 +68,11 @@ def measure(count: int, folder: Path) -> dict[str, Any]:
         with measured(report, "first"):
             _, seconds = publish(writer, DIM, "auto")
         report["first_derived_s"] = round(seconds, 3)
-        writer.tidy()
+        writer.collect_garbage()
     with open_writer(Store(folder)) as writer, measured(report, "more"):
         commit(writer, count, vectors(random, centres, MORE))
         version, _ = publish(writer, DIM, "auto")
-        writer.tidy()
+        writer.collect_garbage()
     report["segments"] = len(version.manifest.segments)
     report["layers"] = [layer.rows for layer in version.manifest.layers]
     command = [sys.executable, "-m", "benchmarks.publish", "--open", str(folder)]

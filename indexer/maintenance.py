@@ -1,4 +1,4 @@
-"""What a store holds, whether it is sound, and its versions."""
+"""Maintenance of a store: status, verification, versions."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,8 +14,8 @@ from indexer.store import (
     Store,
     Version,
     live_catalogue,
-    note_verdict,
     open_writer,
+    write_damage,
 )
 from indexer.vector_index.promise import Promise
 
@@ -32,12 +32,12 @@ class SkippedFile:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The published version of a store, its accounting and its size."""
+    """The published version of a store, its counts and its size."""
 
     store: Path
     manifest: Manifest
     promise: Promise | None
-    """What approximate search finds."""
+    """The recall of approximate search."""
     counts: Counts
     reasons: dict[str, int]
     skipped: list[SkippedFile]
@@ -94,20 +94,20 @@ def status(config: Config) -> Status:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What :func:`verify` found; no problems means that every checksum and count is right."""
+    """The result of :func:`verify`; without problems every checksum and count is right."""
 
     version: str | None
     images: int
     problems: list[str]
     not_noted: str | None = None
-    """Why the damage could not be noted for the next build: the store may only be read here."""
+    """Why the damage could not be recorded for the next build, such as a read-only store."""
 
 
 def verify(config: Config) -> Verdict:
     """Check all checksums and counts of the published version.
 
-    Damage is reported, not raised, and noted in the store, if that may be written: the next build
-    makes damaged segments again from their images.
+    Damage is reported, not raised. It is also recorded in the store, if that can be written, so
+    that the next build makes the damaged parts again.
 
     Raises :class:`~indexer.errors.NoPublishedIndex`.
     """
@@ -126,14 +126,14 @@ def verify(config: Config) -> Verdict:
     )
     not_noted = None
     try:
-        note_verdict(store, damage)
+        write_damage(store, damage)
     except OSError as error:
         not_noted = f"{store.damage}: {error.strerror}"
     return Verdict(version.id, version.manifest.counts.indexed, problems, not_noted)
 
 
 def _damaged_layers(version: Version, damaged: list[Path]) -> tuple[str, ...]:
-    """Return the layers to write again: all of them if the files are sound and do not agree."""
+    """Return the damaged layers; all of them if every file is intact but the counts disagree."""
     layers = [layer.id for layer in version.manifest.layers]
     names = {path.stem for path in damaged if path.suffix == ".sqlite"}
     return tuple(layer for layer in layers if layer in names or not damaged)
@@ -173,9 +173,9 @@ def versions(config: Config) -> list[VersionInfo]:
 
 
 def rollback(config: Config, name: str | None = None) -> str:
-    """Publish an older version again, the one before the published one or ``name``; return its id.
+    """Publish an older version again, by default the previous one; return its id.
 
-    The next build publishes what is in the folder then. Raises
+    The next build publishes the state of the dataset again. Raises
     :class:`~indexer.errors.UnknownVersion`, :class:`~indexer.errors.StoreBusy`, or
     :class:`~indexer.errors.StoreCorrupt` if that version is damaged.
     """
@@ -207,5 +207,5 @@ def prune(config: Config, keep: int) -> list[str]:
     store = Store(config.store)
     before = set(store.manifests())
     with open_writer(store) as writer:
-        writer.tidy(keep)
+        writer.collect_garbage(keep)
     return sorted(before - set(store.manifests()))

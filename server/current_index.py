@@ -90,7 +90,7 @@ class IndexHolder:
         """
         old = self._searcher
         try:
-            version = Searcher.published(self.config)
+            version = Searcher.published_version(self.config)
         except LookalikeError as error:
             self._reject("unknown", error)
             return
@@ -102,7 +102,7 @@ class IndexHolder:
         try:
             new = self._open()
             new.check()
-            new.take_over(old)
+            new.reuse_encoder(old)
             if old.encoder_is_loaded:
                 new.load_encoder()
         except LookalikeError as error:

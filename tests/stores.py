@@ -66,7 +66,7 @@ def damage(path: Path) -> None:
 
 
 def assert_like_a_clean_build(config: Config, tmp_path: Path) -> None:
-    """The same keys, the same neighbours, the same distances."""
+    """Check that keys, neighbours and distances equal those of a clean build."""
     clean = small_config(config.dataset.roots[0], tmp_path / "clean")
     build(clean)
     for photo in sorted(config.dataset.roots[0].rglob("*.jpg"))[:3]:

@@ -1,4 +1,4 @@
-"""Vectors, segments and indexes for the tests of search, and what they are compared with."""
+"""Vectors, segments and indexes for the tests of search, and their reference."""
 
 from pathlib import Path
 
@@ -99,7 +99,7 @@ def brute_force(vectors: Vectors, query: Vectors) -> np.ndarray:
 def assert_nearest(
     distances: np.ndarray, found: np.ndarray, vectors: Vectors, ids: Ids, query: Vectors
 ) -> None:
-    """The distances are those of the found ids, and no unfound id is nearer (ties aside)."""
+    """Check that the distances are those of the found ids, and that no other id is nearer."""
     true = dict(zip(ids.tolist(), brute_force(vectors, query), strict=True))
     assert len(set(found.tolist())) == len(found)
     np.testing.assert_allclose(distances, [true[i] for i in found.tolist()], atol=1e-5)

@@ -1,4 +1,4 @@
-"""Compact: merge segments as their number grows, and rewrite those that are mostly dead."""
+"""Compact: merge segments as their number grows, and rewrite those that are mostly deleted."""
 
 import math
 from collections.abc import Mapping
@@ -8,33 +8,33 @@ import numpy as np
 from indexer.store import SegmentSize, Writer
 
 SEGMENT_BYTES = 2**30
-"""No merged segment has more bytes of vectors; from half of that on it is full and left alone."""
+"""The most bytes of vectors in a merged segment; one of at least half as many is full."""
 
 FAN_IN = 4
-"""So many segments of a size, give or take this factor, become one, until it is full.
+"""How many segments of one tier are merged into one of the next; tiers grow by this factor.
 
-A search passes over every segment, so there are to be few: at most three of each size beside the
-full ones. A vector is written once more for each size: at 4096 dimensions five times from a batch
-of 32 to a full segment. A handful of new images rewrites a handful; only every fourth time a size
-comes together does the next larger one.
+A search visits every segment, so there should be few: at most three of each tier beside the full
+ones. A vector is rewritten once per tier: at 4096 dimensions five times from a batch of 32 to a
+full segment. Most builds rewrite small segments only; each tier is merged a fourth as often as the
+one below.
 """
 
 
 def compact(writer: Writer) -> None:
-    """Merge until no size has :data:`FAN_IN` segments that are not full and none is mostly dead.
+    """Merge until no tier has :data:`FAN_IN` segments and none is mostly deleted.
 
-    Vectors are copied from file to file: memory does not grow with the segments.
+    Vectors are copied from file to file, so memory does not grow with the segments.
     """
     first = next(iter(writer.sizes), None)
     if first is None:
         return
     full = max(1, SEGMENT_BYTES // (4 * writer.segment(first).marker.dim) // 2)
-    while names := _worth_merging(writer.sizes, full):
+    while names := _next_merge(writer.sizes, full):
         _merge(writer, names)
 
 
-def _worth_merging(sizes: Mapping[str, SegmentSize], full: int) -> list[str]:
-    """Return segments to be written as one, in order; none if all is well."""
+def _next_merge(sizes: Mapping[str, SegmentSize], full: int) -> list[str]:
+    """Return the next segments to merge, in order; one alone is rewritten, none if all is well."""
     for name, size in sizes.items():
         if 0 < size.alive * 2 < size.stored:
             return [name]
@@ -50,10 +50,10 @@ def _worth_merging(sizes: Mapping[str, SegmentSize], full: int) -> list[str]:
 
 
 def _merge(writer: Writer, names: list[str]) -> None:
-    """Write what is alive of some segments as one."""
+    """Write the vectors of some segments that are not deleted as one segment."""
     from indexer.vector_index import merged_file
 
-    segments = [writer.sound_segment(name) for name in names]
+    segments = [writer.verified_segment(name) for name in names]
     alive = [writer.catalogue.ids_in(name) for name in names]
     parts = [(own.vectors_path, ids[:, 0]) for own, ids in zip(segments, alive, strict=True)]
     ids = np.concatenate([own[:, 1] for own in alive])

@@ -1,9 +1,8 @@
-"""Derive: bring what is trained on the vectors up to date: shortlist, approximate index and map.
+"""Derive: update the structures trained on the vectors: shortlist, approximate index and map.
 
-Each structure is trained once and then encodes segment by segment, so that new vectors cost their
-own encoding and nothing else. A segment that was merged is encoded anew, a few seconds a gigabyte,
-as often as its vectors are written again (:mod:`indexer.build.compact`). A structure is trained
-again where the training no longer fits.
+Each structure is trained once and then encodes segment by segment, so that only new segments have
+to be encoded. That includes merged ones (:mod:`indexer.build.compact`), at a few seconds per
+gigabyte. A structure is trained again when its training no longer fits.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -32,9 +31,9 @@ from indexer.vector_index import (
     SHORTLIST_FROM,
     ApproximateCoder,
     Coder,
-    MapCoder,
     MappedVectors,
     Part,
+    ProjectionCoder,
     ShortlistCoder,
     choose_factory,
     measure_recall,
@@ -43,23 +42,23 @@ from indexer.vector_index import (
 from indexer.vector_index.opened import Indexes, approximate_setting, is_outgrown
 from indexer.vector_index.promise import Promise
 
-MOST_DRIFT = 1.25
-"""Train again where vectors fit worse than those trained on, on average, by more than this."""
+MAX_DRIFT = 1.25
+"""Train again if the mean error exceeds that of the training by more than this factor."""
 
-MOST_CHANGE = 0.1
-"""Measure recall again where more images than this share are new or gone since it was measured."""
+MAX_CHANGE = 0.1
+"""Measure recall again if more than this share of the images was added or removed since."""
 
 
 @dataclass(slots=True)
 class DerivedStructures:
-    """What was derived from a version's vectors, and what there is to say about it."""
+    """The derived structures of a version, and notes for the user."""
 
     structures: dict[DerivedKind, Derived] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
 
 class _Trained(NamedTuple):
-    """A trained coder, and what it was made by."""
+    """A trained coder, and what its setting stood for."""
 
     coder: Coder
     made_by: str
@@ -67,7 +66,7 @@ class _Trained(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Recipe:
-    """How a structure is made; ``setting`` is what was asked for."""
+    """How to make a structure of one kind, for a setting."""
 
     kind: DerivedKind
     setting: str
@@ -83,9 +82,9 @@ def derive(
     *,
     shortlist_from: int = SHORTLIST_FROM,
 ) -> DerivedStructures:
-    """Make the structures of a draft's vectors, from those of the published version where it can.
+    """Make the structures of a draft, reusing those of the published version where they fit.
 
-    Collections of fewer bytes than ``shortlist_from`` get no shortlist.
+    Collections of fewer bytes of vectors than ``shortlist_from`` get no shortlist.
     """
     segments = draft.segments
     parts = [Part(segment.vectors_path, segment.ids) for segment in segments]
@@ -93,7 +92,7 @@ def derive(
     found = DerivedStructures()
 
     def indexes() -> Indexes:
-        """Open what has been made so far."""
+        """Open the indexes that have been made so far."""
         return Indexes(vectors, partial(_files, writer, found.structures, segments))
 
     recipes = []
@@ -109,9 +108,9 @@ def derive(
         found.notes += [note] if note else []
     if approximate := found.structures.get("approximate"):
         if _has_changed(approximate.recall, vectors):
-            approximate = approximate.model_copy(update={"recall": _measured(indexes())})
+            approximate = approximate.model_copy(update={"recall": _measure(indexes())})
             found.structures["approximate"] = approximate
-        promise = Promise.by(approximate, index.recall)
+        promise = Promise.of_index(approximate, index.recall)
         found.notes += promise.notes if promise else []
     return found
 
@@ -138,7 +137,10 @@ def _approximate(asked: str, recall: float, indexes: Callable[[], Indexes]) -> _
 def _map() -> _Recipe:
     axes = "2 axes"
     return _Recipe(
-        "map", axes, lambda vectors: _Trained(MapCoder.train(vectors), axes), MapCoder.load
+        "map",
+        axes,
+        lambda vectors: _Trained(ProjectionCoder.train(vectors), axes),
+        ProjectionCoder.load,
     )
 
 
@@ -149,29 +151,29 @@ def _update(
     vectors: MappedVectors,
     previous: Derived | None,
 ) -> tuple[Derived, str]:
-    """Return the structure, and why it was trained again, if it was."""
+    """Return the structure, and a note if it was trained again."""
     if previous is None or previous.setting != recipe.setting:
-        return _trained(writer, recipe, segments, vectors), ""
+        return _train(writer, recipe, segments, vectors), ""
     if not writer.has_derived(previous):
-        return _trained(writer, recipe, segments, vectors), _again(recipe, "it was damaged")
+        return _train(writer, recipe, segments, vectors), _retrained_note(recipe, "it was damaged")
     if is_outgrown(previous, len(vectors)):
         note = f"the collection has {len(vectors):,} images, not {previous.trained_count:,}"
-        return _trained(writer, recipe, segments, vectors), _again(recipe, note)
+        return _train(writer, recipe, segments, vectors), _retrained_note(recipe, note)
     coder = recipe.load(trained_path(writer.derived / previous.folder))
-    derived = _encoded(writer, recipe, coder, previous, segments, vectors)
+    derived = _encode(writer, recipe, coder, previous, segments, vectors)
     drift = _error(derived) / max(derived.trained_error, 1e-12)
-    if drift > MOST_DRIFT:
+    if drift > MAX_DRIFT:
         note = f"the images fit its training {drift:.2f} times worse than when it was trained"
-        return _trained(writer, recipe, segments, vectors), _again(recipe, note)
+        return _train(writer, recipe, segments, vectors), _retrained_note(recipe, note)
     return derived, ""
 
 
-def _again(recipe: _Recipe, reason: str) -> str:
+def _retrained_note(recipe: _Recipe, reason: str) -> str:
     name = "map" if recipe.kind == "map" else f"{recipe.kind} index"
     return f"The {name} was trained again: {reason}."
 
 
-def _trained(
+def _train(
     writer: Writer, recipe: _Recipe, segments: Sequence[Segment], vectors: MappedVectors
 ) -> Derived:
     """Train the structure and encode all segments."""
@@ -186,11 +188,11 @@ def _trained(
         trained_error=0,
         parts={},
     )
-    derived = _encoded(writer, recipe, coder, derived, segments, vectors)
+    derived = _encode(writer, recipe, coder, derived, segments, vectors)
     return derived.model_copy(update={"trained_error": _error(derived)})
 
 
-def _encoded(
+def _encode(
     writer: Writer,
     recipe: _Recipe,
     coder: Coder,
@@ -198,7 +200,7 @@ def _encoded(
     segments: Sequence[Segment],
     vectors: MappedVectors,
 ) -> Derived:
-    """Return the structure with a part for each segment, encoding those it lacks."""
+    """Return the structure with a part for each segment; encode the missing ones."""
     folder = writer.derived / derived.folder
     parts: dict[str, DerivedPart] = {}
     for segment in segments:
@@ -220,7 +222,7 @@ def _encoded(
 
 
 def _error(derived: Derived) -> float:
-    """Return the average error of all vectors."""
+    """Return the mean error over all vectors."""
     counts = [part.count for part in derived.parts.values()]
     errors = [part.error * part.count for part in derived.parts.values()]
     return sum(errors) / max(sum(counts), 1)
@@ -232,7 +234,7 @@ def _files(
     segments: Sequence[Segment],
     kind: DerivedKind,
 ) -> DerivedFiles | None:
-    """Return where the files of a structure lie, None if there is none of that kind."""
+    """Return the files of a structure, or None if there is none of that kind."""
     if kind not in structures:
         return None
     folder = writer.derived / structures[kind].folder
@@ -242,16 +244,16 @@ def _files(
 
 
 def _has_changed(recall: Recall | None, vectors: MappedVectors) -> bool:
-    """Tell whether recall has to be measured, as images came or went since; ids are not reused."""
+    """Tell whether so many images were added or removed that recall has to be measured again."""
     if recall is None:
         return True
     new = int((vectors.ids > recall.last_id).sum())
     gone = recall.count - (len(vectors) - new)
-    return new + gone > MOST_CHANGE * recall.count
+    return new + gone > MAX_CHANGE * recall.count
 
 
-def _measured(indexes: Indexes) -> Recall:
-    """Measure the approximate index against exact search."""
+def _measure(indexes: Indexes) -> Recall:
+    """Measure the recall of the approximate index against exact search."""
     assert indexes.approximate
     measured = measure_recall(indexes.exact, indexes.approximate)
     return Recall(

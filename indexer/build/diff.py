@@ -1,4 +1,4 @@
-"""What separates a dataset from a store."""
+"""Diff a dataset scan against the catalogue."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,21 +9,20 @@ from indexer.store import Stamp
 
 TIMEOUT = "timeout"
 TIMEOUT_TWICE = "timeout_twice"
-"""A file that took too long may have had bad luck once; after a second time it is left alone."""
+"""A file that took too long is tried once more; after the second time it is left alone."""
 
-SETTLED = {None, InvalidImage.code, UnsupportedImage.code, TIMEOUT_TWICE}
-"""What became of a file that is not read again as long as it is the same: indexed, or refused for
-a reason that lies in its content."""
+NOT_RETRIED = {None, InvalidImage.code, UnsupportedImage.code, TIMEOUT_TWICE}
+"""The reasons for which an unchanged file is not read again; None is that of an indexed one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """The files to read, the keys that are gone, and what is known of all others."""
+    """The difference between a scan and the catalogue."""
 
     listing: Listing
     known: Mapping[str, Stamp]
     to_read: list[Item]
-    """New files, those whose size or time differs, and skipped ones that may be read now."""
+    """Files that are new, have another size or time, or were skipped and may now be readable."""
     removed: list[str]
 
     @property
@@ -45,20 +44,20 @@ class Changes:
 
     @property
     def unchanged(self) -> int:
-        """How many indexed files need no work."""
-        again = {item.key for item in self.to_read} | set(self.removed)
-        return sum(stamp.reason is None and key not in again for key, stamp in self.known.items())
+        """How many indexed files did not change."""
+        changed = {item.key for item in self.to_read} | set(self.removed)
+        return sum(stamp.reason is None and key not in changed for key, stamp in self.known.items())
 
 
 def compare(dataset: Dataset, known: Mapping[str, Stamp], max_pixels: int) -> Changes:
     """Scan the dataset and compare it with the catalogue by size and modification time.
 
-    Skipped files are read again where something else may come of it: a file that could not be read
-    always, one that took too long once, one with too many pixels if ``max_pixels`` allows it now.
-    What lies in a folder that cannot be listed now is neither found nor removed.
+    Some skipped files are read again: those that could not be read, those that took too long once,
+    and those with too many pixels if ``max_pixels`` allows them now. Files in a folder that cannot
+    be listed are neither found nor removed.
 
     Raises :class:`~indexer.errors.DatasetError` if there are no images, or none of those in the
-    store: the wrong folder, or a disk that is not mounted, must not empty it.
+    store, so that a wrong folder or an unmounted disk does not empty the store.
     """
     listing = dataset.scan()
     found = {item.key for item in listing.items} | listing.unreadable.keys()
@@ -72,18 +71,18 @@ def compare(dataset: Dataset, known: Mapping[str, Stamp], max_pixels: int) -> Ch
             f"None of the {len(known)} files of this store is in {dataset.source}.",
             "To index another folder, name another store (STORE=<folder>) or delete this one.",
         )
-    closed = tuple(key for key in listing.unreadable if key.endswith("/"))
+    unlisted = tuple(key for key in listing.unreadable if key.endswith("/"))
     return Changes(
         listing,
         known,
-        [item for item in listing.items if _to_be_read(item, known.get(item.key), max_pixels)],
-        sorted(key for key in known.keys() - found if not key.startswith(closed)),
+        [item for item in listing.items if _must_read(item, known.get(item.key), max_pixels)],
+        sorted(key for key in known.keys() - found if not key.startswith(unlisted)),
     )
 
 
-def _to_be_read(item: Item, known: Stamp | None, max_pixels: int) -> bool:
+def _must_read(item: Item, known: Stamp | None, max_pixels: int) -> bool:
     if known is None or (known.size, known.mtime_ns) != (item.size, item.mtime_ns):
         return True
     if known.reason == ImageTooLarge.code:
         return known.pixels is not None and known.pixels <= max_pixels
-    return known.reason not in SETTLED
+    return known.reason not in NOT_RETRIED

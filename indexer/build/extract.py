@@ -1,4 +1,4 @@
-"""Extraction: dataset items to vectors, decoding ahead of the encoder; bad files become reasons."""
+"""Extraction: dataset items to vectors; files that cannot be used are skipped with a reason."""
 
 import hashlib
 from collections.abc import Container, Iterable, Iterator
@@ -28,7 +28,7 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A file that yields no vector: the stage that refused it, a reason's code, and a message."""
+    """A file without a vector: the stage that failed, the reason's code and a message."""
 
     item: Item
     stage: str
@@ -36,12 +36,12 @@ class Skipped:
     message: str
     width: int | None = None
     height: int | None = None
-    """Of an image that has too many pixels."""
+    """The size of an image that has too many pixels."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recognised:
-    """A file whose content is indexed already: it was not decoded."""
+    """A file whose content is already indexed, so that it was not decoded."""
 
     item: Item
     sha256: str
@@ -52,7 +52,7 @@ Outcome = Prepared | Recognised | Skipped
 
 @dataclass(slots=True)
 class Batch:
-    """A few files' outcomes: ``vectors[i]`` is that of ``prepared[i]``."""
+    """The outcomes of some files: ``vectors[i]`` belongs to ``prepared[i]``."""
 
     prepared: list[Prepared]
     vectors: Vectors
@@ -62,7 +62,7 @@ class Batch:
 
 @dataclass(slots=True, eq=False)
 class Task:
-    """One file on its way to its pixels, and the stage it has reached: ``read`` or ``decode``."""
+    """One file being prepared, and its current stage: ``read`` or ``decode``."""
 
     item: Item
     stage: str = "read"
@@ -75,8 +75,8 @@ def prepare(
 
     A file whose content's SHA-256 is ``known`` is only read.
 
-    The outcome's item has the time of the scan, from before the file was read, and the size of
-    what was read: a file that changed in between differs from it, and the next build notices.
+    The outcome's item has the modification time of the scan and the size of what was read, so that
+    the next build notices a file that changed between the two.
     """
     try:
         data = dataset.read(task.item.key)
@@ -110,7 +110,7 @@ def prepared_batches(
     known: Container[str] = frozenset(),
     executor: LocalExecutor | None = None,
 ) -> Iterator[list[Outcome]]:
-    """Yield the outcome of :func:`prepare` for every item, in order, a batch at a time, ahead.
+    """Yield the outcome of :func:`prepare` for every item, in order, in batches prepared ahead.
 
     A file that takes longer than the executor allows is skipped. Raises
     :class:`~indexer.errors.ExtractionStalled` if too many do.
@@ -162,7 +162,7 @@ def extract(
 
 
 def _without_bad_vectors(batch: Batch) -> Batch:
-    """Skip images whose vector is not finite: one such row would spoil every distance."""
+    """Skip images whose vector is not finite: their distances would be NaN."""
     good = np.all(np.isfinite(batch.vectors), axis=1)
     if good.all():
         return batch

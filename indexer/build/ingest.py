@@ -1,7 +1,7 @@
-"""Ingest: read what is new, recognise what is known by its content, encode the rest, commit.
+"""Ingest: read new files, recognise known contents, encode the rest and commit.
 
-A batch is committed as a segment of its own before the next one is encoded, so that nothing is
-encoded twice whatever happens; :mod:`indexer.build.compact` merges the small segments.
+Each batch is committed as a segment before the next one is encoded, so that an interrupted build
+encodes nothing twice; :mod:`indexer.build.compact` merges the small segments.
 """
 
 from collections.abc import Iterable
@@ -21,20 +21,20 @@ from indexer.store import ImageRow, NewImage, Stamp, Writer
 
 @dataclass(slots=True)
 class Ingested:
-    """How many files went which way."""
+    """How many files were encoded, recognised, skipped and removed."""
 
     encoded: int = 0
     recognised: int = 0
-    """Moved, copied or merely touched: their content had its vector already."""
+    """Moved, copied or touched files, whose content already had a vector."""
     skipped: int = 0
     removed: int = 0
-    """Keys that are gone, those of moved files aside."""
-    again: list[Item] = field(default_factory=list)
-    """Recognised by a content that was replaced meanwhile: they have to be encoded after all."""
+    """Keys that are gone, except those of moved files."""
+    to_reencode: list[Item] = field(default_factory=list)
+    """Files whose known content was replaced during the build, so that they must be encoded."""
 
 
 class Ingest:
-    """Makes the catalogue match the changes, a batch at a time."""
+    """Applies the changes to the store, a batch at a time."""
 
     def __init__(
         self, changes: Changes, dataset: Dataset, encoder: Encoder, writer: Writer, max_pixels: int
@@ -48,21 +48,21 @@ class Ingest:
         self.done = Ingested()
 
     def run(self) -> Ingested:
-        """Read, recognise or encode everything; drop what is gone at the end."""
+        """Recognise or encode all files to read, then remove the keys that are gone."""
         changes, catalogue = self._changes, self._writer.catalogue
         unreadable = (
             NewImage(key=key, status="skipped", stage="scan", reason="unreadable", message=why)
             for key, why in changes.listing.unreadable.items()
         )
         self._commit([], np.empty((0, self._encoder.spec.dim), np.float32), unreadable)
-        known = catalogue.contents() if changes.to_read else set[str]()
+        known = catalogue.content_hashes() if changes.to_read else set[str]()
         with tqdm(total=len(changes.to_read), unit="img", desc="Encoding", disable=None) as bar:
             self._extract(changes.to_read, known, bar)
-            again, self.done.again = self.done.again, []
-            self._extract(again, set(), bar)
+            to_reencode, self.done.to_reencode = self.done.to_reencode, []
+            self._extract(to_reencode, set(), bar)
         with catalogue.transaction():
             catalogue.remove(self._gone)
-            catalogue.describe((item.key, item.metadata) for item in changes.listing.items)
+            catalogue.update_metadata((item.key, item.metadata) for item in changes.listing.items)
         self.done.removed = len(self._gone)
         return self.done
 
@@ -71,31 +71,31 @@ class Ingest:
             self._dataset, items, self._encoder, max_pixels=self._max_pixels, known=known
         )
         for batch in batches:
-            again = len(self.done.again)
-            self._take(batch)
+            before = len(self.done.to_reencode)
+            self._commit_batch(batch)
             bar.set_postfix(skipped=self.done.skipped, refresh=False)
             outcomes = len(batch.prepared) + len(batch.skipped) + len(batch.recognised)
-            bar.update(outcomes - (len(self.done.again) - again))
+            bar.update(outcomes - (len(self.done.to_reencode) - before))
 
-    def _take(self, batch: Batch) -> None:
-        """Make a batch's outcomes durable."""
+    def _commit_batch(self, batch: Batch) -> None:
+        """Commit the outcomes of a batch."""
         copies = self._recognise(batch.recognised)
         images = [_row(image.item, image) for image in batch.prepared]
-        skipped = (_row(skip.item, self._counted(skip)) for skip in batch.skipped)
+        skipped = (_row(skip.item, self._timed_out_twice(skip)) for skip in batch.skipped)
         vectors = np.concatenate([batch.vectors, self._vectors_of([row for row, _ in copies])])
         self._commit(images + [image for _, image in copies], vectors, skipped)
         self.done.encoded += len(batch.prepared)
         self.done.skipped += len(batch.skipped)
         compact(self._writer)
 
-    def _counted(self, skip: Skipped) -> Skipped:
-        """Tell a file that took too long for the second time from one that did for the first."""
+    def _timed_out_twice(self, skip: Skipped) -> Skipped:
+        """Change the reason of a file that took too long for the second time."""
         item, before = skip.item, self._changes.known.get(skip.item.key)
-        again = before and before[:3] == (item.size, item.mtime_ns, TIMEOUT)
-        return replace(skip, reason=TIMEOUT_TWICE) if again and skip.reason == TIMEOUT else skip
+        same = before and before[:3] == (item.size, item.mtime_ns, TIMEOUT)
+        return replace(skip, reason=TIMEOUT_TWICE) if same and skip.reason == TIMEOUT else skip
 
     def _recognise(self, files: Iterable[Recognised]) -> list[tuple[ImageRow, NewImage]]:
-        """Give known contents their new keys; return those to be copied, with the rows to copy."""
+        """Give known contents their new keys; return the rows to copy, each with its new row."""
         catalogue, copies = self._writer.catalogue, []
         with catalogue.transaction():
             for file in files:
@@ -103,7 +103,7 @@ class Ingest:
                 rows = {row.key: row for row in catalogue.with_content(file.sha256)}
                 moved = next((row for key, row in rows.items() if key in self._gone), None)
                 if not rows:
-                    self.done.again.append(item)
+                    self.done.to_reencode.append(item)
                     continue
                 self.done.recognised += 1
                 source = next(iter(rows.values()))
@@ -123,14 +123,14 @@ class Ingest:
 
         vectors = np.empty((len(rows), self._encoder.spec.dim), np.float32)
         for vector, row in zip(vectors, rows, strict=True):
-            segment = self._writer.sound_segment(str(row.segment))
+            segment = self._writer.verified_segment(str(row.segment))
             vector[:] = read_vectors(segment.vectors_path, np.array([row.row]))[0]
         return vectors
 
     def _commit(
         self, images: list[NewImage], vectors: Vectors, skipped: Iterable[NewImage]
     ) -> None:
-        """Commit images and skipped files, unless they were skipped for the same reason before."""
+        """Commit images, and files that were not skipped before for the same reason."""
         from indexer.vector_index import flat_file
 
         known = self._changes.known
@@ -151,7 +151,7 @@ def _stamp(image: NewImage) -> Stamp:
 
 
 def _row(item: Item, outcome: Prepared | Skipped | ImageRow) -> NewImage:
-    """Return a file's row: decoded or skipped now, or of the content of a row that is known."""
+    """Return a file's row, with what was decoded, or the row of the same content, or the reason."""
     row = NewImage(item.key, item.size, item.mtime_ns, metadata=item.metadata)
     if isinstance(outcome, Skipped):
         return replace(

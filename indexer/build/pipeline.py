@@ -1,4 +1,4 @@
-"""Build: make the store match the dataset, then publish a version."""
+"""Build: update the store from the dataset, then publish a version."""
 
 import sys
 import time
@@ -16,8 +16,8 @@ from indexer.encoders import Encoder, open_encoder
 from indexer.errors import StoreCorrupt
 from indexer.store import Damage, RunRow, Store, Writer, open_writer
 
-MUCH = 500
-"""From this many images on, a build shows its plan first; `plan` measures how long it takes."""
+PLAN_FROM_IMAGES = 500
+"""From this many images on, a build prints its plan first, without measuring rates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,19 +32,19 @@ class BuildReport:
     skipped: int
     reasons: dict[str, int]
     encoded: int
-    """Images that were new or changed and went through the encoder in this run."""
+    """New and changed images that were encoded in this run."""
     recognised: int
-    """Images that were moved, copied or touched, whose content had its vector already."""
+    """Images that were moved, copied or touched, whose content already had a vector."""
     removed: int
-    """Keys of the last version that are gone."""
+    """Keys that are gone since the last version."""
     ignored: dict[str, int]
     notes: list[str]
-    """What else is worth knowing: why an index was trained again."""
+    """Notes for the user, such as why an index was trained again."""
     seconds: float
 
     @property
     def summary(self) -> str:
-        """The accounting in one line."""
+        """The counts in one line."""
         reasons = ", ".join(f"{reason} {n}" for reason, n in self.reasons.items())
         rate = f"{self.encoded / max(self.seconds, 1e-9):.1f} img/s"
         return (
@@ -59,13 +59,13 @@ class BuildReport:
 
 
 def build(config: Config, encoder: Encoder | None = None) -> BuildReport:
-    """Index the new and changed images of the dataset, drop the vanished ones, publish.
+    """Index the new and changed images of the dataset, remove the missing ones and publish.
 
-    Shows the plan and a progress bar on stderr if there is much to do. ``encoder`` may be one that
-    is loaded already, of the configured kind; without it the configured one is opened. An
-    interrupted build keeps what it committed; the next one continues there.
+    A long build prints its plan and a progress bar on stderr. ``encoder`` may be a loaded one of
+    the configured kind; without it the configured one is opened. An interrupted build keeps what it
+    committed, and the next one continues there.
 
-    Raises the errors of what it uses; these come before anything is encoded:
+    These errors are raised before anything is encoded:
     :class:`~indexer.errors.WeightsUnavailable`, :class:`~indexer.errors.DatasetError`,
     :class:`~indexer.errors.EncoderMismatch`, :class:`~indexer.errors.StoreBusy`,
     :class:`~indexer.errors.DiskTooSmall` and :class:`~indexer.errors.ConfigError`.
@@ -77,19 +77,19 @@ def build(config: Config, encoder: Encoder | None = None) -> BuildReport:
     with open_writer(store) as writer:
         repaired = _repair(writer)
         writer.require_encoder(encoder.spec.fingerprint)
-        writer.tidy()
+        writer.collect_garbage()
         changes = compare(dataset, writer.catalogue.stamps(), config.dataset.max_pixels)
         _check_approximate(config, encoder, len(changes.listing.items))
-        # Nothing is measured: that would encode images whose vectors are thrown away.
+        # Measuring rates would encode a sample whose vectors are thrown away.
         forecast = estimate(config, encoder, dataset, changes, measure=False)
-        if len(changes.to_read) >= MUCH:
+        if len(changes.to_read) >= PLAN_FROM_IMAGES:
             sys.stderr.write(f"{forecast.summary}\n")
         if changes.to_read:
-            encoder.load()  # settles the batch size
+            encoder.load()  # the batch size is known once it is loaded
         done = Ingest(changes, dataset, encoder, writer, config.dataset.max_pixels).run()
         compact(writer)
         counts, reasons = writer.catalogue.counts(), writer.catalogue.skip_reasons()
-        version, notes = _published(store, writer, encoder, config), list[str]()
+        version, notes = _unchanged_version(store, writer, encoder, config), list[str]()
         if version is None:
             version, notes = _publish(writer, encoder, config)
         report = BuildReport(
@@ -118,49 +118,51 @@ def build(config: Config, encoder: Encoder | None = None) -> BuildReport:
                 summary=report.summary,
             )
         )
-        writer.tidy()
+        writer.collect_garbage()
     return report
 
 
 def _check_approximate(config: Config, encoder: Encoder, found: int) -> None:
-    """Refuse an index that cannot be made before hours of encoding, not after."""
+    """Raise ConfigError for an index that cannot be trained, before anything is encoded."""
     if config.index.approximate:
         from indexer.vector_index import resolve_factory
 
         resolve_factory(config.index.approximate, encoder.spec.dim, found)
 
 
-def _published(store: Store, writer: Writer, encoder: Encoder, config: Config) -> str | None:
-    """Return the published version's id if publishing again would only repeat it."""
+def _unchanged_version(
+    store: Store, writer: Writer, encoder: Encoder, config: Config
+) -> str | None:
+    """Return the published version's id if nothing has changed since it was published."""
     damage = writer.damage()
     if store.current() is None or damage != Damage():
         return None
     try:
         manifest = store.open_published().manifest
-    except StoreCorrupt:  # a new version will be whole
+    except StoreCorrupt:  # publishing again repairs it
         return None
     ours = (
         config.dataset,
-        _approximate(config.index),
+        _approximate_settings(config.index),
         encoder.spec.model_dump(),
-        writer.catalogue.state(),
+        writer.catalogue.change_token(),
     )
     theirs = (
         manifest.dataset,
-        _approximate(manifest.index),
+        _approximate_settings(manifest.index),
         manifest.encoder,
         manifest.state,
     )
     return manifest.version if ours == theirs else None
 
 
-def _approximate(index: IndexConfig) -> tuple[str, float] | None:
-    """Return what of the settings decides about the approximate index."""
+def _approximate_settings(index: IndexConfig) -> tuple[str, float] | None:
+    """Return the settings that the approximate index depends on."""
     return (index.approximate, index.recall) if index.approximate else None
 
 
 def _publish(writer: Writer, encoder: Encoder, config: Config) -> tuple[str, list[str]]:
-    """Publish a version; return its id and what the derived structures have to say."""
+    """Publish a version; return its id and the notes of its derived structures."""
     from indexer.build.derive import derive
 
     draft = writer.begin()
@@ -178,12 +180,10 @@ def _publish(writer: Writer, encoder: Encoder, config: Config) -> tuple[str, lis
 
 
 def _repair(writer: Writer) -> list[str]:
-    """Forget the images of damaged segments, and return what there is to say about it.
+    """Drop damaged segments, whose images the build then encodes again; return notes on it.
 
-    The build then finds the images new and encodes them.
-
-    A segment counts as damaged if it cannot be opened, or if ``verify`` found it damaged and it
-    still is. Reading every byte before each build would take longer than most builds.
+    A segment is damaged if it cannot be opened, or if ``verify`` found it damaged and it still is.
+    Other segments are not read in full: that would take longer than most builds.
     """
     found, names = writer.damage(), writer.catalogue.segments()
     damaged = [name for name in names if _is_damaged(writer, name, found)]
@@ -195,7 +195,7 @@ def _repair(writer: Writer) -> list[str]:
     notes = []
     for name in damaged:
         with writer.catalogue.transaction():
-            count = writer.catalogue.forget_segment(name)
+            count = writer.catalogue.drop_segment(name)
         notes.append(f"Segment {name} was damaged: its {count} images are read again.")
     return notes
 

@@ -1,4 +1,4 @@
-"""Plan: how long a build will take and what it needs, measured on a sample of the real files."""
+"""Plan: estimate the time, memory and disk space of a build from a sample of the files."""
 
 import shutil
 import sys
@@ -16,15 +16,18 @@ from indexer.config import Config
 from indexer.datasets import Dataset, Item, open_dataset
 from indexer.encoders import Encoder, open_encoder
 from indexer.errors import DiskTooSmall
-from indexer.store import DerivedKind, Stamp, Store, live_catalogue, noted_damage
+from indexer.store import DerivedKind, Stamp, Store, live_catalogue, read_damage
 
 SAMPLE_FILES = 64
 SAMPLE_SECONDS = 2.0
 
-CATALOGUE_BYTES_PER_IMAGE = 1_000  # a row and its indexes, in the store's and a version's
-SEARCH_BYTES_PER_IMAGE = 40  # its id, where its vector is, whether it still counts
-ROW_BYTES, ID_BYTES = 4, 8  # of each vector in an inverted list, on disk and in memory
-SEGMENT_BUFFER_BYTES = 3 * 64_000_000  # vectors collected, joined, and serialised
+CATALOGUE_BYTES_PER_IMAGE = 1_000  # a row and its indexes, in the store and in a version
+SEARCH_BYTES_PER_IMAGE = 40  # its id, its row, and whether it is deleted
+ROW_BYTES, ID_BYTES = (
+    4,
+    8,
+)  # per vector of an inverted list: on disk, in memory
+SEGMENT_BUFFER_BYTES = 3 * 64_000_000  # vectors that are collected, joined and serialised
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +45,15 @@ class Plan:
     encode_rate: float | None
     seconds: float | None
     memory_bytes: dict[str, int] | None
-    """Of the building process at its peak, and of a server in each search mode; exact search maps
-    its vectors and lets the system keep as many of them in memory as there is room for."""
+    """At the peak of the build, and of a server in each search mode. Mapped vectors do not count:
+    the system keeps as many of them in memory as there is room for."""
     disk_bytes: dict[str, int]
-    """Growth of the store by what is written: vectors, catalogue, shortlist, approximate."""
+    """Growth of the store by kind of file: vectors, catalogue, shortlist, approximate."""
     disk_free_bytes: int
 
     @property
     def summary(self) -> str:
-        """The plan as a few lines for people."""
+        """The plan as a few lines of text."""
         work = f"{self.images} images to encode ({self.image_bytes / 1e6:.1f} MB)"
         lines = [f"{work}, {self.unchanged} unchanged, {self.removed} gone"]
         if self.seconds is not None and self.memory_bytes is not None:
@@ -83,7 +86,7 @@ def plan(config: Config) -> Plan:
 
 
 def preview(config: Config) -> dict[str, list[str]]:
-    """Return the keys a build would find new, changed, to be tried again, and gone."""
+    """Return the keys that a build would add, encode again, retry and remove."""
     changes = _changes(config, open_dataset(config.dataset))
     return {
         "new": changes.new,
@@ -105,7 +108,10 @@ def _changes(config: Config, dataset: Dataset) -> Changes:
 def estimate(
     config: Config, encoder: Encoder, dataset: Dataset, changes: Changes, *, measure: bool
 ) -> Plan:
-    """Estimate a build. With ``measure`` a few files are decoded and encoded, and thrown away."""
+    """Estimate a build. With ``measure`` the rates are measured on a few files.
+
+    Raises :class:`~indexer.errors.DiskTooSmall`.
+    """
     items = changes.to_read
     total = len(items) + changes.unchanged
     structures = _structures(config, encoder.spec.dim, len(items), total)
@@ -113,7 +119,7 @@ def estimate(
     if measure and items:
         decode_rate, encode_rate = _measure(config, encoder, dataset, items)
         if decode_rate and encode_rate:
-            # On a CPU both share the cores; beside a GPU decoding costs the encoder nothing.
+            # On a CPU both share the cores; with a GPU they run side by side.
             times = (len(items) / decode_rate, len(items) / encode_rate)
             seconds = sum(times) if encoder.runtime != "keras" else max(times)
             loaded = _peak_memory()
@@ -151,7 +157,7 @@ def estimate(
 
 
 class _Structure(NamedTuple):
-    """What a derived structure takes, in bytes: more of the disk, and memory in all."""
+    """The additional disk space and the total memory of a derived structure, in bytes."""
 
     growth: int
     memory: int
@@ -160,9 +166,9 @@ class _Structure(NamedTuple):
 def _structures(
     config: Config, dim: int, added: int, total: int
 ) -> dict[Literal["shortlist", "approximate"], _Structure]:
-    """Return what the structures of ``total`` vectors take, ``added`` of which are new.
+    """Return the needs of the structures of ``total`` vectors, ``added`` of which are new.
 
-    A structure that is there grows by the new vectors, unless it is to be trained again.
+    An existing structure grows by the new vectors, unless it has to be trained again.
     """
     from indexer.vector_index import code_size, shortlist_bytes, shortlist_memory
     from indexer.vector_index.opened import approximate_setting, is_outgrown
@@ -170,7 +176,7 @@ def _structures(
     store = Store(config.store)
     manifest = store.manifests().get(store.current() or "")
     there = manifest.derived if manifest else {}
-    damaged = noted_damage(store).derived
+    damaged = read_damage(store).derived
 
     def encoded(kind: DerivedKind, setting: str | None = None) -> int:
         """Return how many vectors have to be encoded."""
@@ -185,7 +191,7 @@ def _structures(
         found["shortlist"] = _Structure(growth, shortlist_memory(dim, total))
     if factory := config.index.approximate:
         count = encoded("approximate", approximate_setting(factory, config.index.recall))
-        if count < total:  # before it is trained, auto stands for the most it may take
+        if count < total:  # auto stands for its largest choice until it is trained
             factory = there["approximate"].made_by
         size = code_size(factory, dim, total)
         found["approximate"] = _Structure((size + ROW_BYTES) * count, (size + ID_BYTES) * total)
@@ -195,9 +201,9 @@ def _structures(
 def _measure(
     config: Config, encoder: Encoder, dataset: Dataset, items: Sequence[Item]
 ) -> tuple[float | None, float | None]:
-    """Return images decoded and encoded per second, on files spread over the dataset."""
-    places = np.linspace(0, len(items) - 1, min(SAMPLE_FILES, len(items)), dtype=int)
-    sample = [items[place] for place in np.random.default_rng(0).permutation(places)]
+    """Return images decoded and encoded per second, measured on files from all of the dataset."""
+    indices = np.linspace(0, len(items) - 1, min(SAMPLE_FILES, len(items)), dtype=int)
+    sample = [items[index] for index in np.random.default_rng(0).permutation(indices)]
     encoder.load()
     began, decoded = time.perf_counter(), list[Prepared]()
     count = 0
@@ -227,7 +233,7 @@ def _peak_memory() -> int:
 
 
 def _existing(folder: Path) -> Path:
-    """Return the folder, or the nearest one above it that exists."""
+    """Return the folder, or its nearest ancestor that exists."""
     return next(path for path in (folder, *folder.parents) if path.exists())
 
 

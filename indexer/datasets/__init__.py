@@ -1,4 +1,4 @@
-"""Where images come from: items with a stable key, their bytes on demand."""
+"""Sources of images: items with a stable key, and their bytes on demand."""
 
 from indexer.config import DatasetConfig
 from indexer.datasets.base import Dataset, Item, Listing
@@ -25,7 +25,7 @@ def open_dataset(config: DatasetConfig) -> Dataset:
     if config.kind == "list":
         return ImageList(first)
     if config.kind == "coco":
-        assert config.annotations is not None  # DatasetConfig sees to it
+        assert config.annotations is not None  # DatasetConfig checks it
         return Coco(first, config.annotations)
     if config.kind == "tar":
         return TarShards(*config.roots)

@@ -1,4 +1,4 @@
-"""What every source of images promises."""
+"""The interface of a source of images."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -8,10 +8,10 @@ from typing import Any, Protocol
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One image: ``key`` names it for good, with ``/`` between folders, as far as there are any.
+    """One image, with a stable ``key``, in which ``/`` separates folders.
 
-    ``size`` (bytes) and ``mtime_ns`` tell whether it is still the one of the last scan, without
-    reading it. ``metadata`` is what the source says of it, JSON-ready.
+    ``size`` (bytes) and ``mtime_ns`` tell, without reading the file, whether it changed since the
+    last scan. ``metadata`` is what the source knows of it, as JSON-ready values.
     """
 
     key: str
@@ -22,17 +22,17 @@ class Item:
 
 @dataclass(slots=True)
 class Listing:
-    """What a scan found: images in order of their keys, and what was passed over."""
+    """The result of a scan: the images by key, and what was ignored or unreadable."""
 
     items: list[Item] = field(default_factory=list)
     ignored: Counter[str] = field(default_factory=Counter)
-    """How many files were passed over, by ending: not images by their name, hidden, or twice."""
+    """How many files were ignored, by ending or heading: no images by name, hidden, duplicates."""
     unreadable: dict[str, str] = field(default_factory=dict)
-    """What should be there and could not be looked at, reason by key. A key that ends in / is a
-    folder or an archive: what lies below it is unknown, not gone."""
+    """Files, folders and archives that could not be read: reason by key. A key that ends in / is
+    that of a folder or an archive, whose images are unknown rather than removed."""
 
     def in_order(self) -> "Listing":
-        """Return the listing with its items sorted; a valid key may look like an escaped one."""
+        """Sort the items; a key is not unreadable if an item has it. Return the listing."""
         self.items.sort(key=lambda item: item.key)
         for item in self.items:
             self.unreadable.pop(item.key, None)
@@ -40,25 +40,24 @@ class Listing:
 
 
 class Dataset(Protocol):
-    """A source of images. Making one touches nothing on disk; reading is safe between threads."""
+    """A source of images. Creating one does not read the disk. Reading is safe between threads."""
 
     @property
     def source(self) -> str:
-        """Where the images come from, in words for people."""
+        """A description of the source for messages."""
         ...
 
     def scan(self) -> Listing:
-        """List the images; every one of them is an item or unreadable, none of them twice.
+        """List the images. Each is either an item or unreadable, and none is listed twice.
 
         Raises :class:`~indexer.errors.DatasetError` if the source itself cannot be used.
         """
         ...
 
     def read(self, key: str) -> bytes:
-        """Return the bytes of an image file, as they are now; :meth:`scan` need not come before.
+        """Return the current bytes of an image file, whether or not :meth:`scan` was called.
 
-        Raises :class:`~indexer.errors.ImageGone`, which
-        :class:`~indexer.errors.ImageUnreadable` is as well, or
-        :class:`~indexer.errors.ImageTooLarge`.
+        Raises :class:`~indexer.errors.ImageGone`, its subclass
+        :class:`~indexer.errors.ImageUnreadable`, or :class:`~indexer.errors.ImageTooLarge`.
         """
         ...

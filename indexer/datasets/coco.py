@@ -11,7 +11,7 @@ from indexer.datasets.files import add_file, is_below, read_file, require_folder
 from indexer.errors import DatasetError, ImageGone
 
 
-# What is used of the format; everything else in the file is passed over.
+# The fields of the format that are used; all others are ignored.
 @dataclass(slots=True)
 class _Image:
     id: int | str
@@ -55,7 +55,7 @@ class Coco:
         return f"{self._file}, images in {self._root}"
 
     def scan(self) -> Listing:
-        """Look at every image of the annotation file; one that is not on disk is unreadable."""
+        """List the images of the annotation file; one that is not on disk is unreadable."""
         require_folder(self._root)
         content = self._load()
         metadata = _metadata(content)
@@ -85,8 +85,8 @@ class Coco:
             problem = error.strerror
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
-            place = ".".join(str(part) for part in first["loc"])
-            problem = f"{place}: {first['msg']}" if place else first["msg"]
+            location = ".".join(str(part) for part in first["loc"])
+            problem = f"{location}: {first['msg']}" if location else first["msg"]
         raise DatasetError(
             f"The annotation file {self._file} cannot be used: {problem}.",
             "Name a COCO JSON file with images in dataset.annotations.",
@@ -94,7 +94,7 @@ class Coco:
 
 
 def _metadata(content: _Annotations) -> dict[int | str, dict[str, Any]]:
-    """Return what the file says of each image, by image id."""
+    """Return the metadata of each image, by image id."""
     metadata: dict[int | str, dict[str, Any]] = {
         image.id: {"coco_id": image.id} for image in content.images
     }

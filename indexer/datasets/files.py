@@ -1,4 +1,4 @@
-"""Image files on disk: which names count, how folders are walked, how a file is read."""
+"""Image files on disk: recognise their names, walk folders, read files."""
 
 import os
 import stat
@@ -11,19 +11,19 @@ from indexer.errors import DatasetError, ImageGone, ImageTooLarge, ImageUnreadab
 from indexer.images import SUFFIXES
 
 UNREADABLE_FORMATS = frozenset((".heic", ".heif", ".jxl", ".jp2", ".svg"))
-"""Endings of image formats that are not read: accounted for as skipped, not silently ignored."""
+"""Endings of image formats that cannot be read; such files are skipped, not ignored."""
 
 MAX_FILE_BYTES = 500_000_000
-"""Larger files are not read: no photograph, and several are in memory at once."""
+"""Larger files are not read: photographs are smaller, and several are in memory at once."""
 
 NOT_UTF8 = "the name is not valid UTF-8"
 GONE_HINT = "Put it back, or run make index again."
 
 
 def ignored_as(name: str) -> str | None:
-    """Return under which heading a file is passed over, or None if its name is an image's.
+    """Return the heading under which a file is ignored, or None if it may be an image.
 
-    A file counts as an image by its ending, or by having none; what is in it decides the decoder.
+    A file may be an image if it has an image's ending, or none; the decoder checks its content.
     """
     if name.startswith("."):
         return "hidden"
@@ -32,7 +32,7 @@ def ignored_as(name: str) -> str | None:
 
 
 def require_folder(root: Path) -> None:
-    """Raise :class:`DatasetError` unless there is such a folder and it can be listed."""
+    """Raise :class:`DatasetError` unless the folder exists and can be listed."""
     if not root.is_dir():
         raise DatasetError(
             f"The image folder {root} does not exist.",
@@ -53,12 +53,12 @@ def walk(
 ) -> Iterator[tuple["os.DirEntry[str]", str]]:
     """Yield every file below the roots with its key, which begins with the prefix of its root.
 
-    Hidden folders are passed over. Links are followed, each folder once: ``visited`` breaks cycles.
-    Folders that cannot be listed go to ``listing.unreadable``.
+    Hidden folders are ignored. Links are followed, but each folder is visited once, which breaks
+    cycles. Folders that cannot be listed go to ``listing.unreadable``.
     """
     visited: set[tuple[int, int]] = set()
     folders, linked = list(roots), list[tuple[Path, str]]()
-    while folders or linked:  # a folder's own path wins over links to it
+    while folders or linked:  # a folder's own path is preferred to links
         folder, prefix = (folders or linked).pop()
         try:
             found = folder.stat()
@@ -83,7 +83,7 @@ def add_file(
     key: str,
     metadata: Mapping[str, Any] | None = None,
 ) -> None:
-    """Look at a file and add it to the listing: an item, or unreadable for a reason."""
+    """Add a file to the listing, as an item, or as unreadable with the reason."""
     if not is_text(key):
         listing.unreadable[escaped(key)] = NOT_UTF8
         return
@@ -99,7 +99,7 @@ def add_file(
 
 
 def read_file(path: Path, key: str) -> bytes:
-    """Return the bytes of the file of an image, as :meth:`Dataset.read` does."""
+    """Return the bytes of an image file, with the errors of :meth:`Dataset.read`."""
     try:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):  # opening a pipe would wait for a writer
@@ -121,17 +121,17 @@ def check_size(size: int, key: str) -> None:
 
 
 def escaped(key: str) -> str:
-    """Return a key as valid Unicode, with hexadecimal escapes for bytes that are not UTF-8."""
+    """Return a key as valid Unicode, with hexadecimal escapes for invalid UTF-8."""
     return os.fsencode(key).decode("utf-8", "backslashreplace")
 
 
 def is_text(key: str) -> bool:
-    """Tell whether a name is valid Unicode, and not the stand-in for bytes that are not UTF-8."""
+    """Tell whether a name is valid Unicode, without surrogates for invalid UTF-8."""
     return key.isascii() or escaped(key) == key
 
 
 def reason_of(error: OSError | ValueError) -> str:
-    """Return what is wrong with a file, in words; ValueError is a zero byte in its path."""
+    """Return what is wrong with a file; a ValueError means a zero byte in its path."""
     if isinstance(error, ValueError):
         return "there is a zero byte in the path"
     return error.strerror or str(error)
@@ -145,5 +145,5 @@ def is_below(key: str) -> bool:
 def _is_folder(entry: "os.DirEntry[str]") -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link that points at itself; stat() names the reason when it is added
+    except OSError:  # a link to itself; add_file() reports the reason
         return False

@@ -11,8 +11,8 @@ from indexer.errors import DatasetError, ImageGone
 class Folder:
     """The image files below one folder or several.
 
-    A key is the path below the folder. Those of every folder but the first begin with the folder's
-    name, so that adding another one changes no key.
+    A key is the path below the folder. In all folders but the first it begins with the folder's
+    name, so that adding a folder changes no key.
     """
 
     def __init__(self, first: Path, *others: Path) -> None:
@@ -26,7 +26,7 @@ class Folder:
         return ", ".join(str(root) for root in self._roots)
 
     def scan(self) -> Listing:
-        """List the image files; links are followed, each folder once."""
+        """List the image files. Links are followed; each folder is visited once."""
         for root in self._roots:
             require_folder(root)
         self._refuse_ambiguity()
@@ -49,7 +49,7 @@ class Folder:
         return read_file(self._first / key, key)
 
     def _refuse_ambiguity(self) -> None:
-        """Raise :class:`DatasetError` where two files might get one key, or one file two."""
+        """Raise :class:`DatasetError` if two files could have one key, or one file two keys."""
         for one, other in combinations(self._roots, 2):
             for outer, inner in ((one, other), (other, one)):
                 if inner.resolve().is_relative_to(outer.resolve()):

@@ -11,9 +11,9 @@ from indexer.errors import DatasetError
 class ImageList:
     """The image files named in a text file, one path per line.
 
-    Paths are relative to the list; absolute ones are allowed, and so are those that lead out of its
-    folder: whoever writes the list chooses the files. Blank lines and lines that begin with ``#``
-    are passed over. A key is the path as seen from the list's folder, absolute if it is elsewhere.
+    Paths are relative to the list's folder. They may lead out of it and may be absolute, as the
+    author of the list is trusted. Blank lines and lines that begin with ``#`` are ignored. A key is
+    the path relative to the list's folder, or the absolute path of a file elsewhere.
     """
 
     def __init__(self, file: Path) -> None:
@@ -26,7 +26,7 @@ class ImageList:
         return str(self._file)
 
     def scan(self) -> Listing:
-        """Look at every listed file, whatever its name; a missing one is unreadable."""
+        """List every named file, whatever its ending; a missing one is unreadable."""
         try:
             lines = self._file.read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines()
         except OSError as error:

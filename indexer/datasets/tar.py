@@ -1,4 +1,4 @@
-"""Tar shards in WebDataset's style, read where they are: nothing is unpacked."""
+"""Tar shards in WebDataset's style, read without unpacking."""
 
 import json
 import os
@@ -26,29 +26,29 @@ from indexer.datasets.files import (
 from indexer.errors import DatasetError, ImageGone, ImageUnreadable
 
 SIDECARS = (".json", ".txt", ".cls")
-"""Endings of members that describe the image of the same name."""
+"""Endings of members with the metadata of the image of the same name."""
 
 MAX_SIDECAR_BYTES = 64_000
-"""Larger ones are passed over: their content goes into the catalogue and every search result."""
+"""Larger ones are ignored: their content is part of the catalogue and of every result."""
 
 DAMAGED = (tarfile.TarError, ValueError, OverflowError, IndexError, MemoryError)
-"""What tarfile raises on bytes that are no archive, or no longer one."""
+"""What tarfile raises for damaged archives."""
 
-Place = tuple[int, int]
-"""Where a member's bytes are: offset and size."""
+Extent = tuple[int, int]
+"""Offset and size of a member's bytes in its archive."""
 
-Places = dict[str, Place]
+Extents = dict[str, Extent]
 Stamp = tuple[int, int]
 """An archive's size and modification time."""
 
 
 @dataclass(slots=True)
 class _Shard:
-    """The directory of one archive, which tar files lack, as of one moment."""
+    """The members of one archive, as of its ``stamp``; tar files have no directory."""
 
     stamp: Stamp
-    images: Places = field(default_factory=dict)
-    sidecars: Places = field(default_factory=dict)
+    images: Extents = field(default_factory=dict)
+    sidecars: Extents = field(default_factory=dict)
     ignored: Counter[str] = field(default_factory=Counter)
     damage: str | None = None
 
@@ -58,14 +58,14 @@ class TarShards:
 
     A key is ``shard.tar/member.jpg``, the shard's path below its folder, then the member's name.
     Members ``x.json``, ``x.txt`` and ``x.cls`` are metadata of the image ``x.*``: the fields of the
-    object, ``text`` and ``class``. An image counts as changed when its shard has changed. Archives
-    must be uncompressed, since images are read at their offsets.
+    JSON object, ``text`` and ``class``. All images of a shard are read again if the shard changes.
+    Archives must be uncompressed, so that images can be read at their offsets.
     """
 
     def __init__(self, *roots: Path) -> None:
         self._roots = roots
         self._paths: dict[str, Path] | None = None
-        self._places: dict[str, tuple[Stamp, Places]] = {}
+        self._extents: dict[str, tuple[Stamp, Extents]] = {}
         self._indexing = threading.Lock()
 
     @property
@@ -76,8 +76,8 @@ class TarShards:
     def scan(self) -> Listing:
         """List the images of all shards by reading the headers of the archives.
 
-        A shard that is damaged is unreadable itself, under its name with / at the end; what comes
-        before the damage is listed.
+        A damaged shard is unreadable, under its name followed by /; the members before the damage
+        are listed.
         """
         listing = Listing()
         self._paths = self._find(listing)
@@ -91,7 +91,7 @@ class TarShards:
                 with path.open("rb") as file:
                     shard = _read_directory(file)
                     listing.items += _items(name, shard, file, listing)
-                    self._places[name] = shard.stamp, shard.images
+                    self._extents[name] = shard.stamp, shard.images
             except OSError as error:
                 listing.unreadable[f"{name}/"] = reason_of(error)
                 continue
@@ -105,22 +105,22 @@ class TarShards:
         name, member = self._locate(key)
         try:
             with self._known()[name].open("rb") as file:
-                place = self._places_in(name, file).get(member)
-                if place is None:
+                extent = self._extents_in(name, file).get(member)
+                if extent is None:
                     raise ImageGone(f"The archive {name} holds no {member}.", GONE_HINT)
-                check_size(place[1], key)
-                data = _bytes_at(file, place)
+                check_size(extent[1], key)
+                data = _bytes_at(file, extent)
         except FileNotFoundError:
             raise ImageGone(f"The archive {name} does not exist.", GONE_HINT) from None
         except OSError as error:
             message = f"The archive {name} cannot be read: {reason_of(error)}."
             raise ImageUnreadable(message, GONE_HINT) from None
-        if len(data) < place[1]:
+        if len(data) < extent[1]:
             raise ImageUnreadable(f"The archive {name} ends within {member}.", GONE_HINT)
         return data
 
     def _find(self, listing: Listing) -> dict[str, Path]:
-        """Return the archives by name, in order; two of one name would mix up their images."""
+        """Return the archives by name, in order. Raises DatasetError if two have the same name."""
         found: list[tuple[str, Path]] = []
         for root in self._roots:
             if root.suffix.lower() == ".tar" and not root.is_dir():
@@ -157,20 +157,20 @@ class TarShards:
         return self._paths
 
     def _locate(self, key: str) -> tuple[str, str]:
-        """Split a key into the names of shard and member; no path is ever made of the latter."""
+        """Split a key into the names of shard and member. The latter is never used as a path."""
         for end in re.finditer(r"\.tar/", key, re.IGNORECASE):
             if key[: end.end() - 1] in self._known():
                 return key[: end.end() - 1], key[end.end() :]
         raise ImageGone(f"{key} is in none of the archives.", GONE_HINT)
 
-    def _places_in(self, name: str, file: BinaryIO) -> Places:
-        """Return where an archive's images are, looked up anew if the file is not the one known."""
+    def _extents_in(self, name: str, file: BinaryIO) -> Extents:
+        """Return the extents of an archive's images, read again if the file has changed."""
         with self._indexing:
-            stamp, places = self._places.get(name, (None, {}))
+            stamp, extents = self._extents.get(name, (None, {}))
             if stamp != _stamp(file):
                 shard = _read_directory(file)
-                stamp, places = self._places[name] = shard.stamp, shard.images
-            return places
+                stamp, extents = self._extents[name] = shard.stamp, shard.images
+            return extents
 
 
 def _stamp(file: BinaryIO) -> Stamp:
@@ -179,18 +179,18 @@ def _stamp(file: BinaryIO) -> Stamp:
 
 
 def _read_directory(file: BinaryIO) -> _Shard:
-    """Read all headers of an archive; damage ends the directory and is recorded in it."""
+    """Read all headers of an archive, up to the first damage, which is recorded."""
     shard = _Shard(_stamp(file))
     try:
         with tarfile.open(fileobj=file, mode="r:") as archive:
             while (member := archive.next()) is not None:
                 _add(shard, member)
-                archive.members.clear()  # type: ignore[attr-defined]  # it would keep all of them
+                archive.members.clear()  # type: ignore[attr-defined]  # otherwise it keeps all members
             end = archive.offset
     except DAMAGED as error:
         shard.damage = f"the archive is damaged: {error or type(error).__name__}"
     else:
-        # tarfile stops without a word at a header it cannot read.
+        # tarfile stops silently at a header that it cannot read.
         if _bytes_at(file, (end, tarfile.BLOCKSIZE)) != bytes(tarfile.BLOCKSIZE):
             shard.damage = f"the archive is damaged or cut short after {end:,} bytes"
     return shard
@@ -202,20 +202,20 @@ def _add(shard: _Shard, member: tarfile.TarInfo) -> None:
         if not member.isdir():
             shard.ignored["special"] += 1
         return
-    heading, place = ignored_as(os.path.basename(name)), (member.offset_data, member.size)  # noqa: PTH119
+    heading, extent = ignored_as(os.path.basename(name)), (member.offset_data, member.size)  # noqa: PTH119
     if heading in SIDECARS:
-        shard.sidecars[name] = place
+        shard.sidecars[name] = extent
     elif heading:
         shard.ignored[heading] += 1
     else:
-        if name in shard.images:  # as when unpacking, the last one counts
+        if name in shard.images:  # the last one counts, as when unpacking
             shard.ignored["listed twice"] += 1
-        shard.images[name] = place
+        shard.images[name] = extent
 
 
 def _items(name: str, shard: _Shard, file: BinaryIO, listing: Listing) -> Iterator[Item]:
-    """Yield the images of a shard; its time is theirs, since members may be given any time."""
-    described = set[str]()
+    """Yield the images of a shard with the shard's time, as members may have any time."""
+    used = set[str]()
     for member, (_, size) in shard.images.items():
         key = f"{name}/{member}"
         if not is_text(key):
@@ -224,29 +224,29 @@ def _items(name: str, shard: _Shard, file: BinaryIO, listing: Listing) -> Iterat
         metadata: dict[str, Any] = {}
         stem = os.path.splitext(member)[0]  # noqa: PTH122 -- for every member; Path is slow
         for ending in SIDECARS:
-            if (place := shard.sidecars.get(stem + ending)) is not None:
-                described.add(stem + ending)
+            if (extent := shard.sidecars.get(stem + ending)) is not None:
+                used.add(stem + ending)
                 try:
-                    metadata |= _described(ending, place, file)
+                    metadata |= _read_sidecar(ending, extent, file)
                 except ValueError as error:
                     listing.ignored[f"{ending} ({error})"] += 1
         yield Item(key, size, shard.stamp[1], metadata)
-    for sidecar in shard.sidecars.keys() - described:
+    for sidecar in shard.sidecars.keys() - used:
         listing.ignored[os.path.splitext(sidecar)[1]] += 1  # noqa: PTH122
 
 
-def _described(ending: str, place: Place, file: BinaryIO) -> dict[str, Any]:
-    """Return the metadata in a sidecar. Raises ValueError, in words, if there is none to be had."""
-    if place[1] > MAX_SIDECAR_BYTES:
+def _read_sidecar(ending: str, extent: Extent, file: BinaryIO) -> dict[str, Any]:
+    """Return the metadata in a sidecar. Raises ValueError with the heading to ignore it under."""
+    if extent[1] > MAX_SIDECAR_BYTES:
         raise ValueError("too large")
     try:
-        text = _bytes_at(file, place).decode("utf-8").strip()
+        text = _bytes_at(file, extent).decode("utf-8").strip()
         if ending == ".txt":
             return {"text": text}
         if ending == ".cls":
             return {"class": int(text) if text.isdecimal() else text}
-        value = json.loads(text, parse_constant=lambda _: None)  # JSON itself has no NaN
-        json.dumps(value, ensure_ascii=False).encode("utf-8")  # nor half a surrogate pair
+        value = json.loads(text, parse_constant=lambda _: None)  # JSON has no NaN
+        json.dumps(value, ensure_ascii=False).encode("utf-8")  # nor lone surrogates
     except (ValueError, RecursionError):
         raise ValueError("damaged") from None
     if not isinstance(value, dict):
@@ -254,7 +254,7 @@ def _described(ending: str, place: Place, file: BinaryIO) -> dict[str, Any]:
     return value
 
 
-def _bytes_at(file: BinaryIO, place: Place) -> bytes:
-    """Return a part of a file, up to its end, without moving any thread's position in it."""
-    offset, size = place
+def _bytes_at(file: BinaryIO, extent: Extent) -> bytes:
+    """Return an extent of a file, without changing the file's position."""
+    offset, size = extent
     return os.pread(file.fileno(), size, offset)

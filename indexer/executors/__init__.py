@@ -1,4 +1,4 @@
-"""Where extraction runs."""
+"""Executors, which run the preparation of images."""
 
 from indexer.executors.local import LocalExecutor
 

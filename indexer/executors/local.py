@@ -1,4 +1,4 @@
-"""Preparation in the threads of this process, ahead of whoever consumes it."""
+"""Preparation in threads of this process, ahead of the consumer."""
 
 import threading
 import time
@@ -18,21 +18,21 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 BATCHES_AHEAD = 3
-"""How many batches are prepared ahead: enough to ride out slow files, flat in memory."""
+"""How many batches are prepared ahead: enough to bridge slow files, in bounded memory."""
 
 TASK_SECONDS = 60.0
-"""What a task may take: many times what the largest image needs on a slow machine."""
+"""The time limit of a task, many times what the largest image takes on a slow machine."""
 
 MAX_ABANDONED = 16
-"""Threads that may hang at the same time: more mean that a disk or a network has failed."""
+"""How many threads may hang at once; more mean that a disk or a network has failed."""
 
-GOODBYE_SECONDS = 0.5
-"""How long to wait for threads at the end: nobody who interrupts waits for a slow decoder."""
+SHUTDOWN_SECONDS = 0.5
+"""How long to wait for threads at the end, so that an interrupt is not held up by a decoder."""
 
 
 @dataclass(slots=True, eq=False)
 class _Call(Generic[Task, Result]):
-    """A task on its way through a thread. Whoever settles the future first decides its result."""
+    """A task in progress. Its thread and the timeout compete to set the result."""
 
     task: Task
     future: "Future[Result]" = field(default_factory=Future)
@@ -46,9 +46,9 @@ class LocalExecutor:
     """Runs tasks in threads. Pillow releases the interpreter lock while it decodes and resizes.
 
     A thread cannot be stopped. One whose task takes longer than ``seconds`` is abandoned: another
-    takes its place, and its result, should it ever come, is dropped. All threads are daemons, so a
-    hanging one does not keep the process from ending. (Nothing here helps against code that hangs
-    with the interpreter lock held; Pillow's decoders and the system's calls do not hold it.)
+    thread replaces it, and a late result is dropped. All threads are daemons, so that a hanging
+    one does not keep the process from exiting. This does not help if code hangs while it holds the
+    interpreter lock, but Pillow's decoders and system calls release it.
     """
 
     def __init__(self, workers: int | None = None, seconds: float = TASK_SECONDS) -> None:
@@ -65,9 +65,9 @@ class LocalExecutor:
     ) -> Iterator[list[Result]]:
         """Yield ``prepare(task)`` for all tasks, in order, in lists of ``batch_size``.
 
-        While the consumer works on one batch, the next :data:`BATCHES_AHEAD` are being prepared.
-        Tasks beyond them are not looked at, so memory does not grow with their number. A task that
-        takes too long has the result ``overdue(task)``.
+        While the consumer works on one batch, the next :data:`BATCHES_AHEAD` are prepared. No
+        further tasks are taken, so that memory does not grow with their number. The result of a
+        task that takes too long is ``overdue(task)``.
 
         Raises :class:`~indexer.errors.ExtractionStalled` if too many threads hang, and what
         ``prepare`` raises.
@@ -85,7 +85,7 @@ class LocalExecutor:
                 batch = [pending.popleft() for _ in range(min(batch_size, len(pending)))]
                 yield [self._result(call, threads, overdue) for call in batch]
         finally:
-            threads.dismiss()
+            threads.shut_down()
 
     def _result(
         self,
@@ -93,18 +93,18 @@ class LocalExecutor:
         threads: "_Threads[Task, Result]",
         overdue: Callable[[Task], Result],
     ) -> Result:
-        """Wait for a call's result. Calls start in order, so the one awaited is never held up."""
+        """Wait for a call's result. Calls start in order, so that no later one delays it."""
         while not call.future.done() and (left := call.seconds_left(self.seconds)) > 0:
             wait([call.future], left)
         if not call.future.done():
-            with suppress(InvalidStateError):  # it is done after all
+            with suppress(InvalidStateError):  # it has just finished
                 call.future.set_result(overdue(call.task))
                 threads.replace_one(self.seconds)
         return call.future.result()
 
 
 class _Threads(Generic[Task, Result]):
-    """Threads that take calls from a queue until they are dismissed or abandoned."""
+    """Threads that take calls from a queue until they are shut down or abandoned."""
 
     def __init__(self, prepare: Callable[[Task], Result], count: int) -> None:
         self._prepare = prepare
@@ -121,7 +121,7 @@ class _Threads(Generic[Task, Result]):
         return call
 
     def replace_one(self, seconds: float) -> None:
-        """Start a thread in place of one that hangs. Raises :class:`ExtractionStalled`."""
+        """Start a thread to replace one that hangs. Raises :class:`ExtractionStalled`."""
         self._threads = [thread for thread in self._threads if thread.is_alive()]
         hanging = len(self._threads) + 1 - self._count
         if hanging > MAX_ABANDONED:
@@ -132,14 +132,14 @@ class _Threads(Generic[Task, Result]):
             )
         self._start()
 
-    def dismiss(self) -> None:
-        """Drop what is queued and let the threads go; those that are busy end later, or never."""
+    def shut_down(self) -> None:
+        """Drop queued calls and end the threads; busy ones end after their task, if ever."""
         with suppress(Empty):
             while True:
                 self._calls.get_nowait()
         for _ in self._threads:
             self._calls.put(None)
-        deadline = time.monotonic() + GOODBYE_SECONDS
+        deadline = time.monotonic() + SHUTDOWN_SECONDS
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
 
@@ -155,9 +155,9 @@ class _Threads(Generic[Task, Result]):
             try:
                 try:
                     result = self._prepare(call.task)
-                except BaseException as error:  # noqa: BLE001 -- it is the consumer's to handle
+                except BaseException as error:  # noqa: BLE001 -- raised in the consumer
                     call.future.set_exception(error)
                 else:
                     call.future.set_result(result)
-            except InvalidStateError:  # it took too long; another thread is in this one's place
+            except InvalidStateError:  # it took too long, and this thread was replaced
                 return

@@ -1,4 +1,4 @@
-"""From a query to an answer: what is asked, the searcher, what it returns."""
+"""From a query to an answer: queries, the searcher and its answers."""
 
 from indexer.encoders import EncoderSpec
 from indexer.images import Box, pixels
@@ -8,7 +8,7 @@ from indexer.search.collection import Collection
 from indexer.search.queries import Allowed, Example, Query, Selection
 from indexer.search.searcher import Searcher
 from indexer.store import Counts, ImageRow
-from indexer.vector_index import Map, Stage
+from indexer.vector_index import Projection, Stage
 from indexer.vector_index.promise import Promise
 
 __all__ = [
@@ -25,7 +25,7 @@ __all__ = [
     "ImageFile",
     "ImageRow",
     "IndexInfo",
-    "Map",
+    "Projection",
     "Promise",
     "Query",
     "Searcher",

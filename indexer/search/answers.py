@@ -1,4 +1,4 @@
-"""What a query is answered with: hits, timings, and what is known of the index."""
+"""The answers to queries: hits and timings, and the description of the index."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from indexer.config import Mode
 from indexer.encoders import EncoderSpec
-from indexer.search.paging import Place
+from indexer.search.paging import RankedHit
 from indexer.search.queries import Example, Query, Selection
 from indexer.store import Counts, ImageRow
 from indexer.vector_index import Stage
@@ -23,7 +23,7 @@ from indexer.vector_index.promise import Promise
 class Hit:
     """One neighbour: the image, and its Euclidean distance to the query.
 
-    ``rank`` is its place among all neighbours, also where duplicates are collapsed; they are then
+    ``rank`` counts all neighbours, from 1, also where duplicates are collapsed; those are then
     ``duplicates``, nearest to the query first.
     """
 
@@ -33,14 +33,14 @@ class Hit:
     duplicates: Sequence["Hit"] = ()
 
     @classmethod
-    def of(cls, place: Place, rows: Mapping[int, ImageRow]) -> "Hit":
-        """Give a ranked neighbour, and its duplicates, their images' rows."""
-        duplicates = tuple(cls.of(other, rows) for other in place.duplicates)
-        return cls(place.rank, rows[place.image_id], place.distance, duplicates)
+    def of(cls, ranked: RankedHit, rows: Mapping[int, ImageRow]) -> "Hit":
+        """Make a hit, and those of its duplicates, from ranks and the images' rows."""
+        duplicates = tuple(cls.of(other, rows) for other in ranked.duplicates)
+        return cls(ranked.rank, rows[ranked.image_id], ranked.distance, duplicates)
 
     @property
     def cosine(self) -> float:
-        """Cosine similarity; for vectors of norm 1 it follows from the distance."""
+        """Cosine similarity, computed from the distance, as all vectors have norm 1."""
         return 1 - self.distance**2 / 2
 
     def to_dict(self) -> dict[str, Any]:
@@ -78,7 +78,7 @@ class Answer:
     own_vector: NDArray[np.float32] | None
     preview: bytes | None = None
     stages: Sequence[Stage] = ()
-    """How many images each stage of the search left."""
+    """The stages of the search, and how many images each left."""
 
     @property
     def page(self) -> int:
@@ -88,8 +88,7 @@ class Answer:
     def to_dict(self) -> dict[str, Any]:
         """Return the answer as JSON-ready values, named and ordered as in the HTTP API.
 
-        What only a server knows is left out: the URLs of images, and the one that a query's image
-        was fetched from is None.
+        Only a server knows URLs: those of images are missing, and the query's is None.
         """
         spec = self.encoder
         return {
@@ -145,14 +144,14 @@ class Distribution:
     counts: Sequence[int]
 
     def share_nearer(self, distance: float) -> float:
-        """Return about which share of the collection is nearer than ``distance``, 0 to 1."""
+        """Return the approximate share, 0 to 1, of the collection nearer than ``distance``."""
         below = np.interp(distance, self.edges, np.cumsum([0, *self.counts]))
         return float(below / max(sum(self.counts), 1))
 
 
 @dataclass(frozen=True, slots=True)
 class ImageFile:
-    """The bytes of an indexed image's file, the very ones that were indexed."""
+    """The bytes of an indexed image's file, unchanged since it was indexed."""
 
     data: bytes
     media_type: str
@@ -161,16 +160,16 @@ class ImageFile:
 
 @dataclass(frozen=True, slots=True)
 class IndexInfo:
-    """What an opened index consists of."""
+    """The description of an opened index."""
 
     version: str
     created: datetime
     encoder: EncoderSpec
     counts: Counts
     approximate: str | None
-    """The FAISS factory string of the approximate index, if there is one."""
+    """The FAISS factory string of the approximate index, or None if there is none."""
     promise: Promise | None
-    """What it finds, and with which setting."""
+    """The recall of approximate search, and the setting in use."""
 
     @property
     def modes(self) -> list[Mode]:
@@ -180,20 +179,20 @@ class IndexInfo:
 
 @dataclass(slots=True)
 class Stopwatch:
-    """Milliseconds by step; a step that did not happen took none."""
+    """Milliseconds spent in each step; decode and encode are 0 if they did not happen."""
 
     ms: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("decode", "encode"), 0.0))
     started: float = field(default_factory=time.perf_counter)
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """Add the time the block takes."""
+        """Add the time of the block to a step."""
         began = time.perf_counter()
         yield
         spent = (time.perf_counter() - began) * 1000
         self.ms[name] = round(self.ms.get(name, 0.0) + spent, 3)
 
     def finish(self) -> dict[str, float]:
-        """Return the steps and their total since the stopwatch was made."""
+        """Return the times of the steps, and the total since the stopwatch was made."""
         total = round((time.perf_counter() - self.started) * 1000, 3)
         return {**self.ms, "total": total}

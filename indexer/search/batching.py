@@ -1,4 +1,4 @@
-"""Concurrent requests for the same kind of work, done together."""
+"""Doing the same kind of work for concurrent threads in batches."""
 
 import threading
 from collections import Counter, deque
@@ -10,22 +10,22 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-class _Turn(Generic[Item, Result]):
-    """What one thread asks for, until it is answered."""
+class _Call(Generic[Item, Result]):
+    """The items of one call of :meth:`Batcher.run`, and their results."""
 
     def __init__(self, items: Sequence[Item]) -> None:
         self.items = items
         self.results: Future[Sequence[Result]] = Future()
-        self.has_come = threading.Event()
-        """Set when the results are there, or when it is for this thread to work for all."""
+        self.wake = threading.Event()
+        """Set when the results are there, or when this thread is to do the next batch."""
 
 
 class Batcher(Generic[Item, Result]):
-    """Does the work of many threads together, first come, first served. Safe between threads.
+    """Does the work of many threads in batches, first come, first served. Safe between threads.
 
-    While a batch is worked on the next one gathers: no thread waits for others to come, and one
-    that finds no batch at work begins at once. Otherwise the thread that has waited longest works
-    for all that wait, up to ``limit`` items; what one thread asks for in one call stays together.
+    No thread waits for a batch to fill. If no batch is being worked on, a thread begins at once.
+    Otherwise calls queue, and the thread that has waited longest then does all of them, up to
+    ``limit`` items. The items of one call stay together.
 
     ``work(items)`` returns a result for each item, in their order.
     """
@@ -33,56 +33,56 @@ class Batcher(Generic[Item, Result]):
     def __init__(self, work: Callable[[Sequence[Item]], Sequence[Result]], limit: int) -> None:
         self._work = work
         self._lock = threading.Lock()
-        self._waiting: deque[_Turn[Item, Result]] = deque()
+        self._waiting: deque[_Call[Item, Result]] = deque()
         self._is_busy = False
         self.limit = limit
-        """The most items that are joined; 1 where batches do not pay."""
+        """The most items in a batch of several calls; 1 if batches are not faster."""
         self.sizes: Counter[int] = Counter()
         """How many batches of each size there have been."""
 
     @property
     def waiting(self) -> int:
-        """Items that have not been begun."""
+        """How many items are queued."""
         with self._lock:
-            return sum(len(turn.items) for turn in self._waiting)
+            return sum(len(call.items) for call in self._waiting)
 
     def run(self, items: Sequence[Item]) -> Sequence[Result]:
-        """Return the result of each item. Raises whatever ``work`` raises for their batch."""
-        turn = _Turn[Item, Result](items)
+        """Return the result of each item. Raises what ``work`` raises for their batch."""
+        call = _Call[Item, Result](items)
         with self._lock:
-            self._waiting.append(turn)
+            self._waiting.append(call)
             if not self._is_busy:
                 self._is_busy = True
-                turn.has_come.set()
-        turn.has_come.wait()
-        if not turn.results.done():
-            self._work_for_all()
-        return turn.results.result()
+                call.wake.set()
+        call.wake.wait()
+        if not call.results.done():
+            self._run_batch()
+        return call.results.result()
 
-    def _work_for_all(self) -> None:
-        """Do the work of those that have waited longest, then hand over to the next."""
+    def _run_batch(self) -> None:
+        """Do the next batch, then let the first call that still waits do the one after."""
         batch = self._next_batch()
-        items = [item for turn in batch for item in turn.items]
+        items = [item for call in batch for item in call.items]
         try:
             results = self._work(items)
             if len(results) != len(items):
                 raise ValueError(f"{len(items)} items have {len(results)} results.")
         except BaseException as error:  # noqa: BLE001 -- raised in the threads that wait
-            for turn in batch:
-                turn.results.set_exception(error)
+            for call in batch:
+                call.results.set_exception(error)
         else:
             start = 0
-            for turn in batch:
-                turn.results.set_result(results[start : start + len(turn.items)])
-                start += len(turn.items)
+            for call in batch:
+                call.results.set_result(results[start : start + len(call.items)])
+                start += len(call.items)
         with self._lock:
             self._is_busy = bool(self._waiting)
             if self._waiting:
-                self._waiting[0].has_come.set()
-        for turn in batch:
-            turn.has_come.set()
+                self._waiting[0].wake.set()
+        for call in batch:
+            call.wake.set()
 
-    def _next_batch(self) -> list[_Turn[Item, Result]]:
+    def _next_batch(self) -> list[_Call[Item, Result]]:
         with self._lock:
             batch = [self._waiting.popleft()]
             size = len(batch[0].items)

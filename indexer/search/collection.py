@@ -15,11 +15,11 @@ from indexer.machine import available_cores
 from indexer.search.answers import Distribution, ImageFile
 from indexer.search.queries import Allowed, Vector
 from indexer.store import ImageRow, Version
-from indexer.vector_index import Map, MappedVectors, StoredMap
+from indexer.vector_index import MappedVectors, Projection, StoredProjection
 from indexer.vector_index.base import Ids, Rows
 
 DISTRIBUTION_SAMPLE = 1000
-"""Images whose distances stand for those of the whole collection."""
+"""How many images the distribution of distances is estimated from."""
 
 
 class Collection:
@@ -35,7 +35,7 @@ class Collection:
         self.decoding = threading.BoundedSemaphore(available_cores())
         """Held while an image is decoded: pixels take much memory."""
         files = version.derived("map")
-        self._map = StoredMap(files.parts if files else None, vectors)
+        self._projection = StoredProjection(files.parts if files else None, vectors)
 
     def __len__(self) -> int:
         return len(self._vectors)
@@ -56,7 +56,7 @@ class Collection:
         return self._version.catalogue.get_many(image_ids)
 
     def matching(self, allowed: Allowed) -> Ids:
-        """Return the ids of the images that are allowed."""
+        """Return the ids of the allowed images, int64 (n,)."""
         return self._version.catalogue.matching(*allowed)
 
     def features(self, image_ids: Sequence[int] | Ids) -> Vector:
@@ -90,9 +90,9 @@ class Collection:
         """Return an indexed image's pixels, upright and RGB; hold :attr:`decoding` meanwhile."""
         return self._decode(self.image_file(image_id).data)
 
-    def listed(self, status: str, *, offset: int, limit: int) -> list[ImageRow]:
-        """Return some of the files, ``indexed`` or ``skipped``, in order of their keys."""
-        return self._version.catalogue.listed(status, offset=offset, limit=limit)
+    def page_by_key(self, status: str, *, offset: int, limit: int) -> list[ImageRow]:
+        """Return up to ``limit`` files, ``indexed`` or ``skipped``, by key, after ``offset``."""
+        return self._version.catalogue.page_by_key(status, offset=offset, limit=limit)
 
     def skip_reasons(self) -> dict[str, int]:
         """Count the skipped files by reason, the most frequent first."""
@@ -103,14 +103,14 @@ class Collection:
         return list(self.images(self._vectors.ids[self._sampled_rows(count)]).values())
 
     def random_id(self) -> int:
-        """Return any image's id. Raises :class:`~indexer.errors.UnknownImage` if there is none."""
+        """Return the id of a random image. Raises UnknownImage if the index is empty."""
         if not len(self):
             raise UnknownImage("The index is empty.", "Every file was skipped; status says why.")
         return int(random.choice(self._vectors.ids))  # noqa: S311 -- no secret
 
-    def map(self) -> Map:
-        """Return where every image lies on the plane of the first two principal axes."""
-        return self._map.whole
+    def projection(self) -> Projection:
+        """Return every image's point on the first two principal axes: the map."""
+        return self._projection.whole
 
     def distance(self, vector: Vector, image_id: int) -> float:
         """Return the Euclidean distance of a feature, float32 (dim,), to an indexed image."""
@@ -118,9 +118,9 @@ class Collection:
         return float(np.sqrt(max(self._vectors.squared_distances(vector, row)[0], 0)))
 
     def distribution(self, vector: Vector, bins: int = 40) -> Distribution:
-        """Count how far a fixed sample of the collection is from a feature, float32 (dim,).
+        """Return the distribution of distances of a feature, float32 (dim,), to a sample.
 
-        The sample is spread evenly over the ids: the same for every query, cheap at any size.
+        The sample is spread evenly over the collection and is the same for every query.
         """
         rows = self._sampled_rows(DISTRIBUTION_SAMPLE)
         distances = np.sqrt(np.maximum(self._vectors.squared_distances(vector, rows), 0))

@@ -1,6 +1,6 @@
-"""A search that has begun: what is known of it until it is answered."""
+"""A search in progress: what is known of it between its first step and its answer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from indexer.config import Mode
 from indexer.errors import LookalikeError
 from indexer.search.answers import Answer, Stopwatch
-from indexer.search.gathering import MOST_RESULTS
+from indexer.search.batched_index import MAX_RESULTS
 from indexer.search.paging import first_depth
-from indexer.search.queries import Query, Selection, Vector
+from indexer.search.queries import Example, Query, Selection, Vector, combined
 from indexer.vector_index import Found
 
 Pixels = NDArray[np.uint8]
@@ -19,13 +19,13 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(slots=True)
 class PendingSearch:
-    """One of the searches that are made together. A step that fails leaves its error."""
+    """One of several searches that are made together. A step that fails leaves its error."""
 
     query: Query
     selection: Selection
     k: int = 0
     mode: Mode = "exact"
-    watch: Stopwatch = field(default_factory=Stopwatch)
+    stopwatch: Stopwatch = field(default_factory=Stopwatch)
     pixels: Pixels | None = None
     """The query's own image, until it is encoded."""
     preview: bytes | None = None
@@ -39,29 +39,49 @@ class PendingSearch:
     answer: Answer | None = None
     failure: LookalikeError | None = None
 
-    def attempt(self, step: "Callable[[PendingSearch], None]") -> None:
-        """Take a step, unless one before has failed; keep the error if it fails."""
+    def run(self, step: "Callable[[PendingSearch], None]") -> None:
+        """Run a step unless an earlier one failed; keep its error if it fails."""
         if self.failure is None:
             try:
                 step(self)
             except LookalikeError as error:
                 self.failure = error
 
-    def shared_depth(self, count: int) -> int:
-        """Return how many of ``count`` neighbours to find together with other searches' ones.
+    def combine(self, features: Callable[[Sequence[Example]], Vector]) -> None:
+        """Set ``vector``: the query's own feature, moved by its examples.
 
-        0 if it is to go by itself: it is approximate, among some images only, or too deep.
+        ``features`` returns the stored features of examples, float32 (n, dim).
         """
-        chosen = self.selection
-        if self.failure or self.mode != "exact" or chosen.allowed is not None:
+        query = self.query
+        positives, negatives = features(query.positives), features(query.negatives)
+        weights = [example.weight for example in query.positives]
+        if self.feature is not None:
+            if not (query.positives or query.negatives):
+                self.vector = self.feature
+                return
+            positives, weights = np.vstack([self.feature, positives]), [1.0, *weights]
+        negative_weights = [example.weight for example in query.negatives]
+        self.vector = combined(positives, weights, negatives, negative_weights)
+
+    def batched_depth(self, count: int) -> int:
+        """Return how many of ``count`` neighbours to find in a batch with other searches.
+
+        0 if it is to be searched alone: it is approximate, among some images only, or too deep.
+        """
+        selection = self.selection
+        if self.failure or self.mode != "exact" or selection.allowed is not None:
             return 0
         depth = first_depth(
-            count, self.k, chosen.page, chosen.threshold, collapse=chosen.collapse_duplicates
+            count,
+            self.k,
+            selection.page,
+            selection.threshold,
+            collapse=selection.collapse_duplicates,
         )
-        return depth if depth <= MOST_RESULTS else 0
+        return depth if depth <= MAX_RESULTS else 0
 
     def outcome(self) -> Answer | LookalikeError:
-        """Return what became of it."""
+        """Return the answer, or the error of the step that failed."""
         outcome = self.failure or self.answer
         assert outcome is not None
         return outcome

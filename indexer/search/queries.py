@@ -1,4 +1,4 @@
-"""What is asked: the images a query is made of, and which of its neighbours are wanted."""
+"""Queries: what to search with, and which of the neighbours to return."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ Vector = NDArray[np.float32]
 
 MAX_EXAMPLES = 64
 MIN_NORM = 1e-6
-"""A sum of unit vectors shorter than this is rounding error: it points nowhere."""
+"""A sum of unit vectors shorter than this is only rounding error and has no direction."""
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """An indexed image that results should resemble, or should not, and how much it counts."""
+    """An indexed image that results should resemble, or should not, and its weight."""
 
     image_id: int
     weight: float = 1.0
@@ -28,10 +28,10 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One image, stored image or vector at most, and any number of further examples.
+    """At most one of an image, an indexed image and a vector, and any number of examples.
 
-    ``image`` holds a file's bytes. ``crop`` takes a region of it, or of the stored image, which is
-    then encoded anew. What is asked for itself counts as a positive of weight 1.
+    ``image`` is the bytes of a file. ``crop`` is a region of it, or of the indexed image, which is
+    then encoded. The image or vector itself counts as a positive of weight 1.
     """
 
     image: bytes | None = None
@@ -43,7 +43,7 @@ class Query:
 
     @property
     def kind(self) -> Literal["image", "image_id", "vector", "examples"]:
-        """What is searched with; ``examples`` if there are only those."""
+        """What the query searches with; ``examples`` if it has nothing else."""
         if self.image is not None:
             return "image"
         if self.image_id is not None:
@@ -56,7 +56,7 @@ class Query:
         return self.image is not None or self.crop is not None
 
     def check(self) -> None:
-        """Raise :class:`InvalidQuery` unless the parts go together."""
+        """Raise :class:`InvalidQuery` unless the parts can be combined."""
         given = [part for part in (self.image, self.image_id, self.vector) if part is not None]
         if len(given) > 1:
             raise InvalidQuery("Give one of image, image_id and vector, not several.")
@@ -75,7 +75,7 @@ class Query:
 
 
 class Allowed(NamedTuple):
-    """Which images may be found: those whose key begins so and whose metadata has these values."""
+    """Which images may be found: those with this key prefix and these metadata."""
 
     key_prefix: str = ""
     metadata: Mapping[str, str | int | float | bool] = {}
@@ -83,11 +83,11 @@ class Allowed(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which of the neighbours are wanted; what is left out comes from the settings.
+    """Which of the neighbours to return; ``k`` and ``mode`` default to the settings.
 
-    ``k`` results make a page, ``page`` counts from 1 and has no limit. ``threshold`` is the largest
-    distance. ``collapse_duplicates`` puts near-duplicates below the best of them. With
-    ``allowed`` the others are as if they were not there.
+    A page has ``k`` results, and ``page`` counts from 1 without limit. ``threshold`` is the largest
+    distance. ``collapse_duplicates`` puts near-duplicates below the best-ranked of them. With
+    ``allowed`` only those images are searched.
     """
 
     k: int | None = None
@@ -110,7 +110,7 @@ class Selection:
 
 
 def unit_vector(vector: Sequence[float] | NDArray[np.floating], dim: int) -> Vector:
-    """Return a vector divided by its norm, float32 (dim,), as every feature is.
+    """Return a vector divided by its norm, float32 (dim,).
 
     Raises :class:`InvalidQuery` for a wrong length, infinities or zeros only.
     """
@@ -134,11 +134,11 @@ def combined(
 ) -> Vector:
     """Return the direction towards the positives and away from the negatives, float32 (dim,).
 
-    The mean of the positives, each times its weight, minus that of the negatives, divided by the
-    norm; vectors are float32 (n, dim) of norm 1. The means are over the numbers of vectors: were
-    they over the sums of the weights, the weight of a lone negative would change nothing.
+    It is the mean of the positives, each times its weight, minus that of the negatives, divided by
+    its norm. Vectors are float32 (n, dim) of norm 1. The means divide by the number of vectors, not
+    by the sum of the weights, which would cancel the weight of a single negative.
 
-    Raises :class:`InvalidQuery` where they cancel each other out.
+    Raises :class:`InvalidQuery` if they cancel each other out.
     """
     direction = np.asarray(positive_weights, np.float64) @ positives / len(positives)
     if len(negatives):

@@ -1,4 +1,4 @@
-"""The encoder an index was made with, opened when a query first needs it."""
+"""The encoder that an index was made with, loaded when a query first needs it."""
 
 import threading
 import time
@@ -16,16 +16,16 @@ Pixels = NDArray[np.uint8]
 Vector = NDArray[np.float32]
 
 
-TOGETHER = 16
-"""The most images of one request in a batch: larger ones are no faster on CPUs, and all others
-wait for them."""
+MAX_BATCH = 16
+"""The most images of one request in a batch. Larger batches are no faster on CPUs, and other
+requests wait for them."""
 
 
 class QueryEncoder:
-    """Encodes queries with the encoder ``spec`` names. Safe between threads.
+    """Encodes the images of queries. Safe between threads.
 
-    The index decides which encoder that is; ``configured`` may say where its weights are now and
-    how it runs.
+    ``spec`` is the encoder of the index; ``configured`` may say where its weights are now, and how
+    to run it.
     """
 
     def __init__(self, spec: EncoderSpec, configured: EncoderConfig) -> None:
@@ -38,16 +38,16 @@ class QueryEncoder:
 
     @property
     def is_loaded(self) -> bool:
-        """True once queries are encoded without delay."""
+        """True once the model is loaded."""
         return self._batcher is not None
 
     @property
     def batcher(self) -> Batcher[Pixels, Vector] | None:
-        """What gathers the images of concurrent queries, once the encoder is loaded."""
+        """Encodes the images of concurrent queries together; None until the model is loaded."""
         return self._batcher
 
     def load(self) -> None:
-        """Load the model now, so that the first query does not wait for it.
+        """Load the model, so that the first query does not wait for it.
 
         Raises :class:`~indexer.errors.WeightsUnavailable` or
         :class:`~indexer.errors.EncoderMismatch` if it is no longer the one of the index.
@@ -57,8 +57,8 @@ class QueryEncoder:
     def encode(self, images: Sequence[Pixels]) -> list[Vector | InvalidQuery]:
         """Return the features, float32 (dim,), of images, uint8 (224, 224, 3), in batches.
 
-        Where a feature is not finite there is an error in its place: no distance to it would mean
-        anything, and indexing skips such images. Raises what :meth:`load` does.
+        A feature that is not finite is replaced by an error, as its distances would be NaN. Raises
+        what :meth:`load` raises.
         """
         batcher, size = self._loaded()
         batches = (images[start : start + size] for start in range(0, len(images), size))
@@ -66,7 +66,7 @@ class QueryEncoder:
         return [vector if np.isfinite(vector).all() else _not_finite() for vector in vectors]
 
     def open(self) -> Encoder:
-        """Open the encoder the index was made with; a configured weights file is tried first."""
+        """Open the encoder of the index, with the configured weights file if there is one."""
         spec, configured = self._spec, self._configured
         settings = configured.model_dump() | {"model": spec.model, "weights": spec.weights}
         if spec.model == "vgg16":
@@ -82,9 +82,9 @@ class QueryEncoder:
         return encoder
 
     def _loaded(self) -> tuple[Batcher[Pixels, Vector], int]:
-        """Return what works for the loaded encoder, and how many images of a request it takes.
+        """Load the model once; return its batcher, and the most images of a request per batch.
 
-        A failure is final: it takes a restart to mend.
+        A failure is final and raised again by later calls.
         """
         with self._loading:
             if self._failure:
@@ -96,18 +96,18 @@ class QueryEncoder:
                 except LookalikeError as error:
                     self._failure = error
                     raise
-                self._batch_size = min(encoder.batch_size, TOGETHER)
+                self._batch_size = min(encoder.batch_size, MAX_BATCH)
                 self._batcher = encoding_batcher(encoder)
             return self._batcher, self._batch_size
 
 
 def encoding_batcher(encoder: Encoder) -> Batcher[Pixels, Vector]:
-    """Gather the images of many threads where encoding them together is faster for each.
+    """Return a batcher that joins images of several threads if that is faster on average.
 
-    Let n images take ``a + b n``. One after the other, they wait ``(n + 1) / 2 * (a + b)`` on
-    average; together it is ``a + b n``, which is less if and only if ``a > b``, that is if two take
-    less than 1.5 times as long as one. On GPUs it holds, and for VGG16 on CPUs; for small networks
-    on CPUs it does not.
+    Let n images take ``a + b n``. Encoded one by one, each waits ``(n + 1) / 2 * (a + b)`` on
+    average; in a batch it is ``a + b n``, which is less if and only if ``a > b``, that is, if two
+    images take less than 1.5 times as long as one. This holds on GPUs, and for VGG16 on CPUs, but
+    not for small networks on CPUs.
     """
     one, two = (_seconds(encoder, count) for count in (1, 2))
     limit = encoder.batch_size if two < 1.5 * one else 1
@@ -122,7 +122,7 @@ def _not_finite() -> InvalidQuery:
 
 
 def _seconds(encoder: Encoder, count: int) -> float:
-    """Return the least of three times to encode grey images, after one that may set things up."""
+    """Return the least of three times to encode ``count`` grey images, after a first call."""
     images = np.full((count, 224, 224, 3), 128, np.uint8)
     encoder.encode(images)
     times = []

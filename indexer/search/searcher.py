@@ -1,4 +1,4 @@
-"""Search: one published version and its encoder, answering queries."""
+"""The searcher: one published version and its encoder, which answer queries."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,12 +13,12 @@ from indexer.encoders import EncoderSpec
 from indexer.errors import LookalikeError, NoApproximateIndex, StoreCorrupt
 from indexer.images import Box, crop, decode, model_input, thumbnail
 from indexer.search.answers import Answer, Hit, IndexInfo
+from indexer.search.batched_index import BatchedIndex
 from indexer.search.batching import Batcher
 from indexer.search.collection import Collection
-from indexer.search.gathering import GatheredIndex
-from indexer.search.paging import Distances, Ids, Place, collapsed_page_of, page_of
+from indexer.search.paging import Distances, Ids, RankedHit, collapsed_page_of, page_of
 from indexer.search.pending import PendingSearch
-from indexer.search.queries import Example, Query, Selection, Vector, combined, unit_vector
+from indexer.search.queries import Example, Query, Selection, Vector, unit_vector
 from indexer.search.query_encoder import Pixels, QueryEncoder
 from indexer.store import Store, Version
 from indexer.vector_index import VectorIndex
@@ -28,16 +28,15 @@ from indexer.vector_index.promise import Promise
 logger = logging.getLogger(__name__)
 
 SELF_DISTANCE = 0.01
-"""The largest distance of a stored image to itself that approximate search may come up with."""
+"""The largest distance of a stored image to itself that approximate search may return."""
 
 
 class Searcher:
     """One immutable published version and the encoder it was made with. Safe between threads.
 
-    What the index was made from, encoder and dataset, comes from the version's manifest, so that
-    a query can never meet vectors of another encoder; limits come from ``config``. An image that
-    is sent as a query may have ``max_pixels``: ``dataset.max_pixels`` like one's own files, unless
-    a server says what it allows strangers.
+    Encoder and dataset come from the version's manifest, so that a query is never compared with
+    vectors of another encoder; limits come from ``config``. ``max_pixels`` limits images that are
+    sent as queries; without it they have the limit of the dataset's own files.
     """
 
     def __init__(self, version: Version, config: Config, max_pixels: int | None = None) -> None:
@@ -53,8 +52,8 @@ class Searcher:
         except ValueError as error:
             raise StoreCorrupt(f"{version.folder}: the encoder is unreadable: {error}") from error
         self._encoder = QueryEncoder(self.encoder_spec, config.encoder)
-        self._gathered = GatheredIndex(indexes.exact)
-        self._indexes: dict[Mode, VectorIndex] = {**indexes.by_mode, "exact": self._gathered}
+        self._batched = BatchedIndex(indexes.exact)
+        self._indexes: dict[Mode, VectorIndex] = {**indexes.by_mode, "exact": self._batched}
         self._promise = Promise.of(manifest, config.index.recall)
         self._parameters = self._promise.parameters if self._promise else None
         not_resident = indexes.vectors.make_resident() if config.index.resident else None
@@ -72,13 +71,13 @@ class Searcher:
         return cls(Store(config.store).open_published(), config, max_pixels)
 
     @staticmethod
-    def published(config: Config) -> str | None:
+    def published_version(config: Config) -> str | None:
         """Return the id of the version that :meth:`open` would open, None if there is none."""
         return Store(config.store).current()
 
     @property
     def info(self) -> IndexInfo:
-        """What the index consists of."""
+        """The description of the index."""
         manifest = self._version.manifest
         approximate = manifest.derived.get("approximate")
         return IndexInfo(
@@ -92,27 +91,30 @@ class Searcher:
 
     @property
     def encoder_is_loaded(self) -> bool:
-        """True once queries by image are answered without delay."""
+        """True once queries by image need not wait for the model."""
         return self._encoder.is_loaded
 
     @property
-    def batcher(self) -> Batcher[Pixels, Vector] | None:
-        """What gathers the images of concurrent queries, once the encoder is loaded."""
+    def encode_batcher(self) -> Batcher[Pixels, Vector] | None:
+        """Encodes the images of concurrent queries together; None until the encoder is loaded."""
         return self._encoder.batcher
 
     @property
-    def gathering(self) -> Batcher[Any, Any]:
-        """What gathers concurrent exact searches."""
-        return self._gathered.batcher
+    def search_batcher(self) -> Batcher[Any, Any]:
+        """Makes concurrent exact searches together."""
+        return self._batched.batcher
 
-    def take_over(self, other: "Searcher") -> None:
-        """Use the encoder another searcher has loaded, if both indexes were made with it."""
+    def reuse_encoder(self, other: "Searcher") -> None:
+        """Use the encoder that another searcher has loaded, if both indexes were made with it."""
         same = other.encoder_spec.fingerprint == self.encoder_spec.fingerprint
         if same and other.encoder_is_loaded:
             self._encoder = other._encoder  # noqa: SLF001 -- its own class's
 
     def check(self) -> None:
-        """Let some stored images find themselves. Raises StoreCorrupt if one does not."""
+        """Search for some stored images in every mode.
+
+        Raises :class:`~indexer.errors.StoreCorrupt` if one does not find itself.
+        """
         for image in self.collection.sample(3):
             feature = self.collection.features([image.id])
             for mode, index in self._indexes.items():
@@ -124,7 +126,7 @@ class Searcher:
                     )
 
     def load_encoder(self) -> None:
-        """Load the encoder's model now, so that the first query by image does not wait for it.
+        """Load the encoder's model, so that the first query by image does not wait for it.
 
         Raises :class:`~indexer.errors.WeightsUnavailable` or
         :class:`~indexer.errors.EncoderMismatch` if it is no longer the one of the index.
@@ -134,11 +136,11 @@ class Searcher:
     def search(
         self, query: Query, selection: Selection | None = None, *, preview_side: int | None = None
     ) -> Answer:
-        """Find the images nearest to what the query stands for, one page of them.
+        """Find one page of the images nearest to a query.
 
-        With ``preview_side`` the answer carries a JPEG of the query's image that fits into that
-        square. A stored image without ``crop`` needs no encoder: its vector is there. It finds
-        itself first, at distance 0. Raises :class:`~indexer.errors.InvalidQuery`,
+        With ``preview_side`` the answer has a JPEG of the query's image that fits into a square of
+        this side. An indexed image without ``crop`` needs no encoder, as its vector is stored; it
+        finds itself first, at distance 0. Raises :class:`~indexer.errors.InvalidQuery`,
         :class:`~indexer.errors.UnknownImage` or an error of decoding and encoding.
         """
         searches = [(query, selection or Selection())]
@@ -150,32 +152,32 @@ class Searcher:
     def search_many(
         self, searches: Sequence[tuple[Query, Selection]], *, preview_side: int | None = None
     ) -> Iterator[Answer | LookalikeError]:
-        """Yield what :meth:`search` returns, or raises, for each of several searches; faster.
+        """Yield what :meth:`search` returns or raises for each of several searches, but faster.
 
-        Their images are encoded in batches, and exact searches among all images are made together;
-        then the answers are made one by one, as they are taken.
+        Their images are encoded in batches, and exact searches among all images are made together.
+        The answers are then made one by one, as they are taken.
         """
         pending = [PendingSearch(*search) for search in searches]
-        for own in pending:
-            own.attempt(lambda own: self._begin(own, preview_side))
+        for search in pending:
+            search.run(lambda search: self._begin(search, preview_side))
         self._encode(pending)
-        for own in pending:
-            own.attempt(self._combine)
-        self._search_together(pending)
-        while pending:  # and no answer is kept
-            own = pending.pop(0)
-            own.attempt(self._answer)
-            yield own.outcome()
+        for search in pending:
+            search.run(lambda search: search.combine(self._features))
+        self._search_batch(pending)
+        while pending:  # an answer that was taken is not kept
+            search = pending.pop(0)
+            search.run(self._answer)
+            yield search.outcome()
 
     def embed(self, image: bytes, box: Box | None = None) -> tuple[Vector, Mapping[str, float]]:
         """Return the feature of an image file's bytes, float32 (dim,), and the times in ms."""
-        own = PendingSearch(Query(image=image, crop=box), Selection())
-        self._begin(own, None)
-        self._encode([own])
-        if own.failure:
-            raise own.failure
-        assert own.feature is not None
-        return own.feature, own.watch.finish()
+        search = PendingSearch(Query(image=image, crop=box), Selection())
+        self._begin(search, None)
+        self._encode([search])
+        if search.failure:
+            raise search.failure
+        assert search.feature is not None
+        return search.feature, search.stopwatch.finish()
 
     def search_image(
         self, data: bytes, *, k: int | None = None, mode: Mode | None = None
@@ -194,7 +196,7 @@ class Searcher:
         return self.search(Query(vector=vector), Selection(k=k, mode=mode))
 
     def _begin(self, search: PendingSearch, preview_side: int | None) -> None:
-        """Check a search; look up the vector of its own image, or decode that."""
+        """Check a search, then look up the feature of its own image or decode the image."""
         query = search.query
         query.check()
         search.k, search.mode = search.selection.within(self._config.search)
@@ -206,7 +208,7 @@ class Searcher:
         if query.vector is not None:
             search.feature = unit_vector(query.vector, self.encoder_spec.dim)
         elif query.is_encoded:
-            with search.watch.step("decode"), self.collection.decoding:
+            with search.stopwatch.step("decode"), self.collection.decoding:
                 image = self._image(query)
                 search.pixels = model_input(image)
                 search.preview = thumbnail(image, side=preview_side) if preview_side else None
@@ -214,7 +216,7 @@ class Searcher:
             search.feature = self._features([Example(query.image_id)])[0]
 
     def _image(self, query: Query) -> Image:
-        """Decode a query's own image, or the region of it that is meant."""
+        """Decode a query's own image, cropped if it asks for a region."""
         if query.image is not None:
             image = decode(query.image, max_pixels=self._max_pixels)
         else:
@@ -223,60 +225,48 @@ class Searcher:
         return image if query.crop is None else crop(image, query.crop)
 
     def _encode(self, pending: Sequence[PendingSearch]) -> None:
-        """Give the searches that have an image its feature, or the error of encoding it."""
-        decoded = [own for own in pending if own.pixels is not None]
+        """Encode the images of all searches that have one; set their features or failures."""
+        decoded = [search for search in pending if search.pixels is not None]
         if not decoded:
             return
         features: Sequence[Vector | LookalikeError]
-        with ExitStack() as watches:
-            for own in decoded:
-                watches.enter_context(own.watch.step("encode"))
+        with ExitStack() as timing:
+            for search in decoded:
+                timing.enter_context(search.stopwatch.step("encode"))
             try:
-                features = self._encoder.encode([own.pixels for own in decoded])  # type: ignore[misc]
-            except LookalikeError as error:  # it cannot be loaded
+                pixels = [search.pixels for search in decoded if search.pixels is not None]
+                features = self._encoder.encode(pixels)
+            except LookalikeError as error:  # the encoder cannot be loaded
                 features = [error] * len(decoded)
-        for own, feature in zip(decoded, features, strict=True):
-            own.pixels = None
+        for search, feature in zip(decoded, features, strict=True):
+            search.pixels = None
             if isinstance(feature, LookalikeError):
-                own.failure = feature
+                search.failure = feature
             else:
-                own.feature = feature
+                search.feature = feature
 
-    def _combine(self, search: PendingSearch) -> None:
-        """Find the vector a query stands for: its own feature, moved by its examples."""
-        query = search.query
-        likes, unlikes = self._features(query.positives), self._features(query.negatives)
-        weights = [example.weight for example in query.positives]
-        if search.feature is not None:
-            if not (query.positives or query.negatives):
-                search.vector = search.feature
-                return
-            likes, weights = np.vstack([search.feature, likes]), [1.0, *weights]
-        unweights = [example.weight for example in query.negatives]
-        search.vector = combined(likes, weights, unlikes, unweights)
-
-    def _search_together(self, pending: Sequence[PendingSearch]) -> None:
-        """Find what pages of exact search ask for first, of all searches at once."""
-        for own in pending:
-            own.depth = own.shared_depth(len(self.collection))
-        together = [own for own in pending if own.depth]
-        if not together:
+    def _search_batch(self, pending: Sequence[PendingSearch]) -> None:
+        """Find the first neighbours of all exact searches at once."""
+        for search in pending:
+            search.depth = search.batched_depth(len(self.collection))
+        batch = [search for search in pending if search.depth]
+        if not batch:
             return
-        with ExitStack() as watches:
-            for own in together:
-                watches.enter_context(own.watch.step("search"))
-            vectors = [own.vector for own in together if own.vector is not None]
-            found = self._gathered.search_each(vectors, [own.depth for own in together])
-        for own, neighbours in zip(together, found, strict=True):
-            own.found = neighbours
+        with ExitStack() as timing:
+            for search in batch:
+                timing.enter_context(search.stopwatch.step("search"))
+            vectors = [search.vector for search in batch if search.vector is not None]
+            found = self._batched.search_each(vectors, [search.depth for search in batch])
+        for search, neighbours in zip(batch, found, strict=True):
+            search.found = neighbours
 
     def _answer(self, search: PendingSearch) -> None:
-        """Make the answer of a search's page."""
+        """Make the answer of a search."""
         assert search.vector is not None
-        with search.watch.step("search"):
-            places, more = self._page(search)
-            shown = [place for found in places for place in (found, *found.duplicates)]
-            rows = self.collection.images(place.image_id for place in shown)
+        with search.stopwatch.step("search"):
+            hits, more = self._page(search)
+            shown = [hit for first in hits for hit in (first, *first.duplicates)]
+            rows = self.collection.images(hit.image_id for hit in shown)
         search.answer = Answer(
             version=self._version.manifest.version,
             encoder=self.encoder_spec,
@@ -285,8 +275,8 @@ class Searcher:
             mode=search.mode,
             k=search.k,
             more=more,
-            hits=[Hit.of(place, rows) for place in places],
-            timings_ms=search.watch.finish(),
+            hits=[Hit.of(hit, rows) for hit in hits],
+            timings_ms=search.stopwatch.finish(),
             stages=search.found.stages if search.found else (),
             vector=search.vector,
             own_vector=search.feature,
@@ -298,8 +288,8 @@ class Searcher:
         collection = self.collection
         return collection.features([collection.image(own.image_id).id for own in examples])
 
-    def _page(self, search: PendingSearch) -> tuple[list[Place], bool]:
-        """Return a page of neighbours, and whether there is another."""
+    def _page(self, search: PendingSearch) -> tuple[list[RankedHit], bool]:
+        """Return one page of neighbours, and whether there is another."""
         allowed, count, selection = None, len(self.collection), search.selection
         if selection.allowed is not None:
             allowed = self.collection.matching(selection.allowed)
@@ -317,7 +307,6 @@ class Searcher:
 
         k, page, threshold = search.k, selection.page, selection.threshold
         if selection.collapse_duplicates:
-            return collapsed_page_of(
-                neighbours, self.collection.features, count, k, page, threshold
-            )
+            features = self.collection.features
+            return collapsed_page_of(neighbours, features, count, k, page, threshold)
         return page_of(neighbours, count, k, page, threshold)

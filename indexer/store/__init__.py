@@ -1,7 +1,7 @@
 """Vectors and catalogue on disk: immutable segments, a SQLite catalogue, published versions."""
 
 from indexer.store.catalogue import Catalogue
-from indexer.store.damage import note_verdict, noted_damage
+from indexer.store.damage import read_damage, write_damage
 from indexer.store.files import REBUILD_HINT
 from indexer.store.live import live_catalogue
 from indexer.store.records import (
@@ -44,9 +44,9 @@ __all__ = [
     "Version",
     "Writer",
     "live_catalogue",
-    "note_verdict",
-    "noted_damage",
     "open_writer",
     "part_name",
+    "read_damage",
     "trained_path",
+    "write_damage",
 ]

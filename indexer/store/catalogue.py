@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexer.errors import StoreCorrupt
-from indexer.store.connections import ConnectionPool, connected
+from indexer.store.connections import ConnectionPool, connect
 from indexer.store.files import REBUILD_HINT
-from indexer.store.layers import stacked
+from indexer.store.layers import connect_layers
 from indexer.store.records import Counts
 from indexer.store.rows import ROW_COLUMNS, ImageRow, RunRow, Stamp
 
@@ -23,9 +23,9 @@ _COLUMNS = f"{ROW_COLUMNS}, id, segment, row"
 class Catalogue:
     """A catalogue for reading: the store's own, which builds write, or a version's layers.
 
-    Safe to read from several threads at once. Open one with :meth:`live` or :meth:`layered`; they
-    raise :class:`StoreCorrupt` if a file is not a catalogue of this format. What may be changed is
-    a :class:`~indexer.store.catalogue_writer.CatalogueWriter`.
+    Safe to read from several threads at once. Open one with :meth:`open_live` or
+    :meth:`open_snapshot`; they raise :class:`StoreCorrupt` if a file is not a catalogue of this
+    format. A :class:`~indexer.store.catalogue_writer.CatalogueWriter` can also be changed.
     """
 
     def __init__(self, path: Path, connect: Callable[[], sqlite3.Connection]) -> None:
@@ -36,14 +36,14 @@ class Catalogue:
             raise StoreCorrupt(f"{path} cannot be opened: {error}.", REBUILD_HINT) from error
 
     @staticmethod
-    def live(path: Path) -> "Catalogue":
-        """Open the store's catalogue for reading, also while a build writes it."""
-        return Catalogue(path, lambda: connected(path, "mode=ro"))
+    def open_live(path: Path) -> "Catalogue":
+        """Open the store's own catalogue for reading, also while a build writes it."""
+        return Catalogue(path, lambda: connect(path, "mode=ro"))
 
     @staticmethod
-    def layered(paths: Sequence[Path]) -> "Catalogue":
+    def open_snapshot(paths: Sequence[Path]) -> "Catalogue":
         """Open the layers of a version's catalogue, the oldest first; they never change."""
-        return Catalogue(paths[-1], lambda: stacked(paths))
+        return Catalogue(paths[-1], lambda: connect_layers(paths))
 
     def close(self) -> None:
         """Close the files."""
@@ -54,7 +54,7 @@ class Catalogue:
         return next(self._select("WHERE id = ?", image_id), None)
 
     def get_many(self, image_ids: Iterable[int]) -> dict[int, ImageRow]:
-        """Return the rows of many ids by id; unknown ids are missing from the answer."""
+        """Return the rows of many ids by id; unknown ids are left out."""
         wanted = json.dumps([int(image_id) for image_id in image_ids])
         rows = self._select("WHERE id IN (SELECT value FROM json_each(?))", wanted)
         return {row.id: row for row in rows}
@@ -70,8 +70,8 @@ class Catalogue:
         rows = self._query("SELECT id FROM images WHERE status = ? ORDER BY id", (status,))
         return np.array(rows, np.int64).reshape(-1)
 
-    def listed(self, status: str, *, offset: int, limit: int) -> list[ImageRow]:
-        """Return some rows of one status in order of their keys, ``offset`` of them left out."""
+    def page_by_key(self, status: str, *, offset: int, limit: int) -> list[ImageRow]:
+        """Return up to ``limit`` rows of one status by key, after the first ``offset``."""
         condition = "WHERE status = ? ORDER BY key LIMIT ? OFFSET ?"
         return list(self._select(condition, status, limit, offset))
 
@@ -97,7 +97,7 @@ class Catalogue:
         return dict(rows)
 
     def matching(self, prefix: str, metadata: Mapping[str, Any]) -> NDArray[np.int64]:
-        """Return the ids of images whose key begins so and whose metadata has these values."""
+        """Return the ids, int64 (n,), of images with this key prefix and these metadata."""
         wanted = "status = ? AND key >= ? AND key < ?"
         values: list[Any] = ["indexed", prefix, f"{prefix}\U0010ffff"]
         for name, value in metadata.items():

@@ -1,4 +1,4 @@
-"""The catalogue as a build writes it: rows added, described, moved and dropped."""
+"""The catalogue as a build writes it: rows are added, updated, relocated and removed."""
 
 import json
 import sqlite3
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from indexer.store.catalogue import Catalogue
-from indexer.store.connections import connected
+from indexer.store.connections import connect
 from indexer.store.layers import COLUMNS, write_layer
 from indexer.store.records import FORMAT, CatalogueLayer, Counts
 from indexer.store.rows import ROW_COLUMNS, ImageRow, NewImage, RunRow
@@ -64,7 +64,7 @@ _values_of = attrgetter(*(column.name for column in fields(NewImage)))
 class CatalogueWriter(Catalogue):
     """The store's own catalogue, opened by the one thread that may change it.
 
-    It is made if there is none. Raises :class:`~indexer.errors.StoreCorrupt`.
+    The file is created if it does not exist. Raises :class:`~indexer.errors.StoreCorrupt`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -73,7 +73,7 @@ class CatalogueWriter(Catalogue):
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Make all writes of the block durable at once, or none of them.
+        """Commit all writes of the block at once, or none of them.
 
         Raises :class:`OSError` if they cannot be written, to a full disk for instance.
         """
@@ -82,40 +82,40 @@ class CatalogueWriter(Catalogue):
             yield
             self._db.execute("COMMIT")
         except BaseException as error:
-            if self._db.in_transaction:  # a full disk has ended it already
+            if self._db.in_transaction:  # SQLite has rolled back already if the disk is full
                 self._db.execute("ROLLBACK")
             if isinstance(error, sqlite3.OperationalError):
                 raise OSError(f"{self.path} cannot be written: {error}.") from error
             raise
 
     def next_id(self) -> int:
-        """Return the id the next new row gets; ids only grow, also past deleted rows."""
+        """Return the id of the next new row; ids are never reused."""
         rows = self._query("SELECT seq FROM sqlite_sequence WHERE name = 'images'")
         return int(rows[0][0]) + 1 if rows else 1
 
     def counts(self) -> Counts:
-        """Count the files; the indexed ones by segments, of which there are few."""
+        """Count the files: the indexed ones by segment, which is faster than row by row."""
         ((indexed, skipped),) = self._query(
             "SELECT (SELECT ifnull(sum(alive), 0) FROM segments), "
             "(SELECT count(*) FROM images WHERE status = 'skipped')"
         )
         return Counts(found=indexed + skipped, indexed=indexed, skipped=skipped)
 
-    def state(self) -> tuple[int, int]:
-        """Return a value that differs after any change to the images.
+    def change_token(self) -> tuple[int, int]:
+        """Return the next id and the number of rows: another value after any change to the images.
 
-        Adding a row raises the next id; what only removes rows leaves it and lowers their number;
-        other changes leave an id out.
+        Adding a row raises the next id, removing rows lowers their number, and any other change
+        skips an id.
         """
         return self.next_id(), self.counts().found
 
-    def contents(self) -> set[str]:
+    def content_hashes(self) -> set[str]:
         """Return the SHA-256 of every indexed file's content."""
         rows = self._query("SELECT DISTINCT sha256 FROM images WHERE status = 'indexed'")
         return {content for (content,) in rows}
 
     def with_content(self, sha256: str) -> list[ImageRow]:
-        """Return the indexed rows whose file has this content."""
+        """Return the indexed rows whose file has this SHA-256."""
         return list(self._select("WHERE sha256 = ? AND status = 'indexed' ORDER BY id", sha256))
 
     def ids_in(self, segment: str) -> NDArray[np.int64]:
@@ -132,7 +132,7 @@ class CatalogueWriter(Catalogue):
         return list(self.sizes())
 
     def dead_ids(self) -> NDArray[np.int64]:
-        """Return the ids in these segments that no longer count, int64 (n,), ascending."""
+        """Return the deleted ids whose vectors lie in these segments, int64 (n,), ascending."""
         rows = self._query(
             "SELECT dead.id FROM dead JOIN segments ON name = segment WHERE alive > 0 "
             "ORDER BY dead.id"
@@ -142,7 +142,7 @@ class CatalogueWriter(Catalogue):
     def add(self, images: Iterable[NewImage], *, first_id: int, segment: str | None = None) -> None:
         """Add rows with consecutive ids; those of a segment in the order of its vectors.
 
-        An older row of the same key is dropped: its content is no longer there.
+        A new row replaces the older one of the same key.
         """
         images = list(images)
         self.remove(image.key for image in images)
@@ -157,36 +157,36 @@ class CatalogueWriter(Catalogue):
         )
 
     def remove(self, keys: Iterable[str]) -> None:
-        """Drop the rows of these keys; unknown keys are passed over."""
+        """Remove the rows of these keys; unknown keys are ignored."""
         self._db.executemany("DELETE FROM images WHERE key = ?", ((key,) for key in keys))
 
-    def describe(self, metadata: Iterable[tuple[str, Mapping[str, Any]]]) -> int:
-        """Set the metadata of these keys' rows, and return how many had other metadata."""
+    def update_metadata(self, metadata: Iterable[tuple[str, Mapping[str, Any]]]) -> int:
+        """Set the metadata of the rows of these keys, and return how many changed."""
         changed = self._db.executemany(
             "UPDATE images SET metadata = :new WHERE key = :key AND metadata <> :new",
             ({"key": key, "new": json.dumps(values)} for key, values in metadata),
         ).rowcount
         if changed:
-            self._leave_out_an_id()
+            self._skip_an_id()
         return changed
 
     def rename(self, image_id: int, image: NewImage) -> None:
-        """Give an image the key, size, time and metadata that its file has now."""
+        """Give an image the key, size, time and metadata of a file of the same content."""
         self.remove([image.key])
         self._db.execute(
             "UPDATE images SET key = ?, size = ?, mtime_ns = ?, metadata = ? WHERE id = ?",
             (image.key, image.size, image.mtime_ns, json.dumps(image.metadata), image_id),
         )
-        self._leave_out_an_id()
+        self._skip_an_id()
 
     def touch(self, image_id: int, mtime_ns: int | None) -> None:
-        """Note a new modification time of an unchanged file."""
+        """Set the modification time of a file whose content is unchanged."""
         self._db.execute("UPDATE images SET mtime_ns = ? WHERE id = ?", (mtime_ns, image_id))
 
-    def place(self, ids: NDArray[np.int64], segment: str, replaced: Iterable[str]) -> None:
-        """Note that a new segment holds the vectors of these images now, in this order.
+    def relocate(self, ids: NDArray[np.int64], segment: str, replaced: Iterable[str]) -> None:
+        """Record that a new segment holds the vectors of these images, in this order.
 
-        All images of the ``replaced`` segments are among them.
+        They include all images of the ``replaced`` segments.
         """
         self._db.executemany(
             "UPDATE images SET segment = ?, row = ? WHERE id = ?",
@@ -195,8 +195,8 @@ class CatalogueWriter(Catalogue):
         self._drop_segments(replaced)
         self._db.execute("INSERT INTO segments VALUES (?, ?)", (segment, len(ids)))
 
-    def forget_segment(self, segment: str) -> int:
-        """Drop the rows of a segment's images, and return how many there were."""
+    def drop_segment(self, segment: str) -> int:
+        """Remove a segment and the rows of its images, and return how many rows there were."""
         count = self._db.execute("DELETE FROM images WHERE segment = ?", (segment,)).rowcount
         self._drop_segments([segment])
         return count
@@ -216,7 +216,7 @@ class CatalogueWriter(Catalogue):
         return _LAYERS.validate_json(rows[0][0]) if rows else ()
 
     def changes_since(self, next_id: int) -> int:
-        """Return how many rows are new since the next id was this one, or no longer as then."""
+        """Return how many rows were added or changed since the next id was ``next_id``."""
         ((new, changed),) = self._query(
             "SELECT (SELECT count(*) FROM images WHERE id >= ?), (SELECT count(*) FROM changed)",
             (next_id,),
@@ -224,11 +224,11 @@ class CatalogueWriter(Catalogue):
         return int(new + changed)
 
     def write_layer(self, path: Path, below: CatalogueLayer | None, merged: Sequence[Path]) -> int:
-        """Write what has changed since the newest version; see :mod:`indexer.store.layers`."""
+        """Write the rows that changed since the newest version; see :mod:`indexer.store.layers`."""
         return write_layer(self._db, path, below, merged)
 
-    def note_layers(self, layers: Sequence[CatalogueLayer]) -> None:
-        """Note that a version of these layers is published: nothing has changed since."""
+    def mark_published(self, layers: Sequence[CatalogueLayer]) -> None:
+        """Record that a version of these layers was published: changes count from now on."""
         with self.transaction():
             self._db.execute("DELETE FROM changed")
             self._db.execute("DELETE FROM layers")
@@ -239,22 +239,22 @@ class CatalogueWriter(Catalogue):
             )
 
     def _drop_segments(self, names: Iterable[str]) -> None:
-        """Forget segments that hold no image's vector any more."""
+        """Remove segments that no longer hold the vector of any image."""
         for name in names:
             self._db.execute("DELETE FROM segments WHERE name = ?", (name,))
             self._db.execute("DELETE FROM dead WHERE segment = ?", (name,))
 
-    def _leave_out_an_id(self) -> None:
-        """Make :meth:`state` differ after a change that adds and removes nothing."""
+    def _skip_an_id(self) -> None:
+        """Change :meth:`change_token` after an update that adds and removes no row."""
         self._db.execute("UPDATE sqlite_sequence SET seq = seq + 1 WHERE name = 'images'")
 
 
 def _writable(path: Path) -> sqlite3.Connection:
-    """Connect to the store's catalogue for writing; make it if there is none."""
+    """Connect to the store's catalogue for writing; create it if it does not exist."""
     with closing(sqlite3.connect(path, isolation_level=None)) as new:
-        if new.execute("PRAGMA user_version").fetchone() == (0,):  # it has just been made
+        if new.execute("PRAGMA user_version").fetchone() == (0,):  # the file is new
             new.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {FORMAT}; COMMIT;")
-    connection = connected(path, "mode=rw")
+    connection = connect(path, "mode=rw")
     connection.executescript(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY;"
     )
@@ -262,5 +262,5 @@ def _writable(path: Path) -> sqlite3.Connection:
 
 
 def _values(image: NewImage) -> Iterator[object]:
-    """Yield a row's values in the order of its columns; ``astuple`` would copy them deeply."""
+    """Yield a row's values in the order of its columns, without the deep copy of ``astuple``."""
     return (json.dumps(v) if isinstance(v, Mapping) else v for v in _values_of(image))

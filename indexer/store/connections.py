@@ -10,20 +10,20 @@ from indexer.errors import StoreCorrupt
 from indexer.store.records import FORMAT
 
 IMMUTABLE = "mode=ro&immutable=1"
-"""How to open a file that never changes: without locks, also where nothing can be written."""
+"""URI options for a file that never changes: SQLite takes no locks and writes no files."""
 
-IDLE = 8
-"""How many connections are kept for the next reads; a burst of threads may open more."""
+MAX_IDLE = 8
+"""Idle connections that are kept; more threads at once open more, which are then closed."""
 
 
 class ConnectionPool:
     """Lends connections that ``connect`` opens. Safe between threads.
 
-    A connection that several threads use at once returns rows of other statements on Python 3.12
-    and later: its cache of statements is not protected (https://github.com/python/cpython/issues/118172).
-    It also makes every read wait for the longest. Here a thread has a connection to itself for as
-    long as it reads. The first one is opened at once, so that an error shows when the file is
-    opened; it goes on reading files that are removed meanwhile.
+    Each thread has a connection to itself while it reads. A connection shared between threads
+    returns rows of other statements on Python 3.12 and later, as its statement cache is not locked
+    (https://github.com/python/cpython/issues/118172), and it makes every read wait for the longest.
+    The first connection is opened at once, so that errors show when the file is opened. It can
+    still read files that are removed later.
     """
 
     def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
@@ -40,18 +40,18 @@ class ConnectionPool:
     @contextmanager
     def connection(self) -> Iterator[sqlite3.Connection]:
         """Lend a connection for the block. Raises :class:`sqlite3.Error`."""
-        connection = self._taken()
+        connection = self._acquire()
         try:
             yield connection
         finally:
-            self._give_back(connection)
+            self._release(connection)
 
     def close(self) -> None:
-        """Close what nobody is reading from."""
-        for connection in self.__dict__.get("_idle", ()):  # there is none if the first one failed
+        """Close the idle connections."""
+        for connection in self.__dict__.get("_idle", ()):  # missing if the first connect failed
             connection.close()
 
-    def _taken(self) -> sqlite3.Connection:
+    def _acquire(self) -> sqlite3.Connection:
         with self._returned:
             self._lent += 1
             if self._idle:
@@ -62,17 +62,19 @@ class ConnectionPool:
             with self._returned:
                 self._lent -= 1
                 self._returned.notify_all()
-                if isinstance(error, sqlite3.OperationalError):  # the files are gone, for instance
+                if isinstance(
+                    error, sqlite3.OperationalError
+                ):  # for instance, the files were removed
                     self._returned.wait_for(lambda: self._idle or not self._lent)
                     if self._idle:
                         self._lent += 1
                         return self._idle.pop()
             raise
 
-    def _give_back(self, connection: sqlite3.Connection) -> None:
+    def _release(self, connection: sqlite3.Connection) -> None:
         with self._returned:
             self._lent -= 1
-            is_kept = len(self._idle) < IDLE
+            is_kept = len(self._idle) < MAX_IDLE
             if is_kept:
                 self._idle.append(connection)
             self._returned.notify_all()
@@ -80,15 +82,15 @@ class ConnectionPool:
             connection.close()
 
 
-def address(path: Path, options: str) -> str:
-    """Return the address by which SQLite opens a file with some of its options."""
+def uri(path: Path, options: str) -> str:
+    """Return the SQLite URI of a file with these options."""
     return f"{path.absolute().as_uri()}?{options}"
 
 
-def connected(path: Path, options: str) -> sqlite3.Connection:
+def connect(path: Path, options: str) -> sqlite3.Connection:
     """Connect to a catalogue file. Raises :class:`StoreCorrupt` if it has another format."""
     connection = sqlite3.connect(
-        address(path, options), uri=True, isolation_level=None, check_same_thread=False
+        uri(path, options), uri=True, isolation_level=None, check_same_thread=False
     )
     try:
         require_format(connection, path, "main")

@@ -1,4 +1,4 @@
-"""What is known to be damaged, written down for the next build."""
+"""The record of what is damaged, for the next build to repair."""
 
 from typing import TYPE_CHECKING
 
@@ -10,23 +10,23 @@ if TYPE_CHECKING:
     from indexer.store.store import Store
 
 
-def noted_damage(store: "Store") -> Damage:
-    """Return what was noted; nothing, if the note cannot be read."""
+def read_damage(store: "Store") -> Damage:
+    """Return the recorded damage; none if the record is missing or unreadable."""
     try:
         return read_record(store.damage, Damage)
     except StoreCorrupt:
         return Damage()
 
 
-def note_damaged_segment(store: "Store", name: str) -> None:
-    """Add a segment to what is noted."""
-    noted = noted_damage(store)
+def add_damaged_segment(store: "Store", name: str) -> None:
+    """Add a segment to the record."""
+    noted = read_damage(store)
     segments = tuple(sorted({*noted.segments, name}))
     write_record(store.damage, noted.model_copy(update={"segments": segments}))
 
 
-def note_verdict(store: "Store", damage: Damage) -> None:
-    """Note all there is, in place of what was noted before. Raises :class:`OSError`."""
+def write_damage(store: "Store", damage: Damage) -> None:
+    """Replace the record; no damage removes it. Raises :class:`OSError`."""
     if damage != Damage():
         write_record(store.damage, damage)
     elif store.damage.exists():

@@ -1,4 +1,4 @@
-"""Durable writes: after a crash a file is there whole or not at all."""
+"""Durable, atomic writes: after a crash a file is complete or absent."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ REBUILD_HINT = (
 
 
 class FileRecord(BaseModel):
-    """Size and SHA-256 of one file, written down when it was made."""
+    """Size and SHA-256 of one file when it was written."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -30,7 +30,7 @@ class FileRecord(BaseModel):
 
 
 class Record(BaseModel):
-    """Base of the JSON records. On disk each stands beside its checksum."""
+    """Base of the JSON records, which are stored together with their SHA-256."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -39,7 +39,7 @@ R = TypeVar("R", bound=Record)
 
 
 def write_file(path: Path, pieces: Iterable[Bytes]) -> FileRecord:
-    """Write a new file, piece after piece, through to the disk and return its record."""
+    """Write a new file piece by piece, sync it to disk and return its record."""
     size, digest = 0, hashlib.sha256()
     with path.open("xb") as file:
         for piece in pieces:
@@ -53,7 +53,7 @@ def write_file(path: Path, pieces: Iterable[Bytes]) -> FileRecord:
 
 
 def replace_file(path: Path, data: Bytes) -> FileRecord:
-    """Replace a file's content in one step: readers see the old bytes or the new ones."""
+    """Replace a file atomically: readers see the old bytes or the new ones."""
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.unlink(missing_ok=True)
     record = write_file(temporary, [data])
@@ -63,7 +63,7 @@ def replace_file(path: Path, data: Bytes) -> FileRecord:
 
 
 def sync(path: Path) -> None:
-    """Write a file's bytes, or a folder's entries and the renames in it, through to the disk."""
+    """Sync a file's bytes, or a folder's entries and renames, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -87,7 +87,7 @@ def check_size(path: Path, expected: FileRecord) -> None:
 
 
 def write_record(path: Path, record: Record) -> None:
-    """Replace ``path`` with a JSON object of the record and its SHA-256."""
+    """Write a record and its SHA-256 as JSON, replacing ``path``."""
     content = record.model_dump(mode="json")
     sealed = {"sha256": _checksum(content), "record": content}
     replace_file(path, json.dumps(sealed, indent=1).encode())
@@ -115,12 +115,12 @@ def numbered_name(number: int) -> str:
 
 
 def unfinished_name(name: str) -> str:
-    """Return what a folder is called until it is complete and gets its name."""
+    """Return the temporary name of a folder until it is complete."""
     return f".{name}.tmp"
 
 
 def numbered(folder: Path) -> list[Path]:
-    """Return the numbered folders in a folder, finished or not, and nothing else."""
+    """Return the numbered folders in a folder, including unfinished ones."""
     return [
         entry
         for entry in folder.iterdir()
@@ -129,6 +129,6 @@ def numbered(folder: Path) -> list[Path]:
 
 
 def last_number(folder: Path) -> int:
-    """Return the highest number in a folder, 0 if there is none; unfinished ones count."""
+    """Return the highest number in a folder, including unfinished ones; 0 if there is none."""
     numbers = (int(e.name.removeprefix(".").removesuffix(".tmp")) for e in numbered(folder))
     return max(numbers, default=0)

@@ -1,27 +1,26 @@
-"""The layers of a version's catalogue: immutable SQLite files that show as one table.
+"""The layers of a version's catalogue: immutable SQLite files that are read as one table.
 
-A publish writes the rows that have changed since the last one, so it costs what changed, not what
-exists. A layer holds rows, and the ids of rows in older layers that no longer count: of those it
-replaces, and of those that are gone. Newer layers hide older ones' rows.
+Publishing writes only the rows that changed since the last version. A layer holds these rows, and
+the ids of rows in older layers that it hides, because they were replaced or removed.
 
-So that there are few to look through, a new layer takes in the newest ones as long as they are not
-much larger than itself. Each of those that stay is :data:`GROWTH` times as large as all newer ones
-together, hence 1 + log8(rows) at most: seven for a million rows, and ten for a thousand million,
-which is what SQLite attaches to a connection. In the long run a changed row is written about
-``GROWTH`` times for each of these levels.
+To keep their number small, a new layer is merged with the newest ones as long as those are not much
+larger. Each layer that remains is :data:`GROWTH` times as large as all newer ones together, so
+there are at most 1 + log8(rows) layers: seven for a million rows, and ten, the most databases that
+SQLite attaches to a connection, for a thousand million. In the long run a changed row is written
+about ``GROWTH`` times for each of these levels.
 """
 
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
-from indexer.store.connections import IMMUTABLE, address, connected, require_format
+from indexer.store.connections import IMMUTABLE, connect, require_format, uri
 from indexer.store.files import sync
 from indexer.store.records import FORMAT, CatalogueLayer
 from indexer.store.rows import ROW_COLUMNS
 
 GROWTH = 8
-"""A layer that is not so many times as large as a new one is merged into it."""
+"""A layer that is less than this many times as large as a new one is merged into it."""
 
 COLUMNS = """
     key TEXT NOT NULL,
@@ -39,7 +38,7 @@ CREATE TABLE layer.hidden (id INTEGER PRIMARY KEY);  -- rows of older layers tha
 
 
 def layers_to_keep(layers: Sequence[CatalogueLayer], changes: int) -> list[CatalogueLayer]:
-    """Return the layers, oldest first, below a new one of so many changes; it takes in the rest."""
+    """Return the layers, oldest first, that remain below a new one with this many changes."""
     kept = list(layers)
     while kept and kept[-1].rows < GROWTH * changes:
         changes += kept.pop().rows
@@ -54,14 +53,14 @@ def write_layer(
 ) -> int:
     """Write a layer of the catalogue that ``connection`` has open to a new file, and sync it.
 
-    It holds what has changed since the newest layer was written, and what the ``merged`` ones
-    hold. ``below`` is the next older layer; if there is none the new one holds all rows. Returns
+    It holds the rows that changed since the newest layer was written, and those of the ``merged``
+    layers. ``below`` is the next older layer; without one the new layer holds all rows. Returns
     how many rows it holds or hides. Raises :class:`OSError` if it cannot be written.
     """
     try:
         connection.execute("ATTACH ? AS layer", (str(path),))
         try:
-            # A file that no version names yet needs no journal.
+            # No journal is needed: no version refers to this file yet.
             connection.executescript(
                 "PRAGMA layer.journal_mode = OFF; PRAGMA layer.synchronous = OFF;"
                 f"{SCHEMA} PRAGMA layer.user_version = {FORMAT};"
@@ -87,7 +86,7 @@ def _fill(
         connection.execute("CREATE TEMP TABLE touched (id INTEGER PRIMARY KEY)")
         try:
             for path in merged:
-                connection.execute("ATTACH ? AS merged", (address(path, IMMUTABLE),))
+                connection.execute("ATTACH ? AS merged", (uri(path, IMMUTABLE),))
                 try:
                     connection.execute(f"{note} merged.images")
                     connection.execute(f"{note} merged.hidden")
@@ -107,16 +106,16 @@ def _fill(
     return int(rows)
 
 
-def stacked(paths: Sequence[Path]) -> sqlite3.Connection:
-    """Connect to layers, the oldest first, whose rows ``images`` shows as those of one table."""
+def connect_layers(paths: Sequence[Path]) -> sqlite3.Connection:
+    """Connect to layers, the oldest first, and define the view ``images`` over all of them."""
     lowest, *others = paths
-    connection = connected(lowest, IMMUTABLE)
+    connection = connect(lowest, IMMUTABLE)
     try:
         connection.execute("PRAGMA temp_store = MEMORY")  # the view needs no file
         names = ["main"]
         for number, path in enumerate(others, start=1):
             names.append(f"layer{number}")
-            connection.execute(f"ATTACH ? AS {names[-1]}", (address(path, IMMUTABLE),))
+            connection.execute(f"ATTACH ? AS {names[-1]}", (uri(path, IMMUTABLE),))
             require_format(connection, path, names[-1])
         selects = []
         for number, name in enumerate(names):

@@ -1,4 +1,4 @@
-"""The store's own catalogue as readers open it, also where nothing may be written."""
+"""Reading the store's own catalogue, also from a read-only file system."""
 
 import os
 from collections.abc import Iterator
@@ -7,21 +7,21 @@ from pathlib import Path
 
 from indexer.errors import StoreBusy, StoreCorrupt
 from indexer.store.catalogue import Catalogue
-from indexer.store.connections import IMMUTABLE, connected
+from indexer.store.connections import IMMUTABLE, connect
 
 
 @contextmanager
 def live_catalogue(path: Path) -> Iterator[Catalogue]:
     """Open the store's own catalogue for reading, also while a build writes it.
 
-    SQLite makes two files beside a catalogue, ``-wal`` and ``-shm``, even to read it. In a folder
-    that may not be written it cannot. If the first is not there, or empty, the catalogue itself
-    holds everything that was committed, and is read as it is.
+    Even to read a catalogue, SQLite creates two files beside it, ``-wal`` and ``-shm``, which it
+    cannot do in a read-only folder. There the catalogue is opened as immutable, provided that
+    ``-wal`` is missing or empty, so that the file itself holds everything that was committed.
 
-    Raises :class:`StoreBusy` if a build began to write it meanwhile, and :class:`StoreCorrupt`.
+    Raises :class:`StoreBusy` if a build begins to write it meanwhile, and :class:`StoreCorrupt`.
     """
     if os.access(path.parent, os.W_OK) or _beside(path, "-shm").exists():
-        catalogue = Catalogue.live(path)
+        catalogue = Catalogue.open_live(path)
         try:
             yield catalogue
         finally:
@@ -34,7 +34,7 @@ def live_catalogue(path: Path) -> Iterator[Catalogue]:
             "Do this, or run a build, where the store may be written.",
         )
     before = path.stat()
-    catalogue = Catalogue(path, lambda: connected(path, IMMUTABLE))
+    catalogue = Catalogue(path, lambda: connect(path, IMMUTABLE))
     try:
         yield catalogue
     finally:
@@ -50,6 +50,6 @@ def _beside(path: Path, ending: str) -> Path:
 
 
 def _is_written(path: Path) -> bool:
-    """Tell whether something was committed that the file itself does not hold yet."""
+    """Tell whether the write-ahead log holds commits that the file itself lacks."""
     log = _beside(path, "-wal")
     return log.exists() and log.stat().st_size > 0

@@ -1,4 +1,4 @@
-"""The JSON records of the store: a segment's marker and a version's manifest."""
+"""The JSON records of the store: segment markers, manifests and what they consist of."""
 
 from datetime import datetime
 from typing import Literal
@@ -7,11 +7,11 @@ from indexer.config import DatasetConfig, IndexConfig
 from indexer.store.files import FileRecord, Record
 
 FORMAT = 3
-"""Version of the layout on disk; a store of another format is refused, never guessed at."""
+"""Version of the layout on disk; a store of another format is refused."""
 
 
 class Marker(Record):
-    """Written last into a segment's folder: without it the segment does not exist."""
+    """The completion marker of a segment, written last; without it the segment does not exist."""
 
     format: int = FORMAT
     fingerprint: str
@@ -40,25 +40,25 @@ DerivedKind = Literal["shortlist", "approximate", "map"]
 
 
 class CatalogueLayer(Record):
-    """One of the files that a version's catalogue consists of; newer ones hide rows of older."""
+    """One file of a version's catalogue; newer layers hide rows of older ones."""
 
     id: str
     rows: int
     """How many rows it holds or hides."""
     next_id: int
-    """The id that the next new image got when it was written: older layers know no higher one."""
+    """The next new image's id when the layer was written: all ids in it are lower."""
     file: FileRecord
 
 
 class DerivedPart(Record):
-    """One segment's share of a derived structure."""
+    """What a derived structure stores of one segment."""
 
     file: FileRecord
     vectors: str
     """SHA-256 of the vectors it was made from."""
     count: int
     error: float
-    """How badly the training fits these vectors, on average."""
+    """Mean error of the trained structure on these vectors."""
 
 
 class RecallPoint(Record):
@@ -73,43 +73,43 @@ class RecallPoint(Record):
     changed: float
     """Mean recall of mixtures of neighbours, changed at random."""
     recall: float
-    """The lower end of the 95 % confidence interval, of the kind where it is lower."""
+    """The lower end of the 95 % confidence interval, for the kind of query where it is lower."""
     ms: float
     """Median of one query."""
 
 
 class Recall(Record):
-    """What was measured of approximate search: the settings worth using, fastest first."""
+    """The measured recall of approximate search: the settings worth using, fastest first."""
 
     count: int
     last_id: int
     """The number of images it was measured on, and the largest id of them."""
     queries: int
-    """How many queries of both kinds; 0 where so few images are all compared anyway."""
+    """How many queries of both kinds; 0 where exact search answers, as there are so few images."""
     exact_ms: float
     """Median of one query of exact search."""
     points: tuple[RecallPoint, ...]
 
 
 class Derived(Record):
-    """A structure trained on the vectors, and what it made of each segment."""
+    """A structure trained on the vectors, with one file for each segment."""
 
     folder: str
     setting: str
-    """What was asked for: ``index.approximate``, the shortlist's levels, or the map's axes."""
+    """The setting: ``index.approximate``, the shortlist's levels or the map's axes."""
     made_by: str
-    """What that meant: a FAISS factory string, or the shortlist's levels."""
+    """What the setting stood for: a FAISS factory string, or the shortlist's levels."""
     trained: FileRecord
     trained_count: int
     trained_error: float
     """Number of vectors and average error when it was trained."""
     parts: dict[str, DerivedPart]
     recall: Recall | None = None
-    """Of the approximate index; it is carried over until enough images have changed."""
+    """Of the approximate index; it is kept until enough images have changed."""
 
 
 class Damage(Record):
-    """What ``verify`` found damaged, for the next build to make again."""
+    """Segments, structures and layers that were found damaged, for the next build to repair."""
 
     segments: tuple[str, ...] = ()
     derived: tuple[str, ...] = ()
@@ -131,11 +131,11 @@ class Manifest(Record):
     index: IndexConfig
     counts: Counts
     state: tuple[int, int]
-    """The catalogue's state when it was published: what has changed since, is not published."""
+    """The catalogue's change token when it was published; another one means unpublished changes."""
     segments: tuple[SegmentEntry, ...]
     deleted: tuple[int, ...]
     """Ids whose vectors lie in the segments but no longer count."""
     derived: dict[DerivedKind, Derived]
-    """The shortlist and the approximate index, where there are any."""
+    """The shortlist, the approximate index and the map, where there are any."""
     layers: tuple[CatalogueLayer, ...]
-    """The catalogue as it was when the version was published, the oldest layer first."""
+    """The layers of the version's catalogue, the oldest first."""

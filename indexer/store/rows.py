@@ -28,7 +28,7 @@ class ImageRow(NewImage):
     """A file's row.
 
     In the store's own catalogue ``segment`` and ``row`` say where its vector is, if it has one. In
-    a version's they are None: its segments say whose vectors they hold.
+    a version's catalogue they are None: there the segments list the ids of their vectors.
     """
 
     id: int = 0
@@ -37,13 +37,13 @@ class ImageRow(NewImage):
 
 
 class Stamp(NamedTuple):
-    """What tells whether a file is still the one in the catalogue, and what became of it."""
+    """What a scan is compared with: a file's size and time, and the reason if it was skipped."""
 
     size: int | None
     mtime_ns: int | None
     reason: str | None
     pixels: int | None = None
-    """Where they are known: of indexed images, and of those that have too many."""
+    """Known for indexed images, and for those that have too many pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,4 +60,4 @@ class RunRow:
 
 
 ROW_COLUMNS = ", ".join(column.name for column in fields(NewImage))
-"""What a row holds beside its id and, in the store's own catalogue, its place."""
+"""The columns of a row, without its id and the location of its vector."""

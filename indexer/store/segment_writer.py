@@ -1,4 +1,4 @@
-"""The segments of a store as a build changes them: batches are committed, small ones merged."""
+"""How a build changes segments: it commits batches and merges small segments."""
 
 import shutil
 from collections.abc import Iterable, Sequence
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from indexer.errors import EncoderMismatch, StoreCorrupt
 from indexer.store.catalogue_writer import CatalogueWriter
-from indexer.store.damage import note_damaged_segment, noted_damage
+from indexer.store.damage import add_damaged_segment, read_damage
 from indexer.store.files import Bytes, last_number, numbered_name
 from indexer.store.records import Damage, Manifest
 from indexer.store.rows import NewImage
@@ -18,53 +18,53 @@ from indexer.store.store import Store
 
 
 class SegmentSize(NamedTuple):
-    """How many vectors a segment holds, and how many of them still count."""
+    """How many vectors a segment holds, and how many of them are not deleted."""
 
     stored: int
     alive: int
 
 
 class SegmentWriter:
-    """Commits and merges segments together with their images' rows; versions stay as they are."""
+    """Commits and merges segments and their images' rows; published versions do not change."""
 
     def __init__(self, store: Store, catalogue: CatalogueWriter) -> None:
         self.catalogue = catalogue
         self._store = store
         manifests = self._manifests().values()
         self._published = {entry.id for manifest in manifests for entry in manifest.segments}
-        """The segments that versions refer to; these are not removed."""
-        named = map(int, self._published)  # also those that are gone from the folder
+        """The segments that versions refer to, which must not be removed."""
+        named = map(int, self._published)  # including those missing from the folder
         self._last_segment = max([last_number(store.segments), *named])
-        self._sound: set[str] = set()
+        self._verified: set[str] = set()
         self._stored: dict[str, int] = {}
 
     def damage(self) -> Damage:
-        """Return what was noted down as damaged, by ``verify`` or a build."""
-        return noted_damage(self._store)
+        """Return the damage that ``verify`` or a build has recorded."""
+        return read_damage(self._store)
 
     def segment(self, name: str) -> Segment:
         """Open a segment. Raises :class:`~indexer.errors.StoreCorrupt`."""
         return Segment(self._store.segments / name)
 
-    def sound_segment(self, name: str) -> Segment:
-        """Open a segment whose vectors are to be written again; damage must not get a new seal.
+    def verified_segment(self, name: str) -> Segment:
+        """Open a segment and verify its checksums, so that damage is not copied into a new one.
 
         Raises :class:`~indexer.errors.StoreCorrupt`; the next build makes the segment again.
         """
         segment = self.segment(name)
-        if name not in self._sound:
+        if name not in self._verified:
             if segment.problems():
-                note_damaged_segment(self._store, name)
+                add_damaged_segment(self._store, name)
                 raise StoreCorrupt(
                     f"{segment.folder} is damaged.",
                     "Run the build again: it makes the segment again from its images.",
                 )
-            self._sound.add(name)
+            self._verified.add(name)
         return segment
 
     @property
     def sizes(self) -> dict[str, SegmentSize]:
-        """The sizes of the segments that hold at least one image's vector, in order."""
+        """The size of each segment that holds at least one image's vector, in order."""
         alive = self.catalogue.sizes()
         for name in alive.keys() - self._stored.keys():
             self._stored[name] = self.segment(name).count
@@ -95,8 +95,8 @@ class SegmentWriter:
         """Make a batch durable: a segment of the indexed images' vectors, then all rows at once.
 
         ``vectors`` is the content of the segment's file of vectors, in the order of ``indexed``.
-        A crash in between leaves a segment that no row refers to;
-        :meth:`~indexer.store.writer.Writer.tidy` removes it.
+        A crash between the two leaves a segment that no row refers to, which
+        :meth:`~indexer.store.writer.Writer.collect_garbage` removes.
         """
         first_id = self.catalogue.next_id()
         name = None
@@ -110,15 +110,15 @@ class SegmentWriter:
     def replace(
         self, names: Sequence[str], ids: NDArray[np.int64], vectors: Iterable[Bytes]
     ) -> None:
-        """Put the vectors of some segments' images into one new segment, in the order of ``ids``.
+        """Replace segments with one new segment that holds their images' vectors, as in ``ids``.
 
-        ``vectors`` yields the content of its file of vectors, which is never in memory as a whole.
-        The old segments are removed at once, unless a version refers to them.
+        ``vectors`` yields the content of its file of vectors piece by piece. The old segments are
+        removed at once, unless a version refers to them.
         """
         old = self.segment(names[0]).marker
         name = self._write_segment(ids, vectors, dim=old.dim, fingerprint=old.fingerprint)
         with self.catalogue.transaction():
-            self.catalogue.place(ids, name, names)
+            self.catalogue.relocate(ids, name, names)
         for unused in set(names) - self._published:
             shutil.rmtree(self._store.segments / unused)
 

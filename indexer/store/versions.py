@@ -1,4 +1,4 @@
-"""Versions: what a server opens, the segments, layers and structures that a manifest names."""
+"""Versions, which a server opens: the segments, layers and structures of a manifest."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -21,31 +21,31 @@ MANIFEST = "manifest.json"
 
 
 class DerivedFiles(NamedTuple):
-    """Where a derived structure lies: its training, and its part of each segment in order."""
+    """The files of a derived structure: its training, and one part per segment, in order."""
 
     trained: Path
     parts: list[Path]
 
 
 def trained_path(folder: Path) -> Path:
-    """Return where a derived structure keeps its training."""
+    """Return the file with the training of the derived structure in a folder."""
     return folder / "trained"
 
 
 def part_name(segment: str) -> str:
-    """Return the name of the file a derived structure keeps of a segment."""
+    """Return the name of a derived structure's file for a segment."""
     return f"{segment}.npy"
 
 
 def layer_path(folder: Path, name: str) -> Path:
-    """Return where a layer of catalogues lies in their folder."""
+    """Return the path of a catalogue layer in the folder of layers."""
     return folder / f"{name}.sqlite"
 
 
 class Version:
-    """One published version, opened: manifest read, sizes and encoder of all its parts checked.
+    """One published version, whose files' sizes and encoder were checked when it was opened.
 
-    Opening reads the small records only; :meth:`problems` reads and checks every byte. Raises
+    Opening reads only the small records; :meth:`problems` reads and checks every byte. Raises
     :class:`StoreCorrupt` if a part is missing, damaged or made by another encoder.
     """
 
@@ -59,7 +59,7 @@ class Version:
             raise StoreCorrupt(f"{folder} has format {self.manifest.format}.", REBUILD_HINT)
         for path, record in (self._layer_files() | self._derived_files()).items():
             check_size(path, record)
-        self.catalogue = Catalogue.layered(list(self._layer_files()))
+        self.catalogue = Catalogue.open_snapshot(list(self._layer_files()))
         """The catalogue as it was when the version was published, read-only."""
         self.segments = [Segment(segments / entry.id) for entry in self.manifest.segments]
         for entry, segment in zip(self.manifest.segments, self.segments, strict=True):
@@ -68,7 +68,7 @@ class Version:
                 raise StoreCorrupt(f"{segment.folder} is not the one published.", REBUILD_HINT)
 
     def derived(self, kind: DerivedKind) -> "DerivedFiles | None":
-        """Return where a derived structure lies, if the version has it."""
+        """Return the files of a derived structure, or None if the version has none of that kind."""
         derived = self.manifest.derived.get(kind)
         if derived is None:
             return None
@@ -78,15 +78,15 @@ class Version:
         )
 
     def problems(self) -> list[str]:
-        """Check every checksum and count and return what is wrong, nothing if all is well."""
+        """Check every checksum and count, and return what is wrong."""
         damaged = self.damaged_files()
         problems = [f"{path} is damaged: its SHA-256 does not match" for path in damaged]
         return problems or self._catalogue_problems()
 
     def damaged_files(self) -> list[Path]:
-        """Read all files the manifest names, and return those that are not as they were made.
+        """Read all files of the version and return those whose checksum does not match.
 
-        A build can make them again, from the images or from the store's own catalogue.
+        A build can repair them, from the images or from the store's own catalogue.
         """
         files = self._layer_files() | self._derived_files()
         for segment in self.segments:
@@ -98,7 +98,7 @@ class Version:
         return {layer_path(self._layers, own.id): own.file for own in self.manifest.layers}
 
     def _derived_files(self) -> dict[Path, FileRecord]:
-        """Return all files of the derived structures. Each lists exactly the segments' parts."""
+        """Return the files of the derived structures. Raises StoreCorrupt if one lacks a part."""
         files: dict[Path, FileRecord] = {}
         for derived in self.manifest.derived.values():
             folder = self._derived / derived.folder

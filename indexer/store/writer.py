@@ -1,4 +1,4 @@
-"""The one process that may change a store: it publishes versions and removes what none uses."""
+"""Changing a store, by one process at a time: publish versions, remove unused files."""
 
 import os
 import shutil
@@ -50,7 +50,7 @@ OWN_NAMES = {
     "versions",
     "derived",
     "layers",
-}  # before there is a catalogue
+}  # of a store without a catalogue, which a build may have left
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +62,16 @@ class Draft:
     """Ids whose vectors lie in the segments but no longer count, int64 (n,), ascending."""
     layers: tuple[CatalogueLayer, ...]
     counts: Counts
-    state: tuple[int, int]
+    change_token: tuple[int, int]
     previous: Mapping[DerivedKind, Derived]
     """The derived structures of the published version."""
 
 
 @contextmanager
 def open_writer(store: Store) -> Iterator["Writer"]:
-    """Open a store for one build, making it if it does not exist.
+    """Open a store for writing; create it if it does not exist.
 
-    Raises :class:`StoreBusy` if another build is running. A build that died leaves no lock.
+    Raises :class:`StoreBusy` if another process writes to it. The lock of one that died is gone.
     """
     _require_store(store)
     for folder in (store.segments, store.versions, store.derived, store.layers):
@@ -97,7 +97,7 @@ def open_writer(store: Store) -> Iterator["Writer"]:
 
 
 def _require_store(store: Store) -> None:
-    """Refuse a folder of somebody else's: :meth:`Writer.tidy` removes what it does not know."""
+    """Refuse a folder that holds other files: collecting garbage could remove them."""
     foreign = store.folder.is_dir() and not store.catalogue.exists()
     if foreign and any(entry.name not in OWN_NAMES for entry in store.folder.iterdir()):
         raise ConfigError(
@@ -107,7 +107,7 @@ def _require_store(store: Store) -> None:
 
 
 class Writer(SegmentWriter):
-    """A store opened for writing by :func:`open_writer`: what was committed can be published."""
+    """A store opened for writing by :func:`open_writer`."""
 
     def __init__(self, store: Store, catalogue: CatalogueWriter) -> None:
         super().__init__(store, catalogue)
@@ -115,14 +115,14 @@ class Writer(SegmentWriter):
         """The folder of derived structures."""
 
     def begin(self) -> Draft:
-        """Begin a version of what is committed; a layer of what has changed is written."""
+        """Begin a new version of what is committed, and write a catalogue layer of the changes."""
         published = self._manifests().get(self._store.current() or "")
         return Draft(
             segments=[self.segment(name) for name in self.catalogue.segments()],
             deleted=self.catalogue.dead_ids(),
             layers=self._layers(),
             counts=self.catalogue.counts(),
-            state=self.catalogue.state(),
+            change_token=self.catalogue.change_token(),
             previous=published.derived if published else {},
         )
 
@@ -142,7 +142,7 @@ class Writer(SegmentWriter):
         Readers see the old version until the last step, one rename. Raises :class:`ValueError` if
         the catalogue has changed since the draft was begun.
         """
-        if self.catalogue.state() != draft.state:
+        if self.catalogue.change_token() != draft.change_token:
             raise ValueError("The catalogue has changed since this draft was begun.")
         store = self._store
         name = numbered_name(last_number(store.versions) + 1)
@@ -157,7 +157,7 @@ class Writer(SegmentWriter):
             dataset=dataset,
             index=index,
             counts=draft.counts,
-            state=draft.state,
+            state=draft.change_token,
             segments=tuple(SegmentEntry(id=s.id, count=s.count) for s in draft.segments),
             deleted=tuple(draft.deleted.tolist()),
             derived=dict(structures),
@@ -169,19 +169,19 @@ class Writer(SegmentWriter):
         version = store.version(name)
         self._published.update(segment.id for segment in draft.segments)
         replace_file(store.folder / CURRENT, name.encode() + b"\n")
-        self.catalogue.note_layers(draft.layers)
+        self.catalogue.mark_published(draft.layers)
         store.damage.unlink(missing_ok=True)
         return version
 
     def new_derived(self) -> Path:
-        """Make the folder of a new derived structure."""
+        """Create the folder of a new derived structure."""
         folder = self.derived / numbered_name(last_number(self.derived) + 1)
         folder.mkdir()
         sync(self.derived)
         return folder
 
     def has_derived(self, derived: Derived) -> bool:
-        """Tell whether the files of a derived structure are there and nobody found them damaged."""
+        """Tell whether the files of a derived structure exist and are not known to be damaged."""
         folder = self.derived / derived.folder
         files = {part_name(name): part.file for name, part in derived.parts.items()}
         try:
@@ -193,18 +193,18 @@ class Writer(SegmentWriter):
         return derived.folder not in self.damage().derived
 
     def write_derived(self, path: Path, content: Bytes) -> FileRecord:
-        """Write a file of a derived structure; one that a crashed build left is replaced."""
+        """Write a file of a derived structure, replacing one that a crashed build left."""
         return replace_file(path, content)
 
     def roll_back(self, name: str) -> None:
-        """Make an older version, or a newer one, the published one. Raises StoreCorrupt."""
+        """Make another version the published one. Raises :class:`StoreCorrupt`."""
         self._store.version(name)
         replace_file(self._store.folder / CURRENT, name.encode() + b"\n")
 
-    def tidy(self, keep: int = KEEP_VERSIONS) -> None:
-        """Remove what crashed builds left behind, all but the last versions, and what none uses.
+    def collect_garbage(self, keep: int = KEEP_VERSIONS) -> None:
+        """Remove all but the last ``keep`` versions, and every file that nothing refers to.
 
-        The published version is kept however old it is.
+        That includes what crashed builds left. The published version is kept, however old it is.
         """
         store, manifests = self._store, self._manifests()
         kept = {*sorted(manifests)[-keep:], store.current() or ""}
@@ -214,7 +214,7 @@ class Writer(SegmentWriter):
         self._remove_unused([manifests[name] for name in kept & manifests.keys()])
 
     def _remove_unused(self, kept: Sequence[Manifest]) -> None:
-        """Remove the files that neither these versions nor the catalogue refer to."""
+        """Remove the files that neither these versions nor the catalogue refers to."""
         store, catalogue = self._store, self.catalogue
         segments = {*catalogue.segments(), *(own.id for m in kept for own in m.segments)}
         derived = {own.folder for m in kept for own in m.derived.values()}
@@ -230,7 +230,7 @@ class Writer(SegmentWriter):
             file.unlink()
 
     def _layers(self) -> tuple[CatalogueLayer, ...]:
-        """Return the layers of the catalogue as it is, writing one of what has changed."""
+        """Return the catalogue's layers, after writing a new one if it has changed."""
         layers, next_id = self._sound_layers(), self.catalogue.next_id()
         changes = self.catalogue.changes_since(layers[-1].next_id if layers else 0)
         if layers and not changes:
@@ -240,7 +240,7 @@ class Writer(SegmentWriter):
         kept = layers_to_keep(layers, changes)
         merged = {layer_path(folder, layer.id): layer.file for layer in layers[len(kept) :]}
         if any(describe_file(old) != record for old, record in merged.items()):
-            kept, merged = [], {}  # damage must not get a new seal: all is written anew
+            kept, merged = [], {}  # write everything anew rather than copy damage
         rows = self.catalogue.write_layer(path, kept[-1] if kept else None, list(merged))
         sync(folder)
         return (
@@ -249,14 +249,14 @@ class Writer(SegmentWriter):
         )
 
     def _new_layer_name(self) -> str:
-        """Return a name that no file has, and that no version knows."""
+        """Return a name that no file has and no version refers to."""
         names = {file.stem for file in self._store.layers.glob("*.sqlite")}
         names |= {layer.id for m in self._manifests().values() for layer in m.layers}
         numbers = (int(name) for name in names if name.isdecimal())
         return numbered_name(max(numbers, default=0) + 1)
 
     def _sound_layers(self) -> tuple[CatalogueLayer, ...]:
-        """Return the newest version's layers; none, so that all is written again, if one is bad."""
+        """Return the newest version's layers, or none if one is damaged: all is then rewritten."""
         layers, damaged = self.catalogue.layers(), self.damage().layers
         try:
             for layer in layers:

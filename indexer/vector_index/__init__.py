@@ -8,7 +8,7 @@ from indexer.vector_index.factory import AUTO, code_size, resolve_factory
 from indexer.vector_index.flat import flat_file, merged_file, read_vectors
 from indexer.vector_index.inverted import ApproximateCoder
 from indexer.vector_index.mapped import MappedVectors
-from indexer.vector_index.projection import Map, MapCoder, StoredMap
+from indexer.vector_index.projection import Projection, ProjectionCoder, StoredProjection
 from indexer.vector_index.recall import MeasuredRecall, RecallPoint, measure_recall
 from indexer.vector_index.shortlist import Shortlist
 from indexer.vector_index.shortlist_codes import (
@@ -27,17 +27,17 @@ __all__ = [
     "Coder",
     "ExactIndex",
     "Found",
-    "Map",
-    "MapCoder",
     "MappedVectors",
     "MeasuredRecall",
     "Part",
+    "Projection",
+    "ProjectionCoder",
     "RecallPoint",
     "SearchParameters",
     "Shortlist",
     "ShortlistCoder",
     "Stage",
-    "StoredMap",
+    "StoredProjection",
     "VectorIndex",
     "choose_factory",
     "code_size",

@@ -19,10 +19,10 @@ from indexer.vector_index.exact import ExactIndex
 from indexer.vector_index.inverted import ApproximateCoder
 
 CANDIDATES_PER_RESULT = 8
-"""At least so many candidates are measured for each result asked for."""
+"""At least this many candidates are measured per result."""
 
 MIN_CANDIDATES = 256
-"""Candidates measured where no parameters say how many."""
+"""How many candidates are measured if no parameters are given."""
 
 
 class ApproximateIndex:
@@ -48,10 +48,10 @@ class ApproximateIndex:
     ) -> Found:
         """Find about the ``k`` nearest; see :class:`~indexer.vector_index.base.VectorIndex`.
 
-        Every distance is exact; a neighbour is missed if none of the visited lists holds it, or if
-        its code makes it look far. More lists than ``nprobe`` are visited only where those hold
-        fewer than ``k`` images. Where no more images are possible than would be measured, exact
-        search answers.
+        Every distance is exact. A neighbour is missed if it is in none of the visited lists, or if
+        its code puts it too far away. More than ``nprobe`` lists are visited only if those hold
+        fewer than ``k`` images. If all images that may be found would be measured, exact search
+        answers.
         """
         queries = np.ascontiguousarray(queries, np.float32)
         vectors = self._exact.vectors
@@ -63,7 +63,7 @@ class ApproximateIndex:
             return self._exact.search(queries, k, allowed=allowed)
         found = self._proposed(queries, k, wanted, rows, parameters.nprobe)
         measure = self._exact.measure
-        candidates = vectors.share(
+        candidates = vectors.parallel_map(
             lambda n: measure(queries[n], np.sort(found[n][found[n] >= 0])), range(len(queries))
         )
         stages = [Stage("stored", len(vectors)), Stage("allowed", possible)]
@@ -78,7 +78,7 @@ class ApproximateIndex:
     def _proposed(
         self, queries: Vectors, k: int, wanted: int, rows: Rows | None, nprobe: int
     ) -> Rows:
-        """Return rows (n, wanted) from as many lists as it takes to find ``k``; -1 where empty."""
+        """Return rows (n, wanted), -1 where empty; double the lists until ``k`` are found."""
         selector = None
         if rows is not None:
             allowed = np.zeros(len(self._exact.vectors), np.bool_)

@@ -1,4 +1,4 @@
-"""What ``auto`` keeps of each vector: as few principal coordinates as the wanted recall allows."""
+"""Choosing what ``auto`` stands for: as few principal coordinates as reach the wanted recall."""
 
 import numpy as np
 
@@ -11,22 +11,22 @@ from indexer.vector_index.factory import (
     resolve_factory,
 )
 from indexer.vector_index.principal import SAMPLE, PrincipalAxes, principal_axes
-from indexer.vector_index.recall import K, Questions, questions
+from indexer.vector_index.recall import K, QuerySet, query_sets
 
 CANDIDATES = 1024
-"""Measuring so many exactly costs less than coding twice as many coordinates would."""
+"""How many are measured exactly: this costs less than coding twice as many coordinates."""
 
 QUERIES = 64
-"""Queries of each kind that settle it."""
+"""Queries of each kind that the choice is based on."""
 
 COMPARED_BYTES = 2**29
-"""Vectors the true neighbours are compared with: a random sample of the collection."""
+"""Bytes of the vectors, a random sample, that the true neighbours are ranked among."""
 
 BLOCK = 8192
 
 
 def choose_factory(setting: str, exact: ExactIndex, recall: float) -> str:
-    """Return the factory string to train for ``index.approximate`` and the recall that is wanted.
+    """Return the factory string to train for ``index.approximate`` and the wanted recall.
 
     Raises :class:`~indexer.errors.ConfigError` as :func:`resolve_factory` does.
     """
@@ -39,20 +39,22 @@ def choose_factory(setting: str, exact: ExactIndex, recall: float) -> str:
     rows = np.random.default_rng(2).permutation(count)
     sample = exact.vectors.vectors(np.sort(rows[:SAMPLE]))
     compared = np.sort(rows[: COMPARED_BYTES // (4 * dim)])
-    kinds = questions(exact, QUERIES)
+    kinds = query_sets(exact, QUERIES)
     for components in fewer:
         axes = principal_axes(sample, components)
-        found = min(_reach(exact, kind, axes, compared) for kind in kinds)
+        found = min(_candidate_recall(exact, kind, axes, compared) for kind in kinds)
         if found >= (1 + recall) / 2:  # half of what may be missed is left to lists and rounding
             return automatic_factory(dim, count, components)
     return automatic_factory(dim, count, most)
 
 
-def _reach(exact: ExactIndex, asked: Questions, axes: PrincipalAxes, compared: Rows) -> float:
-    """Estimate which share of the true neighbours is among the candidates, of all lists.
+def _candidate_recall(
+    exact: ExactIndex, asked: QuerySet, axes: PrincipalAxes, compared: Rows
+) -> float:
+    """Estimate which share of the true neighbours is among the candidates if all lists are visited.
 
-    A neighbour's place among all vectors, by the coordinates on these axes, is its place among
-    those it is compared with, times as many as there are for each of them.
+    Ranks are by the coordinates on these axes. A neighbour's rank among the compared sample is
+    scaled up to the whole collection.
     """
     vectors = exact.vectors
     directions = axes.directions.astype(np.float32).T
@@ -69,5 +71,5 @@ def _reach(exact: ExactIndex, asked: Questions, axes: PrincipalAxes, compared: R
         for number, query in enumerate(queries):
             distances = np.sort(lengths - 2 * (block @ query) + query @ query)
             nearer[number] += np.searchsorted(distances, limits[number])
-    places = np.concatenate([np.empty(0), *nearer]) * len(vectors) / len(compared)
-    return float((places < CANDIDATES).mean()) if len(places) else 1.0
+    ranks = np.concatenate([np.empty(0), *nearer]) * len(vectors) / len(compared)
+    return float((ranks < CANDIDATES).mean()) if len(ranks) else 1.0

@@ -1,4 +1,4 @@
-"""What every vector index offers, and what it is made from."""
+"""The types of the vector indexes: what they are made from and what they return."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ Vectors = NDArray[np.float32]
 
 
 class Part(NamedTuple):
-    """One file of vectors and the image id of each: a segment, as an index sees it."""
+    """A segment as an index sees it: a file of vectors and the image id of each."""
 
     path: Path
     ids: Ids
 
 
 class Stage(NamedTuple):
-    """One step of a search and how many stored vectors were left after it."""
+    """One step of a search, and how many vectors were left after it."""
 
     name: str
     rows: int
@@ -30,19 +30,19 @@ class Stage(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SearchParameters:
-    """How far an approximate search looks: the more it does, the more it finds."""
+    """How much an approximate search visits and measures; more gives a higher recall."""
 
     nprobe: int
-    """Inverted lists visited."""
+    """How many inverted lists are visited."""
     reranked: int
-    """Candidates whose exact distances are measured; more where ``k`` asks for it."""
+    """How many candidates are measured exactly; more if ``k`` requires it."""
 
 
 class Encoded(NamedTuple):
-    """What a coder makes of some vectors: the content of a file, and how badly it fits them.
+    """The encoded vectors, as the content of a file, and their mean error.
 
-    The content is bytes, not the buffer of a BytesIO: Python 3.12.1 crashes where it collects a
-    cycle of objects that holds one, as an error's traceback does.
+    The content is bytes, not the buffer of a BytesIO: Python 3.12.1 crashes when it collects a
+    reference cycle that holds one, such as an error's traceback.
     """
 
     content: bytes
@@ -50,13 +50,13 @@ class Encoded(NamedTuple):
 
 
 class Coder(Protocol):
-    """The trained part of a structure derived from the vectors; encodes a part at a time."""
+    """The trained part of a derived structure, which encodes one part of the vectors at a time."""
 
     def to_bytes(self) -> bytes:
         """Return the coder as the content of a file."""
 
     def encode(self, vectors: Vectors) -> Encoded:
-        """Encode vectors (n, dim). The mean error over a collection grows as the training ages."""
+        """Encode vectors (n, dim). Their mean error grows as the training becomes outdated."""
 
 
 class Found(NamedTuple):
@@ -71,7 +71,7 @@ class Found(NamedTuple):
 
 
 class VectorIndex(Protocol):
-    """Finds the nearest stored vectors. Speaks image ids; safe to search from several threads."""
+    """Finds the nearest stored vectors by image id. Safe to search from several threads."""
 
     def search(
         self,
@@ -90,7 +90,7 @@ class VectorIndex(Protocol):
 
 
 class Candidates(NamedTuple):
-    """What one query may find: squared distances float32 (m,), image ids int64 (m,), stages."""
+    """The candidates of one query: squared distances float32 (m,), image ids int64 (m,), stages."""
 
     squared: Distances
     ids: Ids
@@ -100,7 +100,7 @@ class Candidates(NamedTuple):
 def nearest(found: Sequence[Candidates], k: int) -> tuple[Distances, Ids]:
     """Return the best ``k`` candidates of every query: distances (n, k) and ids (n, k).
 
-    Ascending by distance, then by id; where there are fewer, the rest is inf and -1.
+    Ascending by distance, then by id; if there are fewer, the rest is inf and -1.
     """
     distances = np.full((len(found), k), np.inf, np.float32)
     ids = np.full((len(found), k), -1, np.int64)

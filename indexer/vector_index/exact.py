@@ -1,4 +1,4 @@
-"""Exact search: the answer of ``IndexFlatL2`` over all vectors, without reading most of them."""
+"""Exact search: the results of ``IndexFlatL2``, mostly without reading all vectors."""
 
 from collections.abc import Sequence
 
@@ -17,29 +17,28 @@ from indexer.vector_index.base import (
     nearest,
 )
 from indexer.vector_index.mapped import MappedVectors
-from indexer.vector_index.shortlist import QueryBounds, Shortlist, at_most
+from indexer.vector_index.shortlist import QueryBounds, Shortlist, kth_upper_bound
 
 SEEDS = 128
-"""Vectors measured first at each level, or 2k if that is more: the k-th distance is what bounds
-must beat."""
+"""How many vectors are measured first at each level, or 2k if that is more. Vectors whose bound
+exceeds the k-th of these distances are ruled out."""
 
 SCAN_SHARE = 0.4
 """If the last bound leaves more than this share of the vectors, reading all in order is faster.
 
-Whatever the first bound leaves, the second is tried: the codes of all rows are a ninth of the
-vectors, and where the first leaves three quarters the second still leaves few."""
+The second bound is always tried: its codes have a ninth of the vectors' bytes, and even where the
+first bound leaves three quarters of the rows, the second leaves few."""
 
-MANY = 8
-MANY_FROM_BYTES = 2**30
-"""Bytes of vectors below which :data:`MANY` queries are answered faster by multiplying everything.
-"""
+BATCH_FROM_QUERIES = 8
+BATCH_BELOW_BYTES = 2**30
+"""From this many queries on, over fewer bytes of vectors than this, multiplying all is faster."""
 
 BOUND_BYTES = 2**27
-"""Memory for bounds; where there are more queries than fit, they take turns."""
+"""Memory for bounds; more queries than fit are answered in turns."""
 
 
 class ExactIndex:
-    """Finds the nearest vectors. With a shortlist it reads those it cannot rule out, else all."""
+    """Exact search. With a shortlist it reads only the vectors that it cannot rule out."""
 
     def __init__(self, vectors: MappedVectors, shortlist: Shortlist | None = None) -> None:
         self.vectors = vectors
@@ -59,9 +58,9 @@ class ExactIndex:
         return Found(*nearest(found, k), self._stages(rows, found[:1]))
 
     def search_each(self, queries: Vectors, ks: Sequence[int]) -> list[Found]:
-        """Find the ``ks[i]`` nearest vectors of each query (n, dim): a :class:`Found` for each.
+        """Find the ``ks[i]`` nearest vectors of query ``i`` (n, dim); return a Found for each.
 
-        It is what :meth:`search` would find for the query alone, to the last bit.
+        It is equal, to the last bit, to what :meth:`search` finds for the query alone.
         """
         found = self._in_turns(queries, ks, None)
         return [
@@ -75,13 +74,13 @@ class ExactIndex:
         return Candidates(squared, self.vectors.ids if rows is None else self.vectors.ids[rows])
 
     def _stages(self, rows: Rows | None, found: Sequence[Candidates]) -> list[Stage]:
-        """Return all stages of a query: what could be found, then what was left of it."""
+        """Return the stages of a query: the vectors stored and allowed, then those left."""
         allowed = [] if rows is None else [Stage("allowed", len(rows))]
         left = [stage for candidates in found for stage in candidates.stages]
         return [Stage("stored", len(self.vectors)), *allowed, *left]
 
     def _in_turns(self, queries: Vectors, ks: Sequence[int], rows: Rows | None) -> list[Candidates]:
-        """Answer queries, no more at once than there is memory for."""
+        """Return the candidates of queries, in turns that fit into memory."""
         queries = np.ascontiguousarray(queries, np.float32)
         found: list[Candidates] = []
         turn = max(1, BOUND_BYTES // 4 // max(len(self.vectors), 1))
@@ -93,15 +92,15 @@ class ExactIndex:
     def _candidates(
         self, queries: Vectors, ks: Sequence[int], rows: Rows | None
     ) -> list[Candidates]:
-        """Answer queries from what their bounds leave, or from everything if that is too much."""
+        """Return the candidates that the bounds leave, or all vectors if that is too many."""
         possible = len(self.vectors) if rows is None else len(rows)
         enough = possible > 8 * max(2 * max(ks), SEEDS)
         found: list[Candidates | None] = [None] * len(queries)
-        if len(queries) >= MANY and self.vectors.bytes < MANY_FROM_BYTES:
+        if len(queries) >= BATCH_FROM_QUERIES and self.vectors.bytes < BATCH_BELOW_BYTES:
             enough = enough and rows is not None
         if self.shortlist and enough:
             bounds = self.shortlist.bounds(queries, rows)
-            found = self.vectors.share(
+            found = self.vectors.parallel_map(
                 lambda n: self._proved(queries[n], bounds[n], ks[n]),
                 range(len(queries)),
             )
@@ -114,10 +113,10 @@ class ExactIndex:
         return [candidates for candidates in found if candidates is not None]
 
     def _proved(self, query: Vectors, bounds: QueryBounds, k: int) -> Candidates | None:
-        """Measure what the bounds cannot rule out, or nothing if that is too much.
+        """Measure the vectors that the bounds cannot rule out; return None if they are too many.
 
-        At each level those that look nearest are measured first, and what cannot be nearer than the
-        k-th of all measured so far is dropped.
+        At each level the vectors with the least bounds are measured first. Those that cannot be
+        nearer than the k-th nearest measured so far are dropped.
         """
         left: QueryBounds | None = bounds
         stages: list[Stage] = []
@@ -127,7 +126,7 @@ class ExactIndex:
             squared, ids = np.append(squared, near.squared), np.append(ids, near.ids)
             bounds = left.within(float(np.partition(squared, k - 1)[k - 1]))
             stages.append(Stage(bounds.name, len(bounds) + len(ids)))
-            left = bounds.sharper()
+            left = bounds.next_level()
         if len(bounds) > SCAN_SHARE * len(self.vectors):
             return None
         rest = self.measure(query, bounds.rows)
@@ -135,18 +134,19 @@ class ExactIndex:
         return Candidates(np.append(squared, rest.squared), np.append(ids, rest.ids), stages)
 
     def _measured(self, queries: Vectors, ks: Sequence[int], rows: Rows | None) -> list[Candidates]:
-        """Compare all vectors, or all of ``rows``."""
-        if rows is None and len(queries) >= MANY:
+        """Measure all vectors, or all of ``rows``."""
+        if rows is None and len(queries) >= BATCH_FROM_QUERIES:
             estimates = self.vectors.estimates(queries)
             return [self._estimated(*own) for own in zip(queries, estimates, ks, strict=True)]
         return [self.measure(query, rows) for query in queries]
 
     def _estimated(self, query: Vectors, estimates: Distances, k: int) -> Candidates:
-        """Measure every vector whose estimate does not rule it out.
+        """Measure every vector that its estimate does not rule out.
 
-        An estimate is off by at most gamma (|x| + |q|)^2, a measured distance by its gamma-th part.
+        The error of an estimate is at most gamma (|x| + |q|)^2, that of a squared distance d at
+        most gamma d.
         """
         rounding = gamma(self.vectors.dim + 4)
-        off = rounding * (self.vectors.reach + float(np.linalg.norm(query))) ** 2
-        tau = (at_most(estimates, k) + off) * (1 + rounding) / (1 - rounding) + off
+        error = rounding * (self.vectors.max_norm + float(np.linalg.norm(query))) ** 2
+        tau = (kth_upper_bound(estimates, k) + error) * (1 + rounding) / (1 - rounding) + error
         return self.measure(query, np.flatnonzero(estimates <= tau))

@@ -1,4 +1,4 @@
-"""Which approximate indexes there are: FAISS factory strings that are accepted, and ``auto``."""
+"""The approximate indexes that can be configured: FAISS factory strings, and ``auto``."""
 
 import re
 
@@ -12,20 +12,20 @@ FACTORIES = (
     r"((OPQ\d+(_\d+)?|PCAR?\d+|RR\d+),)?"  # an optional rotation
     r"IVF\d+,(Flat|SQ4|SQ6|SQ8|SQfp16|PQ\d+)"  # lists, and what they hold of each vector
 )
-"""The factory strings that are accepted: what the contract tests run over."""
+"""The factory strings that are accepted; the contract tests cover each form."""
 
 FEWEST_COMPONENTS = 256
-"""``auto`` keeps at least so many principal coordinates, a byte each: a 64th of a 4096-d vector."""
+"""``auto`` keeps at least this many principal coordinates, of one byte each."""
 
 VECTORS_PER_LIST = 39
-"""FAISS warns below that many vectors to train a list's centre on."""
+"""FAISS warns if there are fewer training vectors per list."""
 
 
 def resolve_factory(setting: str, dim: int, count: int) -> str:
     """Return the factory string that ``index.approximate`` stands for with ``count`` vectors.
 
-    ``auto`` stands for the largest that it may become. Raises :class:`ConfigError` for one that is
-    not supported or cannot be trained on so few.
+    For ``auto`` it is the largest choice. Raises :class:`ConfigError` for one that is not supported
+    or cannot be trained on so few vectors.
     """
     if setting == AUTO:
         return automatic_factory(dim, count, dim)
@@ -43,26 +43,26 @@ def resolve_factory(setting: str, dim: int, count: int) -> str:
 
 
 def automatic_components(dim: int) -> list[int]:
-    """Return how many principal coordinates ``auto`` may keep, ascending, up to all."""
+    """Return the numbers of principal coordinates that ``auto`` chooses from, ascending."""
     components = min(FEWEST_COMPONENTS, max(dim // 4, 1))
     options = [components * 2**n for n in range(dim.bit_length())]
     return [*(option for option in options if option < dim), dim]
 
 
 def automatic_factory(dim: int, count: int, components: int) -> str:
-    """Return what ``auto`` means for ``count`` vectors, keeping so many coordinates of them."""
+    """Return the factory string of ``auto`` for ``count`` vectors with this many coordinates."""
     lists = max(1, min(round(2 * count**0.5), count // VECTORS_PER_LIST))
     return f"PCA{components},IVF{lists},SQ8" if components < dim else f"IVF{lists},SQ8"
 
 
 def code_size(setting: str, dim: int, count: int) -> int:
-    """Return how many bytes the index ``setting`` stands for keeps of each vector, at most."""
+    """Return the most bytes per vector that the index of a setting stores."""
     factory = resolve_factory(AUTO, dim, count) if setting == AUTO else setting
     return int(new_index(factory, dim)[1].code_size)
 
 
 def new_index(factory: str, dim: int) -> tuple[faiss.Index, faiss.IndexIVF]:
-    """Make an untrained index; only kinds that can be filtered and searched with any nprobe."""
+    """Make an untrained index and return its inverted lists with it. Raises ConfigError."""
     hint = (
         "Use auto, or a factory string such as IVF1024,SQ8 or OPQ64,IVF1024,PQ64: "
         "https://github.com/facebookresearch/faiss/wiki/The-index-factory"

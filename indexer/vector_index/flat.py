@@ -1,4 +1,4 @@
-"""Files of vectors as FAISS writes an ``IndexFlatL2``: made, read by rows, and merged."""
+"""Files of vectors in the format of FAISS' ``IndexFlatL2``: make, read and merge them."""
 
 import struct
 from collections.abc import Iterator, Sequence
@@ -11,10 +11,10 @@ from indexer.errors import StoreCorrupt
 from indexer.vector_index.base import Rows, Vectors
 
 MERGE_BYTES = 2**24
-"""Vectors in memory while files are merged."""
+"""Bytes of vectors in memory while files are merged."""
 
 COUNT_AT = 8
-"""Where an ``IndexFlatL2`` file has the number of vectors: int64, after its kind and dimension."""
+"""Offset of the number of vectors in an ``IndexFlatL2`` file: int64, after type and dimension."""
 
 
 def flat_file(vectors: Vectors) -> memoryview:
@@ -26,10 +26,9 @@ def flat_file(vectors: Vectors) -> memoryview:
 
 
 def merged_file(parts: Sequence[tuple[Path, Rows]], dim: int) -> Iterator[memoryview]:
-    """Yield, piece by piece, the bytes of an ``IndexFlatL2`` file of some rows of others.
+    """Yield the bytes of an ``IndexFlatL2`` file that holds some rows of other files.
 
-    Whatever the size of the files, about :data:`MERGE_BYTES` of vectors are in memory at a time.
-    Raises :class:`StoreCorrupt`.
+    About :data:`MERGE_BYTES` of vectors are in memory at a time. Raises :class:`StoreCorrupt`.
     """
     yield _head(sum(len(rows) for _, rows in parts), dim)
     step = max(1, MERGE_BYTES // (4 * dim))
@@ -49,9 +48,9 @@ def read_vectors(path: Path, rows: Rows) -> Vectors:
 
 
 def _head(count: int, dim: int) -> memoryview:
-    """Return what an ``IndexFlatL2`` file of so many vectors holds before them.
+    """Return the header of an ``IndexFlatL2`` file of ``count`` vectors.
 
-    It is an empty file's, whose last number is how many float32 follow.
+    It is an empty index's with the counts set; the last one is the number of float32 that follow.
     """
     head = bytearray(flat_file(np.empty((0, dim), np.float32)))
     struct.pack_into("<q", head, COUNT_AT, count)

@@ -1,4 +1,4 @@
-"""Inverted lists: a trained FAISS index, which codes vectors part by part and is filled again."""
+"""Inverted lists: a trained FAISS index that encodes parts, and is filled from their files."""
 
 from collections.abc import Sequence
 from io import BytesIO
@@ -16,19 +16,19 @@ from indexer.vector_index.mapped import MappedPart, MappedVectors
 from indexer.vector_index.principal import SAMPLE, principal_axes
 
 TRAINING_VECTORS_PER_LIST = 64
-"""FAISS asks for 39 to 256."""
+"""FAISS recommends 39 to 256."""
 
 MIN_TRAINING_VECTORS = 10_000
 MAX_TRAINING_BYTES = 2**29
 
 BLOCK = 8192
-"""Vectors transformed or encoded at once."""
+"""Vectors that are transformed or encoded at once."""
 
 Codes = NDArray[np.uint8]
 
 
 class ApproximateCoder:
-    """A trained FAISS index without vectors: turns vectors into list numbers and codes."""
+    """A trained FAISS index without vectors, which turns vectors into list numbers and codes."""
 
     def __init__(self, index: faiss.Index) -> None:
         self._index = index
@@ -70,11 +70,11 @@ class ApproximateCoder:
         return content
 
     def encode(self, vectors: Vectors) -> Encoded:
-        """Return the content of a part's file, which lies there as :meth:`filled` copies it.
+        """Return the content of a part's file, in the layout that :meth:`filled` copies.
 
         List by list: how many vectors each has, int64 (lists,); their rows in the part, uint32
         (n,); their codes, n times the code size in bytes. The error is the mean squared distance
-        to the centre of the list a vector falls into.
+        of a vector to the centre of its list.
         """
         count, error, chain = len(vectors), 0.0, _transforms(self._index)
         lists = np.empty(count, np.int64)
@@ -97,17 +97,19 @@ class ApproximateCoder:
         return Encoded(file.getvalue(), error / max(count, 1))
 
     def filled(self, files: Sequence[Path], vectors: MappedVectors) -> faiss.Index:
-        """Return the index with the codes of all rows that count, under their row numbers.
+        """Return the index filled with the codes of all rows, under their row numbers.
 
         Raises :class:`StoreCorrupt` if a file is not what :meth:`encode` makes of its part.
         """
         inverted = self._inverted
         parts = [
-            _listed(path, part, int(start), inverted.nlist, inverted.code_size)
+            _read_lists(path, part, int(start), inverted.nlist, inverted.code_size)
             for path, part, start in zip(files, vectors.parts, vectors.starts, strict=False)
         ]
         totals = np.sum([np.zeros(inverted.nlist, np.int64), *(part.sizes for part in parts)], 0)
-        for number in np.flatnonzero(totals).tolist():  # once: growing lists take twice the memory
+        for number in np.flatnonzero(
+            totals
+        ).tolist():  # at once: lists that grow take twice the memory
             inverted.invlists.resize(number, int(totals[number]))
         offsets = np.zeros(inverted.nlist, np.int64)
         for part in parts:
@@ -126,16 +128,16 @@ class ApproximateCoder:
         return self._index
 
 
-class _Listed(NamedTuple):
-    """A part's vectors list by list: how many each list has, their row numbers, their codes."""
+class _PartLists(NamedTuple):
+    """The inverted lists of a part: the size of each, then row numbers and codes, list by list."""
 
     sizes: Rows
     rows: Rows
     codes: Codes
 
 
-def _listed(path: Path, part: MappedPart, start: int, lists: int, code_size: int) -> _Listed:
-    """Map a file that :meth:`ApproximateCoder.encode` made, leaving out what no longer counts."""
+def _read_lists(path: Path, part: MappedPart, start: int, lists: int, code_size: int) -> _PartLists:
+    """Map a file that :meth:`ApproximateCoder.encode` made, without deleted vectors."""
     count = len(part.ids)
     try:
         with path.open("rb") as file:
@@ -159,7 +161,7 @@ def _listed(path: Path, part: MappedPart, start: int, lists: int, code_size: int
         kept = rows >= 0
         sizes = np.bincount(np.repeat(np.arange(lists), sizes)[kept], minlength=lists)
         rows, codes = rows[kept], codes[kept]
-    return _Listed(sizes, rows, codes)
+    return _PartLists(sizes, rows, codes)
 
 
 def _transforms(index: faiss.Index) -> list[faiss.VectorTransform]:
@@ -175,7 +177,7 @@ def _transformed(chain: list[faiss.VectorTransform], vectors: Vectors) -> Vector
 
 
 def _set_axes(transform: faiss.PCAMatrix, sample: Vectors) -> None:
-    """Train a PCA our way: FAISS takes minutes for the same at 4096 dimensions."""
+    """Train a PCA with :func:`principal_axes`: FAISS takes minutes at 4096 dimensions."""
     axes = principal_axes(sample, transform.d_out)
     matrix = axes.directions.astype(np.float32)
     faiss.copy_array_to_vector(matrix.ravel(), transform.A)

@@ -1,4 +1,4 @@
-"""The stored vectors: every segment's ``IndexFlatL2`` file, mapped into memory, not read."""
+"""The stored vectors: the ``IndexFlatL2`` files of all segments, mapped into memory."""
 
 import ctypes
 import errno
@@ -22,18 +22,18 @@ from indexer.vector_index.base import Distances, Ids, Part, Rows, Vectors
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-WORTH_SHARING = 4_000_000
-"""From this many bytes on, reading them on several cores pays for waking the threads."""
+PARALLEL_FROM_BYTES = 4_000_000
+"""From this many bytes on, reading on several cores is faster than on one."""
 
 MULTIPLY_ROWS = 1024
-"""Rows multiplied at once: the product stays in the cache."""
+"""Rows that are multiplied at once, so that the product stays in the cache."""
 
 
 class MappedVectors:
-    """The vectors of all segments that still count, numbered by row in the segments' order.
+    """The vectors of all segments without the ``deleted`` ids, numbered by row, in order.
 
-    Opening takes milliseconds at any size. Rows of ``deleted`` ids do not exist. Raises
-    :class:`StoreCorrupt` if a file is not what its segment promises.
+    Opening takes milliseconds at any size. Raises :class:`StoreCorrupt` if a file does not hold the
+    vectors of its segment.
     """
 
     def __init__(self, parts: Iterable[Part], dim: int, deleted: Ids) -> None:
@@ -47,9 +47,10 @@ class MappedVectors:
         """The first row of each part, and the number of rows."""
         self._by_id = np.argsort(self.ids, kind="stable")
         self._sorted_ids = self.ids[self._by_id]
-        self._shared = threading.local()
-        self._pool = ThreadPoolExecutor(  # threads that knew this object would keep it for ever
-            available_cores(), "search", initializer=partial(_work_alone, self._shared)
+        self._thread = threading.local()
+        # No thread of the pool may refer to self, which would then never be freed.
+        self._pool = ThreadPoolExecutor(
+            available_cores(), "search", initializer=partial(_use_one_thread, self._thread)
         )
 
     def __len__(self) -> int:
@@ -66,7 +67,7 @@ class MappedVectors:
         return rows
 
     def rows_among(self, ids: Ids) -> Rows:
-        """Return the rows of those image ids that exist, ascending, each once."""
+        """Return the rows of the image ids that exist, ascending, each once."""
         rows, known = self._look_up(ids)
         return np.unique(rows[known])
 
@@ -82,8 +83,8 @@ class MappedVectors:
     def squared_distances(self, query: Vectors, rows: Rows | None = None) -> Distances:
         """Return the squared distances of a query (dim,) to ascending rows, or to all.
 
-        They are read in place and subtracted first, as the original does: a vector has distance 0
-        to itself, and the same distance whatever rows it is measured with.
+        The vectors are subtracted before squaring, as the original does: the distance of a vector
+        to itself is 0, and distances do not depend on which rows are measured together.
         """
         if rows is not None:
             return self.by_part(rows, query, [part.data for part in self.parts])
@@ -95,7 +96,7 @@ class MappedVectors:
             with one_openmp_thread():
                 distances_by_row(query, part.data, part.alive, own)
 
-        self.share(measure, range(len(self.parts)))
+        self.parallel_map(measure, range(len(self.parts)))
         return squared
 
     def by_part(self, rows: Rows, query: Vectors, data: Sequence[object]) -> Distances:
@@ -113,40 +114,40 @@ class MappedVectors:
                     local = local if part.is_whole else part.alive[local]
                     distances_by_row(query, data[number], local, out[own])
 
-        pieces = min(available_cores(), 1 + len(rows) * len(query) * 4 // WORTH_SHARING)
+        pieces = min(available_cores(), 1 + len(rows) * len(query) * 4 // PARALLEL_FROM_BYTES)
         cuts = np.linspace(0, len(rows), pieces + 1, dtype=int)
-        self.share(fill, [slice(a, b) for a, b in pairwise(cuts)])
+        self.parallel_map(fill, [slice(a, b) for a, b in pairwise(cuts)])
         return measured
 
-    def share(self, work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-        """Return ``work(item)`` of all items, using all cores unless those are shared already."""
-        if len(items) == 1 or getattr(self._shared, "already", False):
+    def parallel_map(self, work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+        """Return ``work(item)`` for all items, on all cores unless a pool thread calls it."""
+        if len(items) == 1 or getattr(self._thread, "is_pooled", False):
             return [work(item) for item in items]
         return list(self._pool.map(work, items))
 
     @cached_property
     def squares(self) -> Distances:
-        """|x|^2 of every row; reads all vectors once."""
+        """|x|^2 of every row; the first use reads all vectors."""
         squares = [np.empty(0, np.float32)]
         squares += [np.einsum("ij,ij->i", part.matrix, part.matrix) for part in self.parts]
         alive = [own[part.alive] for own, part in zip(squares[1:], self.parts, strict=True)]
         return np.concatenate([squares[0], *alive])
 
     @cached_property
-    def reach(self) -> float:
-        """The largest |x|; reads all vectors once."""
+    def max_norm(self) -> float:
+        """The largest |x|; the first use reads all vectors."""
         return float(np.sqrt(self.squares.max(initial=0)))
 
     @property
     def bytes(self) -> int:
-        """How many bytes the vectors have."""
+        """The size of all vectors in bytes."""
         return len(self) * self.dim * 4
 
     def estimates(self, queries: Vectors) -> Distances:
-        """Return squared distances (n, rows) of queries (n, dim) to all rows as a matrix product.
+        """Return squared distances (n, rows) of queries (n, dim) to all rows by a matrix product.
 
-        |x|^2 + |q|^2 - 2xq loses the last digits of these three, which are large beside a small
-        distance, and is many times faster for many queries.
+        |x|^2 + |q|^2 - 2xq is many times faster for many queries, but inexact: the rounding errors
+        of the three terms are large compared with a small distance.
         """
         estimates = np.empty((len(queries), len(self)), np.float32)
         for part, start in zip(self.parts, self.starts, strict=False):
@@ -162,7 +163,7 @@ class MappedVectors:
         return estimates
 
     def make_resident(self) -> str | None:
-        """Read all vectors into memory and lock them there; return why they are not locked."""
+        """Read all vectors into memory and lock them there; return why that failed, if it did."""
         problem = None
         for part in self.parts:
             part.read()
@@ -170,20 +171,20 @@ class MappedVectors:
         return problem
 
     def _look_up(self, ids: Ids) -> tuple[Rows, np.ndarray]:
-        places = np.minimum(np.searchsorted(self._sorted_ids, ids), max(len(self) - 1, 0))
+        positions = np.minimum(np.searchsorted(self._sorted_ids, ids), max(len(self) - 1, 0))
         if not len(self):
-            return places, np.zeros(len(ids), np.bool_)
-        return self._by_id[places], self._sorted_ids[places] == ids
+            return positions, np.zeros(len(ids), np.bool_)
+        return self._by_id[positions], self._sorted_ids[positions] == ids
 
     def _pieces(self, rows: Rows) -> Iterator[tuple[int, slice]]:
-        """Yield each part that holds some of the ascending rows, and which of them."""
+        """Yield the number of each part that holds some of the ascending rows, and their slice."""
         cuts = np.searchsorted(rows, self.starts)
         for number in np.flatnonzero(np.diff(cuts)):
             yield int(number), slice(cuts[number], cuts[number + 1])
 
 
 class MappedPart:
-    """One mapped segment: its index, the ids of its rows, and which rows still count."""
+    """One mapped segment: its vectors, their ids, and the rows that are not deleted."""
 
     def __init__(self, part: Part, dim: int, deleted: Ids) -> None:
         try:
@@ -198,22 +199,22 @@ class MappedPart:
         own = deleted[np.searchsorted(deleted, low) : np.searchsorted(deleted, high, "right")]
         wanted = ~np.isin(part.ids, own)
         self.alive: Rows = np.flatnonzero(wanted)
-        """The rows of the file that count, ascending."""
+        """The rows of the file that are not deleted, ascending."""
         self.is_whole = len(self.alive) == len(part.ids)
-        """True if all count."""
+        """True if no row is deleted."""
         self.data = self.index.get_xb()
-        """Where FAISS finds the vectors."""
+        """FAISS' pointer to the vectors."""
         self.matrix: Vectors = np.empty((0, dim), np.float32)
-        """The same as an array (n, dim), without a copy."""
+        """The vectors as an array (n, dim), without a copy."""
         if len(part.ids):
             self.matrix = faiss.rev_swig_ptr(self.data, len(part.ids) * dim).reshape(-1, dim)
 
     def read(self) -> None:
-        """Touch every page of the file, so that it is in memory."""
+        """Read every page of the file into memory."""
         self.matrix.reshape(-1)[:: mmap.PAGESIZE // 4].max(initial=0)
 
     def lock(self) -> str | None:
-        """Lock the vectors into memory, which reads them; return why that failed, if it did."""
+        """Lock the vectors into memory; return why that failed, if it did."""
         start = self.matrix.ctypes.data & ~(mmap.PAGESIZE - 1)
         size = self.matrix.ctypes.data + self.matrix.nbytes - start
         try:
@@ -227,17 +228,17 @@ class MappedPart:
         return None
 
 
-def _work_alone(shared: threading.local) -> None:
-    """Let this thread share no work, neither here nor in OpenMP."""
-    shared.already = True
+def _use_one_thread(thread: threading.local) -> None:
+    """Mark a thread of the pool, and let OpenMP use one thread there."""
+    thread.is_pooled = True
     faiss.omp_set_num_threads(1)
 
 
 @contextmanager
 def one_openmp_thread() -> Iterator[None]:
-    """Let OpenMP start no threads for this one during the block.
+    """Let OpenMP use one thread for the calls of this thread in the block.
 
-    FAISS would start a team for every call, and wait for it, to share one query among its threads.
+    FAISS would start and wait for a team of threads in every call, to divide one query among them.
     """
     threads = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(1)
@@ -248,9 +249,10 @@ def one_openmp_thread() -> Iterator[None]:
 
 
 def distances_by_row(query: Vectors, data: object, rows: Rows, squared: Distances) -> None:
-    """Set ``squared`` (n,) to the L2 distances of a query (d,) to rows of the matrix at ``data``.
+    """Set ``squared`` (n,) to the squared distances of a query (d,) to rows of a matrix.
 
-    FAISS reads the rows where they lie, four at a time, and leaves the interpreter free meanwhile.
+    ``data`` is FAISS' pointer to the matrix. FAISS reads the rows in place and releases the
+    interpreter lock.
     """
     faiss.fvec_L2sqr_by_idx(
         faiss.swig_ptr(squared),

@@ -1,4 +1,4 @@
-"""Arrays mapped into memory: their pages are read when they are needed, no file stays open."""
+"""Arrays mapped into memory, whose pages are read when needed; no file stays open."""
 
 import ctypes
 import mmap
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 def map_array(path: Path) -> NDArray[Any]:
     """Map a ``.npy`` file, read-only, flat. Raises :class:`OSError` or :class:`ValueError`.
 
-    ``np.load`` does so as well but keeps a file descriptor of each file, since Python's ``mmap``
-    does (before 3.13); with a file for each segment they would run out.
+    ``np.load`` can map a file too, but keeps a descriptor of it open, as Python's ``mmap`` does
+    before 3.13. With a file for each segment the process would run out of descriptors.
     """
     with path.open("rb") as file:
         if np.lib.format.read_magic(file) != (1, 0):
@@ -30,7 +30,7 @@ def map_array(path: Path) -> NDArray[Any]:
 
 
 def _map(descriptor: int, size: int) -> ctypes.Array[ctypes.c_ubyte]:
-    """Map a file as long as the result is referred to."""
+    """Map a file for as long as something refers to the result."""
     libc = ctypes.CDLL(None, use_errno=True)
     libc.mmap.restype = ctypes.c_void_p
     address = libc.mmap(

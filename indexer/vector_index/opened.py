@@ -1,4 +1,4 @@
-"""The indexes of a version, opened: vectors mapped, shortlist and approximate index beside them."""
+"""The opened indexes of a version: mapped vectors, shortlist and approximate index."""
 
 from collections.abc import Mapping
 from typing import Protocol
@@ -20,32 +20,32 @@ from indexer.vector_index import (
     VectorIndex,
 )
 
-MOST_GROWTH = 4
-"""Train again where the collection has grown, or shrunk, by more than this factor."""
+MAX_GROWTH = 4
+"""Train again if the collection has grown or shrunk by more than this factor."""
 
 
 def is_outgrown(structure: Derived, count: int) -> bool:
-    """Tell whether ``count`` vectors are too many, or too few, for what it was trained on."""
-    return not 1 / MOST_GROWTH <= count / structure.trained_count <= MOST_GROWTH
+    """Tell whether a structure has to be trained again for this number of vectors."""
+    return not 1 / MAX_GROWTH <= count / structure.trained_count <= MAX_GROWTH
 
 
 def approximate_setting(asked: str, recall: float) -> str:
-    """Return what ``index.approximate`` asks for: where it changes, a build trains again.
+    """Return the setting that is recorded for an approximate index: a change trains it again.
 
-    ``auto`` chooses its codes by the recall that is wanted.
+    It includes the recall for ``auto``, which chooses its codes by it.
     """
     return f"{AUTO}, recall {recall}" if asked == AUTO else asked
 
 
 class Files(Protocol):
-    """Tells where a derived structure lies."""
+    """Finds the files of a derived structure."""
 
     def __call__(self, kind: DerivedKind) -> DerivedFiles | None:
         """Return the files of a structure, or None if there is none of that kind."""
 
 
 class Indexes:
-    """What searches a version: ``exact`` always, ``approximate`` where there is one.
+    """The indexes of a version: ``exact``, and ``approximate`` if there is one.
 
     Raises :class:`StoreCorrupt` if a file is not what it should be.
     """

@@ -1,4 +1,4 @@
-"""Principal axes of a collection: the directions in which its vectors differ most."""
+"""Principal axes of a collection: the directions of largest variance."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from indexer.vector_index.base import Vectors
 
 SAMPLE = 10_000
-"""Vectors to train on: more changes little (the axes need not be perfect, only orthonormal)."""
+"""Vectors to train on. More change little: the axes must be orthonormal, not optimal."""
 
 OVERSAMPLING = 32
 ITERATIONS = 3

@@ -1,4 +1,4 @@
-"""The map: where each vector lies on the plane of the first two principal axes."""
+"""The projection of the vectors onto the first two principal axes, which the map shows."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -16,38 +16,38 @@ from indexer.vector_index.mapped import MappedPart, MappedVectors
 from indexer.vector_index.principal import SAMPLE, PrincipalAxes, principal_axes
 
 OUTLIERS = 0.5
-"""Per cent of the images on either side of an axis that may lie on the map's edge."""
+"""Per cent of the images, at either end of an axis, that are put on the edge."""
 
 SIDE = 65535
 
 
-class Map(NamedTuple):
-    """Image ids uint32 (n,) and their places uint16 (n, 2): x and y, 0 to 65535, y downwards."""
+class Projection(NamedTuple):
+    """Image ids uint32 (n,) and their points uint16 (n, 2): x and y, 0 to 65535, y downwards."""
 
     ids: NDArray[np.uint32]
-    places: NDArray[np.uint16]
+    points: NDArray[np.uint16]
 
     def to_bytes(self) -> bytes:
-        """Return the number of images, the ids and the places, little endian, one after another."""
+        """Return the number of images, the ids and the points as little-endian bytes."""
         count = np.array([len(self.ids)], "<u4")
-        parts = (count, self.ids.astype("<u4"), self.places.astype("<u2"))
+        parts = (count, self.ids.astype("<u4"), self.points.astype("<u2"))
         return b"".join(part.tobytes() for part in parts)
 
 
-class MapCoder:
-    """Turns vectors into places on the plane: the trained part of a map."""
+class ProjectionCoder:
+    """Projects vectors onto two axes: the trained part of a projection."""
 
     def __init__(self, axes: PrincipalAxes) -> None:
         self._axes = axes
 
     @classmethod
-    def train(cls, vectors: MappedVectors) -> "MapCoder":
+    def train(cls, vectors: MappedVectors) -> "ProjectionCoder":
         """Find the two axes of a random sample of the vectors."""
         chosen = np.random.default_rng(0).permutation(len(vectors))[:SAMPLE]
         return cls(principal_axes(vectors.vectors(np.sort(chosen)), 2))
 
     @classmethod
-    def load(cls, path: Path) -> "MapCoder":
+    def load(cls, path: Path) -> "ProjectionCoder":
         """Read what :meth:`to_bytes` returned. Raises :class:`StoreCorrupt`."""
         try:
             with np.load(BytesIO(path.read_bytes()), allow_pickle=False) as file:
@@ -62,26 +62,26 @@ class MapCoder:
         return file.getvalue()
 
     def encode(self, vectors: Vectors) -> Encoded:
-        """Return the content of a part's file: places on the plane, float32 (n, 2).
+        """Return the content of a part's file: coordinates on the axes, float32 (n, 2).
 
-        The error is the mean share of the squared length (about the mean) outside the plane.
+        The error is the mean share of the squared length (about the mean) outside the two axes.
         """
         directions = self._axes.directions.T.astype(np.float32)
-        places = vectors @ directions - (self._axes.mean @ self._axes.directions.T)
-        # |x - mean|^2 without a copy of all vectors.
+        points = vectors @ directions - (self._axes.mean @ self._axes.directions.T)
+        # |x - mean|^2 without a copy of all vectors
         mean = self._axes.mean.astype(np.float32)
         lengths = np.einsum("ij,ij->i", vectors, vectors) - 2 * (vectors @ mean) + mean @ mean
-        inside = np.einsum("ij,ij->i", places, places)
+        inside = np.einsum("ij,ij->i", points, points)
         outside = 1 - inside / np.maximum(lengths, 1e-12)
         file = BytesIO()
-        np.save(file, places.astype(np.float32), allow_pickle=False)
+        np.save(file, points.astype(np.float32), allow_pickle=False)
         return Encoded(file.getvalue(), float(outside.mean()) if len(outside) else 0.0)
 
 
-class StoredMap:
-    """The map of a version. Opening looks at the shapes of its files, the first use reads them.
+class StoredProjection:
+    """The projection of a version, which is read on first use.
 
-    Raises :class:`StoreCorrupt` if a file has another shape. Without files the map is empty.
+    Raises :class:`StoreCorrupt` if a file has the wrong shape. Without files it is empty.
     """
 
     def __init__(self, files: Sequence[Path] | None, vectors: MappedVectors) -> None:
@@ -89,36 +89,36 @@ class StoredMap:
         self._vectors = vectors
         if files is not None:
             for path, part in zip(files, vectors.parts, strict=True):
-                _places(path, part)
+                _points(path, part)
 
     @cached_property
-    def whole(self) -> Map:
-        """The map of all images that count."""
+    def whole(self) -> Projection:
+        """The projection of all images."""
         if self._files is None:
-            return Map(np.empty(0, np.uint32), np.empty((0, 2), np.uint16))
+            return Projection(np.empty(0, np.uint32), np.empty((0, 2), np.uint16))
         flat = [np.empty((0, 2), np.float32)]
         for path, part in zip(self._files, self._vectors.parts, strict=True):
-            flat.append(_places(path, part)[part.alive])
-        return Map(self._vectors.ids.astype(np.uint32), _whole(np.concatenate(flat)))
+            flat.append(_points(path, part)[part.alive])
+        return Projection(self._vectors.ids.astype(np.uint32), _whole(np.concatenate(flat)))
 
 
-def _places(path: Path, part: MappedPart) -> NDArray[np.float32]:
-    """Map the places of a part, float32 (n, 2)."""
+def _points(path: Path, part: MappedPart) -> NDArray[np.float32]:
+    """Map the points of a part, float32 (n, 2)."""
     try:
-        places: NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
+        points: NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
         raise StoreCorrupt(f"{path} cannot be read: {error}") from error
-    if places.dtype != np.float32 or places.shape != (len(part.ids), 2):
-        raise StoreCorrupt(f"{path} does not hold the places of {len(part.ids)} vectors.")
-    return places
+    if points.dtype != np.float32 or points.shape != (len(part.ids), 2):
+        raise StoreCorrupt(f"{path} does not hold the points of {len(part.ids)} vectors.")
+    return points
 
 
 def _whole(flat: NDArray[np.float32]) -> NDArray[np.uint16]:
-    """Return places as whole numbers, the wider axis filling the map, the other centred."""
+    """Scale points to whole numbers: the wider axis fills the range, the other is centred."""
     if not len(flat):
         return np.empty((0, 2), np.uint16)
     low, high = np.percentile(flat, [OUTLIERS, 100 - OUTLIERS], axis=0)
     middle, half = (low + high) / 2, float((high - low).max()) / 2 or 1.0
     scaled = (np.clip((flat - middle) / half, -1, 1) + 1) / 2
-    places: NDArray[np.uint16] = np.round(scaled * SIDE).astype(np.uint16)
-    return places
+    points: NDArray[np.uint16] = np.round(scaled * SIDE).astype(np.uint16)
+    return points

@@ -1,4 +1,4 @@
-"""What approximate search promises: the measured setting it uses, and what to say of that."""
+"""The recall that approximate search promises: the setting in use, and notes on it."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,30 +7,30 @@ from indexer.store import Derived, Manifest, Recall, RecallPoint
 from indexer.vector_index import SearchParameters
 
 WORTH_SAYING_MS = 1.0
-"""Exact search is called faster where it takes so much less than approximate search."""
+"""Exact search is reported as faster if it takes at least this much less time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """The share of the 30 nearest that approximate search finds, with 95 % confidence."""
+    """The share of the 30 nearest that approximate search finds with 95 % confidence."""
 
     wanted: float
     """``index.recall``."""
     measured: Recall
     point: RecallPoint
-    """The setting in use: the fastest that finds what is wanted, else the one that finds most."""
+    """The setting in use: the fastest that reaches the wanted recall, else the best one."""
     factory: str
     """The FAISS factory string of the index."""
 
     @classmethod
     def of(cls, manifest: Manifest, wanted: float) -> "Promise | None":
-        """Return what a version promises, None if it has no approximate index."""
+        """Return the promise of a version, or None if it has no approximate index."""
         approximate = manifest.derived.get("approximate")
-        return cls.by(approximate, wanted) if approximate else None
+        return cls.of_index(approximate, wanted) if approximate else None
 
     @classmethod
-    def by(cls, approximate: Derived, wanted: float) -> "Promise | None":
-        """Return what an approximate index promises, None if nothing was measured."""
+    def of_index(cls, approximate: Derived, wanted: float) -> "Promise | None":
+        """Return the promise of an approximate index, or None if its recall was not measured."""
         measured = approximate.recall
         if measured is None:
             return None
@@ -40,12 +40,12 @@ class Promise:
 
     @property
     def parameters(self) -> SearchParameters:
-        """What searches are made with."""
+        """The parameters of approximate searches."""
         return SearchParameters(self.point.nprobe, self.point.reranked)
 
     @property
     def is_kept(self) -> bool:
-        """True if as much is found as is wanted."""
+        """True if the wanted recall is reached."""
         return self.point.recall >= self.wanted
 
     @property
@@ -55,7 +55,7 @@ class Promise:
 
     @property
     def notes(self) -> list[str]:
-        """What a user should know, in sentences; nothing if all is well."""
+        """Sentences that tell the user of a problem; none if all is well."""
         notes = []
         if not self.is_kept:
             notes.append(
@@ -79,7 +79,7 @@ class Promise:
 
     @property
     def summary(self) -> str:
-        """The promise in a line."""
+        """The promise in one line."""
         if not self.measured.queries:
             return "so few images are all compared"
         return (

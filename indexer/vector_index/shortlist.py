@@ -1,4 +1,4 @@
-"""The shortlist: which vectors cannot be among the nearest, proved from a few coordinates each.
+"""The shortlist: prove from a few coordinates which vectors cannot be among the nearest.
 
 The proof. Let P be an orthonormal projection, R = I - P'P what it leaves out, and b the blocks into
 which the components of R are cut. Then, by Pythagoras and the reverse triangle inequality,
@@ -7,13 +7,13 @@ which the components of R are cut. Then, by Pythagoras and the reverse triangle 
 
 so the distance between the codes [P(x - mean), |R(x - mean)_b|] is a lower bound of the true one.
 Once k vectors are known whose exact distances are at most tau, a vector whose bound exceeds tau
-cannot be nearer. P holds the first principal axes, which make the bound tight. The codes come in
-levels: the first, few numbers for every vector, lies in memory; later ones, with more numbers, are
-mapped and read for the vectors the level before has left.
+cannot be nearer. P holds the first principal axes, which make the bound tight. The codes have
+levels: the first, of few numbers per vector, is in memory; later ones, of more numbers, are mapped
+and read for the vectors that the previous level left.
 
 The slack. Codes are computed in float64 and stored in float32, bounds and distances are computed in
-float32, so a bound may come out too large and a distance too small. ``_Slack`` adds up by how
-much at most; it is derived, not tuned, and costs a few rows in a hundred thousand.
+float32, so a bound may be too large and a distance too small. ``_Slack`` bounds both errors; it is
+derived, not tuned, and lets through a few rows in a hundred thousand.
 """
 
 from collections.abc import Sequence
@@ -27,11 +27,11 @@ from indexer.vector_index.mapped import MappedVectors
 from indexer.vector_index.shortlist_codes import Codes, Level, ShortlistCoder, map_codes
 
 MULTIPLY_FROM = 48
-"""From this many queries on, their last-level bounds are computed at once for all vectors: for
-fewer, reading the codes of the rows that the first level leaves takes less."""
+"""From this many queries on, the last level's bounds are computed for all vectors at once. For
+fewer, it is faster to read only the codes of the rows that the first level leaves."""
 
 GATHER_SHARE = 4
-"""The first-level codes of less than a fourth of the rows are copied and multiplied alone."""
+"""If fewer than a fourth of the rows are asked for, only their first-level codes are multiplied."""
 
 
 class Shortlist:
@@ -51,20 +51,20 @@ class Shortlist:
         self.first = np.concatenate([empty, *alive])
         """First-level codes of all rows."""
         self.squares = np.einsum("ij,ij->i", self.first, self.first)
-        """Their squared lengths."""
+        """The squared lengths of the first-level codes."""
         self.later = [
             _MappedLevel([own[number] for own in mapped], vectors)
             for number in range(1, len(coder.levels))
         ]
-        # The length of a code is that of its vector, whatever the level.
-        reach = float(np.sqrt(self.squares.max(initial=0)))
-        self.slack = _Slack(vectors.dim, coder.levels, reach)
+        # A code of any level has the length of its centred vector.
+        max_norm = float(np.sqrt(self.squares.max(initial=0)))
+        self.slack = _Slack(vectors.dim, coder.levels, max_norm)
 
     def bounds(self, queries: Vectors, rows: Rows | None = None) -> list["QueryBounds"]:
-        """Return the bounds of queries (n, dim) to all vectors, or to ascending ``rows`` only.
+        """Return the bounds of queries (n, dim) to all vectors, or only to ascending ``rows``.
 
-        A few queries get those of the first level. For many, multiplying the last level's codes as
-        matrices is cheaper than reading many of its rows for each.
+        They are those of the first level for a few queries. For many, multiplying the matrices of
+        the last level is faster than reading rows of it for each query.
         """
         many = len(queries) >= MULTIPLY_FROM
         few_rows = rows is not None and len(rows) * GATHER_SHARE < len(self.squares)
@@ -75,7 +75,7 @@ class Shortlist:
             squared = self.later[level - 1].products(doubled)
         elif len(queries) > 1:
             squared = doubled @ (self.first[rows] if few_rows else self.first).T
-        else:  # a matrix and a vector are multiplied as fast as the matrix is read
+        else:  # a matrix-vector product, as fast as the matrix can be read
             squared = ((self.first[rows] if few_rows else self.first) @ doubled[0])[np.newaxis]
         if rows is not None and not few_rows:
             squared = squared[:, rows]
@@ -86,19 +86,20 @@ class Shortlist:
         ]
 
     def _codes(self, queries: Vectors, *, together: bool) -> Codes:
-        """Return the queries' codes, multiplied together or one by one: faster for a few."""
+        """Return the queries' codes, computed together or, faster for a few, one by one."""
         if together:
             return self._coder.codes(queries)[0]
         rows = [query[np.newaxis] for query in queries]
-        alone = self._vectors.share(lambda row: self._coder.codes(row)[0], rows)
+        alone = self._vectors.parallel_map(lambda row: self._coder.codes(row)[0], rows)
         return [np.concatenate(own) for own in zip(*alone, strict=True)]
 
 
 class QueryBounds:
-    """Lower bounds of one query's squared distances to some rows: what is left of a search.
+    """Lower bounds of one query's squared distances to the rows that are left of a search.
 
-    ``squared`` (m,) are those of one ``level``, to ``rows``, or to all rows if that is None. Of
-    bounds that come from a product |q|^2 is left out, and their limit is lower by as much.
+    ``squared`` (m,) are the bounds of one ``level`` to ``rows``, or to all rows if that is None.
+    Bounds that were computed as a product lack the term |q|^2, as does the limit they are compared
+    with.
     """
 
     def __init__(
@@ -124,7 +125,7 @@ class QueryBounds:
 
     @property
     def name(self) -> str:
-        """What to call the bounds."""
+        """The name of this stage."""
         return f"bound of {len(self._codes[self._level])} numbers"
 
     @property
@@ -133,27 +134,29 @@ class QueryBounds:
         return np.arange(len(self)) if self._rows is None else self._rows
 
     def take_likely(self, count: int) -> Rows:
-        """Return about ``count`` rows with the least bounds, ascending, and leave them out.
+        """Remove and return about ``count`` rows with the least bounds, ascending.
 
-        They are probably near. A wrong guess costs time, not correctness.
+        They are probably the nearest. Which rows are taken affects the time, not the result.
         """
-        places = np.flatnonzero(self._squared <= at_most(self._squared, count))[: 2 * count]
-        self._squared[places] = np.inf
-        return places if self._rows is None else self._rows[places]
+        positions = np.flatnonzero(self._squared <= kth_upper_bound(self._squared, count))[
+            : 2 * count
+        ]
+        self._squared[positions] = np.inf
+        return positions if self._rows is None else self._rows[positions]
 
     def within(self, tau: float) -> "QueryBounds":
-        """Return the bounds of those rows whose squared distance may be ``tau``."""
+        """Return the bounds of those rows whose squared distance may be at most ``tau``."""
         slack = self._shortlist.slack
         if self._is_product:
             limit = slack.product_limit(tau, self._length, self._level) - self._length**2
         else:
             limit = slack.difference_limit(tau, self._length, self._level)
-        places = np.flatnonzero(self._squared <= limit)
-        rows = places if self._rows is None else self._rows[places]
-        return self._with(self._level, rows, self._squared[places], is_product=self._is_product)
+        positions = np.flatnonzero(self._squared <= limit)
+        rows = positions if self._rows is None else self._rows[positions]
+        return self._with(self._level, rows, self._squared[positions], is_product=self._is_product)
 
-    def sharper(self) -> "QueryBounds | None":
-        """Return the next level's bounds of the same rows, None if there is no such level."""
+    def next_level(self) -> "QueryBounds | None":
+        """Return the bounds of the next level to the same rows, or None after the last level."""
         if self._level == len(self._shortlist.later):
             return None
         later, code = self._shortlist.later[self._level], self._codes[self._level + 1]
@@ -170,7 +173,7 @@ class QueryBounds:
 
 
 class _MappedLevel:
-    """One level's codes of every part, mapped."""
+    """The mapped codes of one level, part by part."""
 
     def __init__(self, codes: Codes, vectors: MappedVectors) -> None:
         self._codes = codes
@@ -178,12 +181,12 @@ class _MappedLevel:
         self._vectors = vectors
 
     def squared_distances(self, code: Distances, rows: Rows) -> Distances:
-        """Return the squared distances of a query's code to those of ascending rows."""
+        """Return the squared distances of a query's code to the codes of ascending rows."""
         code = np.ascontiguousarray(code)
         return self._vectors.by_part(rows, code, self._data)
 
     def products(self, codes: Distances) -> Distances:
-        """Return the inner products of queries' codes (n, width) with those of all rows."""
+        """Return the inner products of queries' codes (n, width) with the codes of all rows."""
         products = np.empty((len(codes), len(self._vectors)), np.float32)
         starts = self._vectors.starts
         for number, part in enumerate(self._vectors.parts):
@@ -196,43 +199,43 @@ class _MappedLevel:
 
 
 class _Slack:
-    """How far rounding can carry a bound above, or a distance below, its true value.
+    """How far rounding can raise a bound above, or lower a distance below, its true value.
 
-    A code is off by at most ``coding`` times its vector's length |v - mean|: half a float32 step
-    where it is stored, and what the float64 sums of d terms before may lose. What float32
-    loses in sums is :func:`~indexer.vector_index.base.gamma`. ``tau`` is a measured distance, and
-    the answer is to hold all vectors that measure no more: both may be off, hence ``distance``.
+    The error of a code is at most ``coding`` times its vector's length |v - mean|: half a float32
+    step for storing it, plus the rounding of float64 sums of d terms. The rounding of float32 sums
+    is :func:`~indexer.vector_index.base.gamma`. ``tau`` is a measured squared distance, and all
+    vectors that measure no more must be found; ``distance`` allows for the errors of both.
     """
 
-    def __init__(self, dim: int, levels: Sequence[Level], reach: float) -> None:
-        self._reach = reach
+    def __init__(self, dim: int, levels: Sequence[Level], max_norm: float) -> None:
+        self._max_norm = max_norm
         self._levels = levels
         self._coding = float(np.finfo(np.float32).eps + 4 * dim * np.finfo(np.float64).eps)
         one = gamma(dim + 2)
         self._distance = (1 + one) / (1 - one) ** 2
 
     def product_limit(self, tau: float, length: float, level: int) -> float:
-        """Return the largest bound, got as |a|^2 + |b|^2 - 2ab, that a distance^2 tau may have.
+        """Return the largest |a|^2 + |b|^2 - 2ab that a squared distance ``tau`` may have as bound.
 
-        |a|^2 is taken from the first level, hence the 8 half steps more.
+        |a|^2 is taken from the first level, hence 8 more half steps.
         """
-        rounding = gamma(self._levels[level].width + 12) * (self._reach + length) ** 2
+        rounding = gamma(self._levels[level].width + 12) * (self._max_norm + length) ** 2
         return self._limit(tau, length) + rounding
 
     def difference_limit(self, tau: float, length: float, level: int) -> float:
-        """Return the largest bound, got as |a - b|^2, that a distance^2 tau may have."""
+        """Return the largest |a - b|^2 that a squared distance ``tau`` may have as bound."""
         return self._limit(tau, length) * (1 + gamma(self._levels[level].width + 2))
 
     def _limit(self, tau: float, length: float) -> float:
         distance = np.sqrt(tau * self._distance)
-        return float((distance + self._coding * (self._reach + length)) ** 2)
+        return float((distance + self._coding * (self._max_norm + length)) ** 2)
 
 
-def at_most(values: Distances, k: int) -> float:
-    """Return a number that at least ``k`` values do not exceed, close to the smallest such one.
+def kth_upper_bound(values: Distances, k: int) -> float:
+    """Return an upper bound of the ``k``-th smallest value, close to it.
 
-    Where there are many, it is the k-th least of the minima of groups. Taking every so-many-th
-    value into a group keeps neighbours, which are often alike, apart.
+    Of many values it is the k-th smallest of the minima of groups. Groups are strided, so that
+    consecutive values, which are often similar, are in different groups.
     """
     groups = max(1024, 8 * k)
     if len(values) >= 8 * groups:

@@ -1,4 +1,4 @@
-"""Codes of vectors: few numbers each, between which distances are lower bounds of the true ones."""
+"""Short codes of vectors, whose distances are lower bounds of the vectors' distances."""
 
 from collections.abc import Sequence
 from io import BytesIO
@@ -16,30 +16,30 @@ from indexer.vector_index.mapping import map_array
 from indexer.vector_index.principal import SAMPLE, PrincipalAxes, principal_axes
 
 FIRST_LEVEL = 64
-"""Numbers in a first-level code: 256 bytes a vector, which two cores read at once for all."""
+"""Numbers in a first-level code: 256 bytes per vector, kept in memory."""
 
 SECOND_LEVEL_SHARE = 9
-"""The second level has a ninth as many numbers as the vectors, in steps of the first level's."""
+"""The second level has a ninth of the vectors' numbers, a multiple of the first level's."""
 
 SHORTLIST_FROM = 2**28
-"""Bytes of vectors from which a shortlist pays; below it two cores read them all in 15 ms."""
+"""From this many bytes of vectors on a shortlist pays; two cores read fewer in 15 ms."""
 
 SECOND_LEVEL_BLOCKS = 8
-"""An eighth of them are lengths of blocks."""
+"""An eighth of the second level's numbers are lengths of blocks."""
 
 ENCODE_BLOCK = 2048
 
 AXES_AT_ONCE = 32
-"""One vector is multiplied by so many axes at a time: 1 MB at 4096-d."""
+"""Axes that one vector is multiplied by at a time: 1 MB at 4096 dimensions."""
 
 Components = NDArray[np.float64]
 
 Codes = list[Distances]
-"""A query's or a part's codes, one array for each level."""
+"""Codes of queries or of a part, one array for each level."""
 
 
 class Level(NamedTuple):
-    """What a code consists of: coordinates on principal axes, then lengths of blocks."""
+    """The make-up of a code: coordinates on principal axes, then lengths of blocks."""
 
     axes: int
     blocks: int
@@ -62,16 +62,16 @@ def shortlist_levels(dim: int) -> tuple[Level, ...]:
 
 
 def shortlist_bytes(dim: int, count: int) -> int:
-    """Return the size of the codes of ``count`` vectors, 0 if so few get no shortlist."""
+    """Return the size of the codes of ``count`` vectors; 0 if they get no shortlist."""
     if count * dim * 4 < SHORTLIST_FROM:
         return 0
     return count * 4 * sum(level.width for level in shortlist_levels(dim))
 
 
 def shortlist_memory(dim: int, count: int) -> int:
-    """Return how many bytes of the codes of ``count`` vectors a search keeps in memory.
+    """Return how many bytes of the codes of ``count`` vectors are kept in memory.
 
-    They are those of the first level, and the squared length of each.
+    They are the first level, and the squared length of each code.
     """
     if not shortlist_bytes(dim, count):
         return 0
@@ -128,10 +128,10 @@ class ShortlistCoder:
         return Encoded(file.getvalue(), outside)
 
     def _split(self, centred: Components) -> tuple[Components, Components]:
-        """Return the coordinates (n, axes) of centred vectors (n, dim) and what they leave out.
+        """Return the coordinates (n, axes) of centred vectors (n, dim), and the rest (n, dim).
 
-        For one vector, reading the axes from memory is what takes time: they are read once, a few
-        at a time, which stay in the cache until the second product.
+        For one vector most of the time goes into reading the axes. They are read once, a few at a
+        time, so that they are still in the cache for the second product.
         """
         axes = self.axes.directions
         step = AXES_AT_ONCE if len(centred) == 1 else len(axes)
@@ -145,7 +145,7 @@ class ShortlistCoder:
     def codes(self, vectors: Vectors) -> tuple[Codes, float]:
         """Return the codes of vectors (n, dim), one float32 (n, width) array per level.
 
-        With them the mean share of the squared length (about the mean) outside the last level's
+        Also return the mean share of the squared length (about the mean) outside the last level's
         axes.
         """
         levels = [np.empty((len(vectors), level.width), np.float32) for level in self.levels]
@@ -160,17 +160,17 @@ class ShortlistCoder:
             cuts = np.linspace(0, outside.shape[1], blocks, endpoint=False, dtype=int)
             codes[block, :axes] = inside
             codes[block, axes:] = np.sqrt(np.add.reduceat(outside**2, cuts, axis=1))
-            for codes, (axes, _) in earlier:  # one length: of what the last level leaves, and ...
+            for codes, (axes, _) in earlier:  # one length: of the rest of the last level, and ...
                 between = np.einsum("ij,ij->i", inside[:, axes:], inside[:, axes:])
                 codes[block, :axes] = inside[:, :axes]
-                codes[block, axes] = np.sqrt(total + between)  # ... of the axes up to there
+                codes[block, axes] = np.sqrt(total + between)  # ... of the axes in between
             length = np.einsum("ij,ij->i", centred, centred)
             unexplained += float((total / np.maximum(length, 1e-12)).sum())
         return levels, unexplained / max(len(vectors), 1)
 
 
 def map_codes(path: Path, count: int, levels: Sequence[Level]) -> Codes:
-    """Map a part's codes, level by level. Raises :class:`StoreCorrupt` if it has another shape."""
+    """Map a part's codes, level by level. Raises :class:`StoreCorrupt` if their size differs."""
     try:
         flat: NDArray[np.float32] = map_array(path)
     except (OSError, ValueError) as error:

@@ -218,7 +218,7 @@ def collection_map() -> Response:
     etag = f"map-{info.encoder.fingerprint}-{info.created.timestamp():.6f}"
     response = _conditional(etag, ASK_AGAIN)
     if response.status_code != HTTPStatus.NOT_MODIFIED:
-        response.data = searcher.collection.map().to_bytes()
+        response.data = searcher.collection.projection().to_bytes()
         response.mimetype = "application/octet-stream"
     return response
 

@@ -98,16 +98,18 @@ class IndexCollector(Collector):
             float(info.counts.skipped),
         )
         yield self._batches(
-            "lookalike_search_batch_queries", "Exact searches made together.", searcher.gathering
+            "lookalike_search_batch_queries",
+            "Exact searches made together.",
+            searcher.search_batcher,
         )
-        if searcher.batcher:
+        if searcher.encode_batcher:
             yield self._batches(
-                "lookalike_encode_batch_images", "Images encoded together.", searcher.batcher
+                "lookalike_encode_batch_images", "Images encoded together.", searcher.encode_batcher
             )
             yield GaugeMetricFamily(
                 "lookalike_encode_waiting",
                 "Images that wait for the encoder.",
-                float(searcher.batcher.waiting),
+                float(searcher.encode_batcher.waiting),
             )
         if info.promise:
             yield GaugeMetricFamily(

@@ -23,7 +23,7 @@ def collection() -> str:
         "collection.html",
         searcher,
         reasons=searcher.collection.skip_reasons(),
-        skipped=searcher.collection.listed("skipped", offset=offset, limit=SKIPPED_PER_PAGE),
+        skipped=searcher.collection.page_by_key("skipped", offset=offset, limit=SKIPPED_PER_PAGE),
         page=page,
         pages=-(-searcher.info.counts.skipped // SKIPPED_PER_PAGE),
     )
@@ -37,7 +37,7 @@ def images() -> str:
     return render(
         "images.html",
         searcher,
-        images=searcher.collection.listed("indexed", offset=offset, limit=IMAGES_PER_PAGE),
+        images=searcher.collection.page_by_key("indexed", offset=offset, limit=IMAGES_PER_PAGE),
         page=page,
         pages=-(-searcher.info.counts.indexed // IMAGES_PER_PAGE),
     )

@@ -1,4 +1,4 @@
-"""What every source of images promises, checked on all of them."""
+"""The contract of sources of images, checked on all of them."""
 
 import json
 import tarfile
@@ -134,7 +134,7 @@ def test_a_changed_file_is_another_item_under_the_same_key(source: Source, files
 
 
 def test_an_open_dataset_reads_files_as_they_are_now(source: Source, files: Files) -> None:
-    """Also tar shards, whose members may have moved to other places since the scan."""
+    """Also tar shards, whose members may have other offsets since the scan."""
     dataset = source.open(files)
     keys = [item.key for item in dataset.scan().items]
     changed = {name: b"\0" * 700 + data for name, data in files.items()}
@@ -170,7 +170,7 @@ def test_a_key_that_names_no_image_is_gone(source: Source, files: Files, key: st
 @pytest.mark.parametrize("key", ["../secret", "0/../../secret", "/etc/passwd"])
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "list"])
 def test_reading_never_leaves_the_folder(kind: str, files: Files, key: str, tmp_path: Path) -> None:
-    """Except for lists: whoever writes one chooses the files."""
+    """Except for lists, whose author chooses the files."""
     dataset = Source(kind, tmp_path).open(files)
     (tmp_path / "secret").write_bytes(b"secret")
     with pytest.raises(ImageGone):
@@ -210,8 +210,8 @@ def test_an_index_of_it_is_built_searched_and_verified(
     for data in files.values():
         best = searcher.search_image(data).hits[0]
         assert best.distance < 1e-3
-        assert searcher.image_file(best.image.id).data == data
-        assert searcher.thumbnail(best.image.id, 64).startswith(b"\xff\xd8")
+        assert searcher.collection.image_file(best.image.id).data == data
+        assert searcher.collection.thumbnail(best.image.id, 64).startswith(b"\xff\xd8")
         json.dumps(best.image.metadata)
     assert verify(config).problems == []
 

@@ -1,4 +1,4 @@
-"""What every encoder promises, checked on all of them with real photographs."""
+"""The contract of encoders, checked on all of them with real photographs."""
 
 import os
 import subprocess
@@ -71,7 +71,7 @@ def test_a_batch_gives_what_single_images_give(encoder: Encoder, inputs: Images)
 
 @pytest.mark.parametrize("model", MODELS)
 def test_all_runtimes_give_interchangeable_vectors(model: str, inputs: Images) -> None:
-    """An index made in one runtime is searched in another: same fingerprint, same vectors."""
+    """An index made in one runtime can be searched in another: equal fingerprints and vectors."""
     keras, ncnn = (open_encoder(CONFIGS[f"{model}-{runtime}"]) for runtime in RUNTIMES)
     assert keras.spec.fingerprint == ncnn.spec.fingerprint
     difference = np.abs(keras.encode(inputs) - ncnn.encode(inputs))
@@ -79,7 +79,7 @@ def test_all_runtimes_give_interchangeable_vectors(model: str, inputs: Images) -
 
 
 def test_several_gpus_share_a_batch(inputs: Images, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two copies of the network on the CPU stand in for two GPUs: the division is the same."""
+    """Two copies of the network on the CPU stand for two GPUs."""
     config = CONFIGS["efficientnet_lite0-keras"]
     expected = open_encoder(config).encode(inputs)
     monkeypatch.setattr("indexer.encoders.keras.encoder.gpus", lambda: ["cpu:0", "cpu:0"])
@@ -102,7 +102,7 @@ def test_a_lower_precision_is_recorded_and_stays_comparable(inputs: Images) -> N
     np.testing.assert_allclose(again.encode(inputs), full.encode(inputs), atol=1e-5)
 
 
-def test_where_ncnn_is_missing_keras_takes_its_place_and_says_so(
+def test_keras_is_used_with_a_message_if_ncnn_is_missing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("indexer.encoders.find_spec", lambda _: None)

@@ -1,4 +1,4 @@
-"""What every vector index promises, checked on all of them against NumPy in float64."""
+"""The contract of vector indexes, checked on all of them against NumPy in float64."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -31,8 +31,8 @@ def open_index(
 ) -> Open:
     """Open an index of the parametrised kind over vectors, split into three segments.
 
-    The limits are lowered below which a few vectors are simply all compared. The approximate
-    kinds visit all their lists where nothing is said, so they have to find what exact search finds.
+    The limits below which all vectors are compared are lowered. Without parameters the approximate
+    kinds visit all their lists, so they must find what exact search finds.
     """
     monkeypatch.setattr(indexer.vector_index.exact, "SEEDS", 2)
     monkeypatch.setattr(indexer.vector_index.approximate, "MIN_CANDIDATES", 32)

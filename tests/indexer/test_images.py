@@ -1,4 +1,4 @@
-"""Decoding: every kind of file people have, and bytes that are none."""
+"""Decoding: every kind of image file that people have, and damaged ones."""
 
 import struct
 import subprocess
@@ -63,7 +63,7 @@ def test_exif_orientation_is_applied() -> None:
     image = Image.new("RGB", (4, 2), WHITE)
     image.putpixel((0, 0), RED)
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be shown rotated by 90 degrees clockwise
+    exif[0x0112] = 6  # shown rotated by 90 degrees clockwise
     upright = decode(encoded(image, exif=exif), max_pixels=LIMIT)
     assert upright.size == (2, 4)
     assert upright.getpixel((1, 0)) == RED
@@ -80,7 +80,7 @@ def test_every_orientation_is_what_pillow_makes_of_it(orientation: int) -> None:
     assert (upright.size, upright.tobytes()) == (expected.size, expected.tobytes())
 
 
-def test_odd_metadata_is_no_reason_to_refuse_a_picture() -> None:
+def test_malformed_metadata_is_ignored() -> None:
     image = Image.new("RGB", (4, 2), RED)
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -154,7 +154,7 @@ def test_the_pixel_limit_holds_on_both_sides() -> None:
 
 
 def test_a_decompression_bomb_is_refused_before_it_is_decoded() -> None:
-    """A PNG header of 50,000 x 50,000 pixels over nothing: decoding it would fail differently."""
+    """A PNG header of 50,000 x 50,000 pixels without data: decoding it would fail differently."""
     tiny = bytearray(encoded(Image.new("L", (1, 1))))
     tiny[16:24] = (50_000).to_bytes(4, "big") * 2
     tiny[29:33] = zlib.crc32(tiny[12:29]).to_bytes(4, "big")
@@ -170,7 +170,7 @@ def test_truncated_and_damaged_files_are_invalid(photos: list[Path]) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"hello", b"%PDF-1.7", b"<svg/>", b"\x00" * 1000])
-def test_what_is_no_image_is_unsupported(data: bytes) -> None:
+def test_a_file_that_is_no_image_is_unsupported(data: bytes) -> None:
     with pytest.raises(UnsupportedImage):
         decode(data, max_pixels=LIMIT)
 
@@ -192,7 +192,7 @@ def test_a_thumbnail_fits_and_is_never_enlarged() -> None:
 
 
 def progressive(passes: int) -> bytes:
-    """A JPEG of 4 megapixels whose last scan of 14 bytes, a pass over all of it, is repeated."""
+    """A JPEG of 4 megapixels whose last scan, 14 bytes for a pass over all pixels, is repeated."""
     data = encoded(Image.new("L", (2000, 2000), "grey"), "JPEG", progressive=True)
     last = data.rindex(b"\xff\xda")
     return data[:-2] + data[last:-2] * passes + data[-2:]
@@ -201,15 +201,15 @@ def progressive(passes: int) -> bytes:
 def test_a_small_file_that_takes_long_to_decode_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Decoded to its end it would take minutes; the file is as large as a photograph."""
+    """It is as large as a photograph, but decoding all of it would take minutes."""
     assert decode(progressive(2), max_pixels=4_000_000).size == (2000, 2000)
     monkeypatch.setattr(images, "MAX_DECODING_S", 0.2)
     with pytest.raises(InvalidImage, match=r"takes more than 0\.2 seconds"):
         decode(progressive(100_000), max_pixels=4_000_000)
 
 
-def test_odd_metadata_fills_no_log(tmp_path: Path) -> None:
-    """A TIFF of tags that cannot be read, of each of which Pillow would warn."""
+def test_malformed_metadata_does_not_fill_the_log(tmp_path: Path) -> None:
+    """A TIFF with unreadable tags, for each of which Pillow would warn."""
     tags = b"".join(struct.pack("<HHII", tag, 7, 1_000_000, 8) for tag in range(500))
     data = b"II*\0" + struct.pack("<IH", 8, 500) + tags + bytes(4)
     (tmp_path / "tags.tif").write_bytes(data)

@@ -1,4 +1,4 @@
-"""Versions: listed, rolled back to, pruned."""
+"""Versions: list, roll back, prune."""
 
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def test_versions_are_listed_rolled_back_and_pruned(
         rollback(config, "9")
     assert rollback(config, "3") == "00000003"
     rollback(config, "1")
-    assert prune(config, 1) == ["00000002"]  # the last one and the published one stay
+    assert prune(config, 1) == ["00000002"]  # the last and the published one are kept
     assert reindex().version == "00000004"
     assert verify(config).problems == []
 

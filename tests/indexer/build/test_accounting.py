@@ -1,4 +1,4 @@
-"""Every kind of file people have, as real files through a real build: what becomes of each."""
+"""The outcome of a real build for every kind of file that people have."""
 
 import csv
 import os
@@ -24,7 +24,7 @@ from indexer.store import Store
 from tests.conftest import small_config
 
 LIMIT = 1_000_000
-"""The pixel limit of these tests, and the photographs are below it."""
+"""The pixel limit of these tests; the photographs are below it."""
 
 INDEXED = {  # key: format, width, height
     "photo.jpg": ("JPEG", 256, 144),
@@ -67,7 +67,7 @@ IGNORED = {".txt": 1, "hidden": 1}
 
 
 def write_corpus(folder: Path, photo: Path) -> None:
-    """Write a file of each kind; nothing here is made up that the system can really make."""
+    """Write a file of each kind, made by the system itself where that is possible."""
     small = Image.effect_noise((8, 6), 90).convert("RGB")
     (folder / "folder").mkdir(parents=True)
     for name in ("photo.jpg", "vanished.jpg", "changed.jpg", "became_a_folder.jpg"):
@@ -102,7 +102,7 @@ def write_corpus(folder: Path, photo: Path) -> None:
     (folder / "truncated.jpg").write_bytes(photo.read_bytes()[:5000])
     Image.effect_noise((90, 90), 90).save(folder / "truncated.png")
     os.truncate(folder / "truncated.png", 3000)
-    (folder / "input_output_error.jpg").symlink_to("/proc/self/mem")  # a file that reading fails on
+    (folder / "input_output_error.jpg").symlink_to("/proc/self/mem")  # reading it fails
     (folder / "dangling_link.jpg").symlink_to(folder / "nothing.jpg")
     (folder / "link_to_itself.jpg").symlink_to(folder / "link_to_itself.jpg")
     os.mkfifo(folder / "pipe.jpg")
@@ -115,7 +115,7 @@ def write_corpus(folder: Path, photo: Path) -> None:
 def png(
     width: int, height: int, *, depth: int = 8, colour: int = 0, data: bytes | None = None
 ) -> bytes:
-    """Write a PNG by hand: Pillow writes none with 16-bit colour, and none that lies."""
+    """Write a PNG by hand: Pillow writes none with 16-bit colour or a false header."""
     channels = {0: 1, 2: 3}[colour]
     if data is None:
         row = b"\0" + bytes(range(width * channels * depth // 8))
@@ -131,7 +131,7 @@ def png(
 
 
 class Restless(Folder):
-    """A folder in which things happen between the scan and the reading."""
+    """A folder whose files change between the scan and the reading."""
 
     def scan(self) -> Listing:
         listing = super().scan()
@@ -145,7 +145,7 @@ class Restless(Folder):
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory, photos: list[Path]) -> Config:
-    """The index of the corpus, in which something happened during the build."""
+    """The index of the corpus, whose files changed during the build."""
     folder = tmp_path_factory.mktemp("corpus")
     write_corpus(folder / "images", photos[0])
     dataset = {"root": str(folder / "images"), "max_pixels": LIMIT}
@@ -184,10 +184,10 @@ def test_every_indexed_file_can_be_shown(built: Config) -> None:
         assert searcher.collection.thumbnail(row.id, 64).startswith(b"\xff\xd8")
 
 
-def test_what_is_recorded_of_a_changed_file_is_true_and_the_next_build_looks_again(
+def test_a_file_that_changes_during_the_build_is_read_again_by_the_next(
     built: Config, tmp_path: Path
 ) -> None:
-    """The size is that of the bytes that were encoded, the time that of the scan before."""
+    """The size is that of the encoded bytes, the time that of the scan."""
     shutil.copytree(built.store, tmp_path / "store")
     built = built.model_copy(update={"store": tmp_path / "store"})
     path = built.dataset.roots[0] / "changed.jpg"
@@ -207,13 +207,13 @@ def test_what_is_recorded_of_a_changed_file_is_true_and_the_next_build_looks_aga
 
 def test_a_file_without_permission_to_read_is_unreadable() -> None:
     nobody, user = 65534, os.geteuid()
-    with tempfile.TemporaryDirectory() as name:  # tmp_path is below a folder only its owner enters
+    with tempfile.TemporaryDirectory() as name:  # only the owner can enter tmp_path
         folder = Path(name)
         folder.chmod(0o755)
         (folder / "secret.jpg").write_bytes(b"x")
         (folder / "secret.jpg").chmod(0)
         (item,) = Folder(folder).scan().items
-        if user == 0:  # root may read everything
+        if user == 0:  # root can read everything
             os.seteuid(nobody)
         try:
             outcome = prepare(Folder(folder), Task(item), LIMIT)

@@ -1,4 +1,4 @@
-"""Build: every file accounted for, the store made to match the folder, nothing encoded twice."""
+"""Build: every file is accounted for, the store matches the folder, nothing is encoded twice."""
 
 import os
 import shutil
@@ -177,7 +177,7 @@ def test_a_folder_that_cannot_be_listed_keeps_its_images(
         return real(path)
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "scandir", scandir)  # root, as in CI, may list every real folder
+        patch.setattr(os, "scandir", scandir)  # root, as in CI, can list every folder
         report = reindex()
     assert report.removed == 0
     assert indexed_keys(config) == before

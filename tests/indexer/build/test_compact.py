@@ -1,4 +1,4 @@
-"""Compaction: small segments merged, mostly dead ones rewritten, damage never sealed."""
+"""Compaction: small segments are merged, mostly deleted ones rewritten, damage is not copied."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,7 +15,7 @@ from tests.stores import DIM, damage, publish
 
 
 def commit(store: Store, counts: list[int]) -> None:
-    """Commit segments of so many vectors; compact after each, as a build does."""
+    """Commit segments of these sizes, and compact after each, as a build does."""
     with open_writer(store) as writer:
         grow(writer, counts)
 
@@ -60,7 +60,7 @@ def test_segments_are_merged_by_size_until_they_are_full(
 
 
 def test_a_vector_is_written_once_per_size_and_few_segments_remain(tmp_path: Path) -> None:
-    """What a build of many batches writes, and what a search then passes over."""
+    """How often a build of many batches writes a vector, and how many segments remain."""
     store = Store(tmp_path / "store")
     batches, batch = 4**3 + 2 * 4**2 + 4 + 2, 4
     written = []
@@ -88,7 +88,7 @@ def test_two_segments_that_fill_one_are_enough(
 
 
 @pytest.mark.parametrize(("dead", "rewritten"), [(50, False), (51, True), (100, False)])
-def test_a_mostly_dead_segment_is_rewritten(tmp_path: Path, dead: int, rewritten: bool) -> None:
+def test_a_mostly_deleted_segment_is_rewritten(tmp_path: Path, dead: int, rewritten: bool) -> None:
     store = Store(tmp_path / "store")
     commit(store, [100])
     with open_writer(store) as writer:
@@ -111,7 +111,7 @@ def test_adding_a_few_images_writes_little(tmp_path: Path) -> None:
     assert sum(p.stat().st_size for p in after.keys() - before.keys()) < 0.05 * total
 
 
-def test_damage_is_never_sealed_by_compaction(tmp_path: Path) -> None:
+def test_compaction_does_not_copy_damage(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     commit(store, [2] * 3)
     path = store.segments / "00000003" / "vectors.faiss"

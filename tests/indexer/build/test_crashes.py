@@ -49,11 +49,11 @@ CRASH_POINTS = {
     "sync file",
     "sync folder",
 }
-"""Every step of a build that reaches the disk. Another one makes a test below fail."""
+"""Every step of a build that writes to the disk. A step that is missing here fails a test."""
 
 
 class Dead(BaseException):
-    """The process is no more; nothing it does from now on reaches the disk."""
+    """The process has died; nothing it does from now on reaches the disk."""
 
 
 class Disk:
@@ -67,7 +67,7 @@ class Disk:
         self._dead = False
 
     def step(self, what: str, path: Path | None = None) -> None:
-        """Note a step, or die instead of taking it."""
+        """Record a step, or die instead of taking it."""
         if self._dead:
             raise Dead
         relative = f" {path.relative_to(self._store)}" if path else ""
@@ -99,7 +99,7 @@ def injected(disk: Disk) -> Iterator[None]:
         except Dead:
             if not folder and os.fstat(descriptor).st_size:
                 torn = os.open(f"/proc/self/fd/{descriptor}", os.O_RDWR)
-                os.ftruncate(torn, os.fstat(torn).st_size // 2)  # what was not synced is lost
+                os.ftruncate(torn, os.fstat(torn).st_size // 2)  # what was not synced may be lost
                 os.close(torn)
             raise
 
@@ -132,7 +132,7 @@ def injected(disk: Disk) -> Iterator[None]:
 
 
 class Scene:
-    """A store with three published versions, and a folder in which much has changed since."""
+    """A store with three published versions, and a folder with many changes since."""
 
     def __init__(self, images: Path, folder: Path) -> None:
         self.images = images
@@ -169,8 +169,8 @@ class Scene:
         hits = Searcher.open(config).search_vector(vector, k=100).hits
         return sorted((hit.image.key, round(hit.distance, 5)) for hit in hits)
 
-    def contents(self, store: str) -> set[str]:
-        """The contents that a store's catalogue has vectors of."""
+    def content_hashes(self, store: str) -> set[str]:
+        """The SHA-256 of every content that a store's catalogue has a vector of."""
         with live_catalogue(Store(self.folder / store).catalogue) as catalogue:
             return {str(row.sha256) for row in catalogue.rows("indexed")}
 
@@ -180,7 +180,7 @@ class Scene:
         return self._config(f"s{number}")
 
     def assert_recovers(self, config: Config) -> BuildReport:
-        """What is published is the old version or the new one; building again makes it the new."""
+        """The old or the new version is published; after another build it is the new one."""
         assert self.answer(config) in (self.old, self.new)
         assert verify(config).problems == []
         report = build(config)
@@ -199,7 +199,7 @@ def scene(images: Path, tmp_path: Path) -> Scene:
 
 
 def steps(scene: Scene) -> list[str]:
-    """The steps of a build that nothing befalls, in order."""
+    """The steps of an undisturbed build, in order."""
     config = scene.another(0)
     disk = Disk(config.store)
     with injected(disk):
@@ -216,13 +216,13 @@ def test_a_build_that_dies_leaves_the_old_version_or_the_new_one(scene: Scene) -
         with injected(Disk(config.store, number)), pytest.raises(Dead):
             build(config)
         # Batches of one: what was committed before is not encoded again.
-        left = scene.contents("clean") - scene.contents(config.store.name)
+        left = scene.content_hashes("clean") - scene.content_hashes(config.store.name)
         assert scene.assert_recovers(config).encoded == len(left), names[number - 1]
         shutil.rmtree(config.store)
 
 
 def test_the_crash_points_are_all_reached(scene: Scene, images: Path) -> None:
-    """Together with those of a build that has damage to mend, and of pruning."""
+    """Together with the steps of a build that repairs damage, and of pruning."""
     names = set(steps(scene))
     config = scene.another(1)
     for part in Store(config.store).derived.rglob("*.npy"):

@@ -1,4 +1,4 @@
-"""Derived structures: trained once, extended by what is new, trained again when they must be."""
+"""Derived structures: trained once, extended by new segments, trained again when outdated."""
 
 from collections.abc import Iterator
 
@@ -55,7 +55,7 @@ def publish(
 
 
 def trained_again(notes: list[str]) -> list[str]:
-    """What is said of training, and not of recall, which depends on how fast the machine is."""
+    """The notes on training, without those on recall, which depend on the machine's speed."""
     return [note for note in notes if "was trained again" in note]
 
 
@@ -107,7 +107,7 @@ def test_deleted_vectors_are_not_proposed_by_any_structure(
 
 
 @pytest.mark.parametrize(("grown", "again"), [(4000, False), (4001, True)])
-def test_a_collection_that_outgrew_its_training_is_trained_again_and_it_is_said(
+def test_a_collection_that_outgrew_its_training_is_trained_again_with_a_note(
     writer: Writer, store: Store, notes: list[str], grown: int, again: bool
 ) -> None:
     vectors = photo_like(grown)
@@ -131,7 +131,7 @@ def test_a_collection_that_outgrew_its_training_is_trained_again_and_it_is_said(
 
 
 def test_images_of_another_kind_make_it_train_again(writer: Writer, notes: list[str]) -> None:
-    """The axes of one cluster say nothing of directions at random."""
+    """The axes of one cluster do not fit random directions."""
     commit(writer, photo_like(2000))
     old = publish(writer, notes).manifest.derived
     commit(writer, photo_like(2000, seed=5))
@@ -168,8 +168,8 @@ def test_structures_no_kept_version_uses_are_removed(
     commit(writer, photo_like(200))
     for setting in ("IVF2,SQ8", "IVF3,SQ8", "IVF4,SQ8", "IVF5,SQ8"):
         publish(writer, notes, setting)
-    (store.derived / "00000099").mkdir()  # a crashed build's
-    writer.tidy()
+    (store.derived / "00000099").mkdir()  # left by a crashed build
+    writer.collect_garbage()
     kept = {folder.name for folder in store.derived.iterdir()}
     assert kept == {"00000001", "00000003", "00000004", "00000005", "00000006"}
 
@@ -195,7 +195,7 @@ def test_damage_is_found(writer: Writer, store: Store, damage: str, name: str) -
 
 @pytest.fixture
 def measured(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many queries have been asked of the approximate index in each measurement of recall."""
+    """How many queries each measurement of recall made to the approximate index."""
     asked: list[int] = []
     measure, proposed = indexer.build.derive.measure_recall, ApproximateIndex.proposed
 
@@ -238,7 +238,7 @@ def test_recall_is_not_measured_again_until_enough_images_are_new_or_gone(
     assert len(measured) == 2
 
 
-def test_recall_is_measured_again_after_training_and_not_after_another_wish(
+def test_recall_is_measured_again_after_training_but_not_for_another_setting(
     writer: Writer, store: Store, notes: list[str], measured: list[int]
 ) -> None:
     commit(writer, photo_like(600))
@@ -264,7 +264,7 @@ def test_auto_trains_again_where_another_recall_is_wanted(
     assert len(measured) == 2
 
 
-def test_a_promise_that_cannot_be_kept_is_said(writer: Writer, notes: list[str]) -> None:
+def test_a_promise_that_cannot_be_kept_is_noted(writer: Writer, notes: list[str]) -> None:
     commit(writer, some_vectors(3000, dim=DIM))
     version = publish(writer, notes, "PCA2,IVF4,SQ4")
     assert recall_of(version).points[-1].recall < 0.9

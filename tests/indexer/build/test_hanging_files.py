@@ -1,4 +1,4 @@
-"""Files that never come to an end: skipped, and neither the run nor the process waits for them."""
+"""Files that hang are skipped; neither the build nor the process waits for them."""
 
 import os
 import signal
@@ -22,12 +22,12 @@ from indexer.executors import LocalExecutor
 from indexer.store import Store
 from tests.processes import started
 
-# A pipe without a writer: the system call that opens it does not return, as on a dead network disk.
+# Opening a pipe without a writer blocks, like a file on an unreachable network disk.
 PIPE = "pipe.jpg"
 
 
 class FolderWithPipe(Folder):
-    """A folder whose pipe is taken for a file."""
+    """A folder in which a pipe is listed as a file."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
@@ -49,7 +49,7 @@ def pipe(images: Path) -> Iterator[Path]:
     yield images / PIPE
     for thread in threading.enumerate():
         if thread.name.startswith("prepare"):
-            os.close(os.open(images / PIPE, os.O_RDWR))  # a writer that comes and goes
+            os.close(os.open(images / PIPE, os.O_RDWR))  # a writer that opens and closes it
             thread.join()
 
 

@@ -23,7 +23,7 @@ from tests.processes import started
 
 KILLS = int(os.environ.get("KILLS", "6"))
 WITHIN = float(os.environ.get("KILL_WITHIN", "1.2"))
-"""Seconds after its start in which a build is killed: fewer, and more kills fit into one build."""
+"""A build is killed within this many seconds; fewer mean more kills in one build."""
 
 BATCH = 8
 
@@ -90,7 +90,7 @@ def test_sigkill_at_random_moments(tmp_path: Path, photos: list[Path]) -> None:
         kills += process.returncode == -signal.SIGKILL
         with suppress(NoPublishedIndex):
             assert verify(config).problems == []
-        if process.returncode == 0:  # it was done: begin again beside the finished one
+        if process.returncode == 0:  # it finished: start another store
             break
     report = build(config)
     assert (report.found, report.indexed) == (len(files), len(files))

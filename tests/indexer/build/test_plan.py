@@ -1,4 +1,4 @@
-"""The plan: counts and sizes that are right, a disk that is too small refused before any work."""
+"""The plan: counts and sizes, and a full disk that is noticed before any work."""
 
 import json
 import shutil
@@ -76,11 +76,11 @@ def test_the_approximate_index_is_planned_with_its_codes(images: Path, tmp_path:
 
 
 HEADERS = {"shortlist": 128, "approximate": 2 * 128 + 2 * 8, "map": 128}
-"""Bytes of each part that are no codes: NumPy's headers and the sizes of two lists."""
+"""Bytes of each part beside the codes: NumPy's headers and the sizes of two lists."""
 
 
 def codes_on_disk(config: Config) -> dict[str, int]:
-    """Bytes of the codes of each kind of structure that is there, of all versions kept."""
+    """Bytes of the codes of each kind of structure, of all versions that are kept."""
     found: dict[str, int] = {}
     folders: dict[str, str] = {}
     for manifest in Store(config.store).manifests().values():
@@ -94,10 +94,10 @@ def codes_on_disk(config: Config) -> dict[str, int]:
     return found
 
 
-def test_structures_that_are_there_grow_by_what_is_new(
+def test_existing_structures_grow_by_the_new_vectors(
     config: Config, images: Path, photos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is planned is what the build then writes: first, grown, and trained again."""
+    """The build writes what was planned: first, after growth, and after training again."""
     monkeypatch.setattr(indexer.vector_index.shortlist_codes, "SHORTLIST_FROM", 1)
     monkeypatch.setattr(indexer.build.derive, "derive", partial(derive, shortlist_from=1))
     config = small_config(images, config.store, index={"approximate": "IVF2,SQ8"})
@@ -164,7 +164,7 @@ def test_only_bad_files_are_planned_without_an_estimate(tmp_path: Path) -> None:
 def test_a_long_build_shows_its_plan_first(
     config: Config, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(indexer.build.pipeline, "MUCH", 6)
+    monkeypatch.setattr(indexer.build.pipeline, "PLAN_FROM_IMAGES", 6)
     build(config)
     assert "6 images to encode" in capsys.readouterr().err
 

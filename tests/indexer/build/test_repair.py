@@ -1,4 +1,4 @@
-"""Repair: the next build makes again what is damaged or lost, and only that."""
+"""Repair: the next build makes damaged and lost files again, and no others."""
 
 import shutil
 from pathlib import Path
@@ -44,7 +44,7 @@ def test_a_damaged_segment_is_made_again_and_only_that_one(
 
 
 def test_the_number_of_a_lost_segment_is_not_given_to_another(images: Path, tmp_path: Path) -> None:
-    """Else what was derived from the lost one would be taken for the new one's."""
+    """Otherwise what was derived from the lost one would be used for the new one."""
     settings = {"model": "efficientnet_lite0", "batch_size": 2}
     config = small_config(images, tmp_path / "s", encoder=settings)
     build(config)
@@ -55,7 +55,7 @@ def test_the_number_of_a_lost_segment_is_not_given_to_another(images: Path, tmp_
     assert_like_a_clean_build(config, tmp_path)
 
 
-def test_segments_that_are_all_gone_are_not_taken_for_damage(images: Path, tmp_path: Path) -> None:
+def test_a_store_without_any_sound_segment_is_not_repaired(images: Path, tmp_path: Path) -> None:
     settings = {"model": "efficientnet_lite0", "batch_size": 2}
     config = small_config(images, tmp_path / "s", encoder=settings)
     build(config)
@@ -87,7 +87,7 @@ def test_a_damaged_layer_is_written_anew(reindex: Reindex, config: Config) -> No
     assert verify(config).problems == []
 
 
-def test_what_a_build_finds_damaged_is_noted_beside_what_verify_found(
+def test_damage_found_by_a_build_is_added_to_that_found_by_verify(
     images: Path, tmp_path: Path
 ) -> None:
     settings = {"model": "efficientnet_lite0", "batch_size": 2}
@@ -102,7 +102,7 @@ def test_what_a_build_finds_damaged_is_noted_beside_what_verify_found(
     damage(second.vectors_path)
     with open_writer(store) as writer:
         with pytest.raises(StoreCorrupt):
-            writer.sound_segment(second.id)
+            writer.verified_segment(second.id)
         assert writer.damage().segments == (first.id, second.id)
         assert writer.damage().derived == (derived.folder,)
     assert (build(config).encoded, verify(config).problems) == (4, [])

@@ -1,4 +1,4 @@
-"""Which skipped files a build reads again: those of which something else may come."""
+"""The skipped files that a build reads again: those that may now be readable."""
 
 import os
 import shutil
@@ -29,7 +29,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return keys
 
 
-def test_what_was_decoded_and_refused_is_left_alone_until_it_changes(
+def test_a_file_that_cannot_be_decoded_is_not_read_again_until_it_changes(
     config: Config, images: Path, read: list[str]
 ) -> None:
     (images / "noise.jpg").write_bytes(b"no image")
@@ -45,10 +45,10 @@ def test_what_was_decoded_and_refused_is_left_alone_until_it_changes(
     shutil.copy(photo, images / "short.jpg")
     assert preview(config)["retried"] == ["noise.jpg", "short.jpg"]
     assert build(config).reasons == {"unsupported_image": 1}
-    assert sorted(read) == ["noise.jpg", "short.jpg"]  # threads read, in any order
+    assert sorted(read) == ["noise.jpg", "short.jpg"]  # threads read in any order
 
 
-def test_too_many_pixels_are_counted_again_where_the_limit_allows_them_now(
+def test_an_image_with_too_many_pixels_is_read_again_if_the_limit_allows_it_now(
     images: Path, tmp_path: Path, read: list[str]
 ) -> None:
     for side in (600, 700):

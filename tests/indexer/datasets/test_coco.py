@@ -1,4 +1,4 @@
-"""COCO's annotation file: what is taken from it, what is refused, and how a change gets through."""
+"""COCO's annotation file: the metadata taken from it, errors, and changes."""
 
 import json
 import shutil
@@ -83,7 +83,7 @@ def test_what_is_not_on_disk_or_outside_is_accounted_for(tmp_path: Path) -> None
         ('{"images": [], "annotations": [{}]}', r"annotations\.0\.image_id"),
     ],
 )
-def test_a_file_of_another_kind_is_refused_in_words(
+def test_a_file_of_another_kind_is_refused_with_the_reason(
     tmp_path: Path, text: str, problem: str
 ) -> None:
     dataset = annotated(tmp_path, images=[])

@@ -1,4 +1,4 @@
-"""Scanning a folder: what counts as an image, what is passed over, what cannot be looked at."""
+"""Scanning a folder: images, ignored files and unreadable ones."""
 
 import os
 from pathlib import Path
@@ -33,12 +33,12 @@ def test_other_files_are_counted_by_their_ending(tmp_path: Path) -> None:
     assert listing.ignored == {".txt": 2, "hidden": 1, ".mov": 1}
 
 
-def test_hidden_folders_are_passed_over(tmp_path: Path) -> None:
+def test_hidden_folders_are_ignored(tmp_path: Path) -> None:
     put(tmp_path / ".thumbnails" / "a.jpg")
     assert keys(tmp_path) == []
 
 
-def test_formats_that_are_not_read_are_found_nevertheless(tmp_path: Path) -> None:
+def test_files_in_unreadable_formats_are_found(tmp_path: Path) -> None:
     put(tmp_path / "phone.HEIC")
     assert keys(tmp_path) == ["phone.HEIC"]
 
@@ -89,7 +89,7 @@ def test_a_folders_own_path_wins_over_links_to_it(tmp_path: Path) -> None:
 
 def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
     with (tmp_path / "dump").open("wb") as file:
-        file.truncate(MAX_FILE_BYTES + 1)  # a hole: nothing is written
+        file.truncate(MAX_FILE_BYTES + 1)  # a sparse file: nothing is written
     with pytest.raises(ImageTooLarge, match="larger than 500 MB"):
         Folder(tmp_path).read("dump")
 
@@ -160,7 +160,7 @@ def test_folders_whose_keys_would_be_ambiguous_are_refused(tmp_path: Path) -> No
 
 
 def test_one_of_several_folders_that_is_missing_or_empty_is_an_error(tmp_path: Path) -> None:
-    """Most likely its disk is not mounted; its images must not leave the index."""
+    """Its disk is probably not mounted; its images must stay in the index."""
     one, two = two_folders(tmp_path)
     (two / "a.jpg").unlink()
     with pytest.raises(DatasetError, match="is empty") as caught:

@@ -1,4 +1,4 @@
-"""A text file that lists images: what its lines mean."""
+"""A text file that lists images: the meaning of its lines."""
 
 import os
 from pathlib import Path
@@ -43,7 +43,7 @@ def test_a_listed_file_counts_whatever_its_ending(tmp_path: Path) -> None:
     assert keys(tmp_path, "any.thing\n") == ["any.thing"]
 
 
-def test_what_cannot_be_looked_at_is_accounted_for(tmp_path: Path) -> None:
+def test_unreadable_files_are_accounted_for(tmp_path: Path) -> None:
     dataset = listed(tmp_path, b"gone.jpg\nsub\npipe\ncaf\xe9.jpg\na\0b.jpg\na.jpg\n")
     os.mkfifo(tmp_path / "lists" / "pipe")
     listing = dataset.scan()

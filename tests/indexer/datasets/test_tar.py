@@ -1,4 +1,4 @@
-"""Tar shards: members, sidecars, and archives that are not whole."""
+"""Tar shards: members, sidecars, and damaged archives."""
 
 import json
 import os
@@ -97,7 +97,7 @@ def test_sidecars_become_the_metadata_of_the_image_of_their_name(tmp_path: Path)
         ("a.txt", b"x" * (MAX_SIDECAR_BYTES + 1), ".txt (too large)"),
     ],
 )
-def test_an_unusable_sidecar_costs_only_itself(
+def test_an_unusable_sidecar_is_ignored_alone(
     tmp_path: Path, name: str, data: bytes, why: str
 ) -> None:
     listing = TarShards(shard(tmp_path / "0.tar", {"a.jpg": b"x", name: data})).scan()
@@ -111,7 +111,7 @@ def test_a_sidecar_may_be_as_large_as_the_limit_and_hold_nan(tmp_path: Path) -> 
     assert found == {"0.tar/a.jpg": {"score": None, "text": "x" * MAX_SIDECAR_BYTES}}
 
 
-def test_what_is_no_image_is_counted_as_passed_over(tmp_path: Path) -> None:
+def test_other_members_are_counted_as_ignored(tmp_path: Path) -> None:
     path = tmp_path / "0.tar"
     with tarfile.open(path, "w") as archive:
         for name, kind in (
@@ -154,7 +154,7 @@ FIVE = {f"{number}.jpg": bytes([number]) * 700 for number in range(5)}  # 512 + 
     ("keep", "listed"),
     [(5 * 1536, 5), (4 * 1536 + 1000, 5), (4 * 1536 + 512, 5), (4 * 1536 + 100, 4), (1536, 1)],
 )
-def test_a_truncated_archive_keeps_what_is_whole_and_is_accounted_for(
+def test_a_truncated_archive_keeps_its_complete_members_and_is_accounted_for(
     tmp_path: Path, keep: int, listed: int
 ) -> None:
     path = shard(tmp_path / "0.tar", FIVE)
@@ -209,7 +209,7 @@ def test_a_member_that_is_too_large_is_not_read(tmp_path: Path) -> None:
     member.size = MAX_FILE_BYTES + 1
     with path.open("wb") as file:
         file.write(member.tobuf())
-        file.truncate(512 + member.size)  # a hole: nothing is written
+        file.truncate(512 + member.size)  # a sparse file: nothing is written
     dataset = TarShards(path)
     assert [item.size for item in dataset.scan().items] == [MAX_FILE_BYTES + 1]
     with pytest.raises(ImageTooLarge, match="larger than 500 MB"):

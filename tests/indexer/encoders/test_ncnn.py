@@ -1,4 +1,4 @@
-"""The ncnn runtime's converted files: where they are, and what damage does to them."""
+"""The ncnn runtime's converted files: their location, and damage to them."""
 
 import subprocess
 import sys
@@ -78,7 +78,7 @@ def test_a_layer_without_translation_is_named(tmp_path: Path) -> None:
 
 
 def test_a_query_never_imports_keras(demo_config: Config, photos: list[Path]) -> None:
-    open_encoder(CONFIG).load()  # the conversion, which does, runs in a process of its own
+    open_encoder(CONFIG).load()  # the conversion imports Keras, in a process of its own
     script = (
         "import sys\n"
         "from indexer.cli.parser import main\n"

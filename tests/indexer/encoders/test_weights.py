@@ -1,4 +1,4 @@
-"""Where VGG16's weights come from: local files in all of Keras' formats, and the download."""
+"""The sources of VGG16's weights: local files in all of Keras' formats, and the download."""
 
 import os
 import subprocess
@@ -20,7 +20,7 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (1, 224, 224, 3), dtype=np.ui
 
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]:
-    """A folder with one set of seeded weights in each format, and the vector they must give."""
+    """A folder with one set of random weights in each format, and their vector."""
     from indexer.encoders.keras.vgg16 import set_random, vgg16
 
     folder = tmp_path_factory.mktemp("weights")
@@ -69,7 +69,7 @@ def test_a_damaged_file_is_refused_when_it_is_loaded(tmp_path: Path, name: str) 
 
 def test_without_network_the_download_fails_with_three_ways_out(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
-    closed = "http://127.0.0.1:9"  # the discard port: refused at once, whatever network there is
+    closed = "http://127.0.0.1:9"  # the discard port, which refuses at once with any network
     done = subprocess.run(
         [sys.executable, "-m", "indexer", "build", "--images", str(tmp_path / "images"),
          "--store", str(tmp_path / "store")],

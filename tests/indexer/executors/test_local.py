@@ -1,4 +1,4 @@
-"""The local executor: order, batches, memory that stays flat, and tasks that never end."""
+"""The local executor: order, batches, bounded memory, and tasks that never end."""
 
 import threading
 import time
@@ -84,7 +84,7 @@ def test_an_error_reaches_the_consumer_and_stops_the_threads() -> None:
 
 @pytest.fixture
 def released() -> Iterator[threading.Event]:
-    """What hanging tasks wait for; set at last, so that no test leaves threads to the next."""
+    """Hanging tasks wait for this event, which is set at the end so that no threads remain."""
     event = threading.Event()
     yield event
     event.set()
@@ -112,7 +112,7 @@ def test_the_result_of_an_overdue_task_is_dropped(released: threading.Event) -> 
 
     def numbers() -> Iterator[int]:
         yield from range(8)
-        released.set()  # asked for when the first batch has been yielded
+        released.set()  # taken once the first batch has been yielded
         yield from range(8, 20)
 
     found = batches(first_is_late, numbers(), 2, workers=1, seconds=0.05)
@@ -121,7 +121,7 @@ def test_the_result_of_an_overdue_task_is_dropped(released: threading.Event) -> 
 
 
 def test_a_task_that_waits_its_turn_is_not_overdue(released: threading.Event) -> None:
-    """Its time begins when a thread takes it up, not when it is queued."""
+    """Its time starts when a thread takes it, not when it is queued."""
 
     def hang_at_first(number: int) -> int:
         if number < 3:
@@ -159,5 +159,5 @@ def test_leaving_early_waits_for_no_task(released: threading.Event) -> None:
     found = batches(hang_later, range(100), 1)
     assert next(found) == [0]
     assert all(hanging.acquire(timeout=10) for _ in range(2))
-    found.close()  # would never return if it waited for the tasks
+    found.close()  # would hang if it waited for the tasks
     assert threads() == 2

@@ -1,4 +1,4 @@
-"""Work of many threads done together: in order, none lost, none mixed up, nobody kept waiting."""
+"""Batches of work of many threads: in order, none lost or mixed up, without delay."""
 
 import threading
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from tests.waiting import eventually
 
 
 class Held:
-    """Work that can be held up, and remembers what it was given."""
+    """Work that can be blocked, and records its batches."""
 
     def __init__(self) -> None:
         self.go, self.begun = threading.Event(), threading.Event()
@@ -42,7 +42,7 @@ def wait_for(batcher: Batcher[int, int], waiting: int) -> None:
     assert batcher.waiting == waiting
 
 
-def test_those_who_wait_go_together_in_order_and_get_their_own() -> None:
+def test_waiting_calls_are_batched_in_order_and_get_their_own_results() -> None:
     work = Held()
     batcher = Batcher(work, limit=4)
     work.go.clear()
@@ -59,7 +59,7 @@ def test_those_who_wait_go_together_in_order_and_get_their_own() -> None:
     assert batcher.waiting == 0
 
 
-def test_who_comes_alone_is_served_at_once_in_his_own_thread() -> None:
+def test_a_single_call_runs_at_once_in_its_own_thread() -> None:
     work = Held()
     batcher = Batcher(work, limit=32)
     assert [batcher.run([item]) for item in range(3)] == [[0], [1], [4]]
@@ -67,7 +67,7 @@ def test_who_comes_alone_is_served_at_once_in_his_own_thread() -> None:
     assert set(work.threads) == {threading.get_ident()}
 
 
-def test_what_is_asked_for_in_one_call_stays_together_even_beyond_the_limit() -> None:
+def test_the_items_of_one_call_stay_together_even_beyond_the_limit() -> None:
     work = Held()
     batcher = Batcher(work, limit=4)
     work.go.clear()
@@ -82,7 +82,7 @@ def test_what_is_asked_for_in_one_call_stays_together_even_beyond_the_limit() ->
     assert work.batches == [[0], [1, 2, 3], [4, 5], [6] * 6]
 
 
-def test_a_failure_reaches_those_it_concerns_and_nobody_else() -> None:
+def test_an_error_is_raised_in_the_calls_of_its_batch_only() -> None:
     batcher = Batcher(Held(), limit=1)
     with pytest.raises(ValueError, match="negative"):
         batcher.run([-1])
@@ -90,7 +90,7 @@ def test_a_failure_reaches_those_it_concerns_and_nobody_else() -> None:
 
 
 @pytest.mark.parametrize("most", [0, 1])
-def test_too_few_results_are_an_error_for_all_who_wait(most: int) -> None:
+def test_too_few_results_are_an_error_for_the_whole_batch(most: int) -> None:
     work = Held()
     batcher = Batcher(work, limit=4)
     work.go.clear()
@@ -122,7 +122,7 @@ def encoder() -> Encoder:
 
 
 @pytest.mark.parametrize(("second", "limit"), [(1.4, 8), (1.6, 1)])
-def test_images_are_gathered_where_two_cost_less_than_one_and_a_half(
+def test_images_are_batched_if_two_take_less_than_one_and_a_half_times_one(
     encoder: Encoder, second: float, limit: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     times = {1: 1.0, 2: second}

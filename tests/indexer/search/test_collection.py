@@ -1,4 +1,4 @@
-"""The images of a version: their files, a sample of them, how far they are from a feature."""
+"""The images of a version: their files, samples and distances."""
 
 from pathlib import Path
 

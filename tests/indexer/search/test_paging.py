@@ -1,4 +1,4 @@
-"""Pages of neighbours: complete, without overlap, and with near-duplicates in one place."""
+"""Pages of neighbours: complete, without overlap, and with near-duplicates collapsed."""
 
 import shutil
 from pathlib import Path
@@ -13,7 +13,7 @@ from indexer.errors import InvalidQuery
 from indexer.search import Hit, Query, Searcher, Selection, paging
 from indexer.search.paging import (
     DUPLICATE_DISTANCE,
-    DUPLICATE_REACH,
+    DUPLICATE_WINDOW,
     collapsed_page_of,
     fold,
     page_of,
@@ -83,10 +83,10 @@ def on_a_circle(*angles: float) -> np.ndarray:
 
 
 def folded(vectors: np.ndarray) -> np.ndarray:
-    """Fold vectors, of which only a few may be asked for at a time."""
+    """Fold vectors, and check that only a few are read at a time."""
 
     def some(rows: np.ndarray) -> np.ndarray:
-        assert len(rows) <= DUPLICATE_REACH
+        assert len(rows) <= DUPLICATE_WINDOW
         return vectors[rows]
 
     return fold(some, np.arange(len(vectors)))
@@ -97,7 +97,7 @@ def test_a_vector_folds_under_the_best_ranked_that_is_near_and_stands_for_itself
     inside, outside = near * 0.99, near * 1.01
     assert folded(on_a_circle(0, inside)).tolist() == [0, 0]
     assert folded(on_a_circle(0, outside)).tolist() == [0, 1]
-    # The third is near the second, which is no result of its own any more.
+    # The third is near the second, which has folded itself.
     assert folded(on_a_circle(0, 0.6 * near, 1.2 * near)).tolist() == [0, 0, 2]
     assert folded(on_a_circle(0, 1.5 * near, 0.75 * near)).tolist() == [0, 1, 0]
     assert folded(np.empty((0, 2), np.float32)).tolist() == []
@@ -109,7 +109,7 @@ def test_folding_in_blocks_is_folding_one_by_one() -> None:
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     expected: list[int] = []
     for row, vector in enumerate(vectors):
-        candidates = range(max(row - DUPLICATE_REACH, 0), row)
+        candidates = range(max(row - DUPLICATE_WINDOW, 0), row)
         near = (
             other
             for other in candidates
@@ -121,12 +121,12 @@ def test_folding_in_blocks_is_folding_one_by_one() -> None:
     assert len(set(expected)) < 350
 
 
-def test_a_page_looks_as_far_ahead_as_duplicates_reach() -> None:
-    """Ranks 1 and 101 are one picture, and so are 2 and 103, which are too far apart."""
+def test_a_page_looks_ahead_by_the_duplicate_window() -> None:
+    """Ranks 1 and 101 fold; ranks 2 and 103 are equal too, but beyond the window."""
     ids = np.arange(400)
     vectors = np.eye(400, dtype=np.float32)
-    vectors[DUPLICATE_REACH] = vectors[0]
-    vectors[DUPLICATE_REACH + 2] = vectors[1]
+    vectors[DUPLICATE_WINDOW] = vectors[0]
+    vectors[DUPLICATE_WINDOW + 2] = vectors[1]
     asked: list[int] = []
 
     def neighbours(k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -134,7 +134,7 @@ def test_a_page_looks_as_far_ahead_as_duplicates_reach() -> None:
         return np.linspace(0, 1, 400, dtype=np.float32)[:k], ids[:k]
 
     places, more = collapsed_page_of(neighbours, lambda rows: vectors[rows], 400, 2, 1, None)
-    assert [[p.rank for p in place.duplicates] for place in places] == [[DUPLICATE_REACH + 1], []]
+    assert [[p.rank for p in place.duplicates] for place in places] == [[DUPLICATE_WINDOW + 1], []]
     assert more
     assert max(asked) < 400
 
@@ -148,7 +148,7 @@ def test_pages_of_an_empty_collection() -> None:
 
 
 def test_copies_of_a_photograph_are_collapsed(images: Path, tmp_path: Path) -> None:
-    """The same bytes under another name, and the picture saved again."""
+    """Copies with the same bytes, and one that was saved again."""
     photo = sorted(images.rglob("*.jpg"))[2]
     shutil.copy(photo, images / "copy.jpg")
     with Image.open(photo) as image:
@@ -169,7 +169,7 @@ def test_copies_of_a_photograph_are_collapsed(images: Path, tmp_path: Path) -> N
 def test_near_duplicates_are_ranked_to_a_bound_and_no_deeper(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Thousands of pictures of one thing, after which others come."""
+    """The nearest thousands are all near-duplicates."""
     monkeypatch.setattr(paging, "MAX_RANKS", 1000)
     asked: list[int] = []
     same = np.tile(np.eye(1, 16, dtype=np.float32), (5000, 1))

@@ -1,4 +1,4 @@
-"""Queries of several images and of regions, and what is refused of them."""
+"""Queries with several images and with regions, and invalid ones."""
 
 from pathlib import Path
 
@@ -83,7 +83,7 @@ def test_examples_that_cancel_each_other_out_are_refused(searcher: Searcher) -> 
         Query(positives=[Example(1)] * (MAX_EXAMPLES + 1)),
     ],
 )
-def test_queries_that_make_no_sense_are_refused(searcher: Searcher, query: Query) -> None:
+def test_invalid_queries_are_refused(searcher: Searcher, query: Query) -> None:
     with pytest.raises(InvalidQuery):
         searcher.search(query)
 
@@ -113,7 +113,7 @@ def test_a_region_is_encoded_as_if_it_were_the_image(searcher: Searcher, tmp_pat
 
 
 def test_the_region_is_one_of_the_upright_image(tmp_path: Path) -> None:
-    """Orientation 6: what is stored as the left half is the upper half to whoever looks at it."""
+    """Orientation 6: the left half of the stored pixels is the upper half of the picture."""
     from indexer.images import ORIENTATION, decode
 
     image = Image.new("RGB", (80, 40), "white")

@@ -1,4 +1,4 @@
-"""The searcher: three kinds of query, their limits, and what it refuses to mix."""
+"""The searcher: kinds of queries, their limits, and mismatched encoders."""
 
 import math
 from pathlib import Path
@@ -88,7 +88,7 @@ def test_unknown_ids_are_refused(searcher: Searcher) -> None:
             searcher.collection.image(image_id)
 
 
-def test_what_is_no_image_is_refused(searcher: Searcher) -> None:
+def test_a_file_that_is_no_image_is_refused(searcher: Searcher) -> None:
     with pytest.raises(InvalidImage):
         searcher.search_image(b"no image")
 
@@ -99,7 +99,7 @@ def test_a_feature_that_is_not_finite_is_refused(
     """One such component would make every distance NaN."""
     searcher.load_encoder()
     feature = np.eye(1, 1280, dtype=np.float32)[0]
-    monkeypatch.setattr(searcher.batcher, "run", lambda _: [feature])
+    monkeypatch.setattr(searcher.encode_batcher, "run", lambda _: [feature])
     query = Query(image=photos[0].read_bytes(), positives=[Example(1)])
     assert searcher.search(query).hits
     for value in (np.nan, np.inf):
@@ -110,7 +110,7 @@ def test_a_feature_that_is_not_finite_is_refused(
             searcher.embed(photos[0].read_bytes())
 
 
-def test_ones_own_query_has_the_limit_of_ones_own_files_and_a_strangers_another(
+def test_queries_have_the_datasets_pixel_limit_unless_another_is_given(
     demo_config: Config, photos: list[Path]
 ) -> None:
     def opened(own: int, max_pixels: int | None = None) -> Searcher:
@@ -138,7 +138,7 @@ def test_approximate_search_needs_an_approximate_index(config: Config) -> None:
         Searcher.open(config).search_id(1, mode="approximate")
 
 
-def test_approximate_search_is_made_with_the_setting_that_promises_what_is_wanted(
+def test_approximate_search_uses_the_setting_that_promises_the_wanted_recall(
     demo_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("indexer.vector_index.approximate.CANDIDATES_PER_RESULT", 1)
@@ -200,7 +200,7 @@ def publish_one_vector(config: Config, spec: EncoderSpec) -> None:
         )
 
 
-def test_other_weights_at_the_old_place_are_refused(tmp_path: Path, images: Path) -> None:
+def test_other_weights_at_the_same_path_are_refused(tmp_path: Path, images: Path) -> None:
     weights = tmp_path / "vgg.h5"
     weights.write_bytes(b"one set of weights")
     config = small_config(images, tmp_path / "s", encoder={"weights": str(weights)})

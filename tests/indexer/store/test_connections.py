@@ -1,4 +1,4 @@
-"""Reading a version from many threads at once: every row is the one that was asked for."""
+"""Reading a version from many threads at once: every row is the requested one."""
 
 import random
 import shutil
@@ -11,7 +11,7 @@ import pytest
 
 from indexer.errors import StoreCorrupt
 from indexer.store import NewImage, Store, Version, open_writer
-from indexer.store.connections import IDLE
+from indexer.store.connections import MAX_IDLE
 from indexer.vector_index import flat_file
 from tests.stores import DIM, publish
 from tests.vectors import some_vectors
@@ -23,7 +23,7 @@ READS = 600
 
 @pytest.fixture
 def version(store: Store) -> Version:
-    """A version of many different rows, in two layers."""
+    """A version with many different rows, in two layers."""
     with open_writer(store) as writer:
         for start in (0, IMAGES - 100):
             names = range(start, min(start + IMAGES - 100, IMAGES))
@@ -38,7 +38,7 @@ def version(store: Store) -> Version:
 
 
 def wrong_reads(version: Version, seed: int) -> int:
-    """How many of many reads return another row than the one asked for, or none."""
+    """How many of many reads return another row than the requested one, or none."""
     choice, wrong, catalogue = random.Random(seed), 0, version.catalogue  # noqa: S311
     for number in range(READS):
         wanted = choice.randrange(IMAGES)
@@ -52,7 +52,7 @@ def wrong_reads(version: Version, seed: int) -> int:
                 wrong += sorted(by_id) != sorted({n + 1 for n in some})
                 found = list(by_id.values())
             case 2:
-                found = catalogue.listed("indexed", offset=wanted, limit=1)
+                found = catalogue.page_by_key("indexed", offset=wanted, limit=1)
                 wrong += [row.size for row in found] != [wanted]
             case _:
                 ids = catalogue.matching(f"{wanted:06}", {"n": wanted})
@@ -74,7 +74,7 @@ def expected(n: int, image_id: int) -> object:
 
 
 def in_threads(work: Callable[[int], int]) -> list[int]:
-    """What ``work`` returns in each of the threads, which begin together."""
+    """What ``work`` returns in each of the threads, which start together."""
     barrier = threading.Barrier(THREADS, timeout=60)
 
     def begin(number: int) -> int:
@@ -87,16 +87,16 @@ def in_threads(work: Callable[[int], int]) -> list[int]:
 
 def test_sixteen_threads_read_one_version_and_every_row_is_right(version: Version) -> None:
     assert in_threads(lambda seed: wrong_reads(version, seed)) == [0] * THREADS
-    assert len(version.catalogue._pool._idle) <= IDLE
+    assert len(version.catalogue._pool._idle) <= MAX_IDLE
 
 
-def test_threads_read_on_when_the_files_are_gone(version: Version) -> None:
-    """A server may hold a version for longer than the store keeps it."""
+def test_threads_can_still_read_after_the_files_are_removed(version: Version) -> None:
+    """A server may keep a version open for longer than the store keeps it."""
     shutil.rmtree(version.folder.parents[1])
     assert in_threads(lambda seed: wrong_reads(version, seed)) == [0] * THREADS
 
 
-def test_nobody_waits_for_a_connection_that_will_not_come(version: Version) -> None:
+def test_a_read_does_not_wait_if_no_connection_is_in_use(version: Version) -> None:
     catalogue = version.catalogue
     with ThreadPoolExecutor(2) as pool:
         with catalogue._pool.connection():
@@ -111,7 +111,7 @@ def test_nobody_waits_for_a_connection_that_will_not_come(version: Version) -> N
 
 
 def test_a_connection_that_fails_is_not_waited_for(version: Version) -> None:
-    """Whatever the error is: it was lent to nobody."""
+    """Whatever the error: the connection was never in use."""
     pool = version.catalogue._pool
     failures = iter([StoreCorrupt("another format"), sqlite3.OperationalError("gone")])
 
@@ -127,7 +127,7 @@ def test_a_connection_that_fails_is_not_waited_for(version: Version) -> None:
         version.catalogue.get(1)
 
 
-def test_a_long_read_keeps_nobody_waiting(version: Version) -> None:
+def test_a_long_read_delays_no_other(version: Version) -> None:
     with version.catalogue._pool.connection() as busy:
         endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n"
         rows = busy.execute(endless)
@@ -141,4 +141,4 @@ def test_what_cannot_be_opened_is_an_error_at_once(store: Store) -> None:
 
     store.folder.mkdir()
     with pytest.raises(StoreCorrupt, match="cannot be opened"):
-        Catalogue.live(store.catalogue)
+        Catalogue.open_live(store.catalogue)

@@ -1,4 +1,4 @@
-"""Damage to a store: noticed when it is opened, or when every byte is verified."""
+"""Damage to a store is noticed when it is opened, or when every byte is verified."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""A version's catalogue: layers that show as one table, and cost what changed."""
+"""A version's catalogue: layers that are read as one table, and hold what changed."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -18,7 +18,7 @@ def rows(version: Version) -> list[ImageRow]:
 
 
 def live_rows(writer: Writer) -> list[ImageRow]:
-    """The rows of the build's catalogue, without their places, which versions do not know."""
+    """The rows of the build's catalogue, without segment and row, which versions lack."""
     return [replace(row, segment=None, row=None) for row in writer.catalogue.rows()]
 
 
@@ -58,7 +58,7 @@ def test_small_layers_are_merged_so_that_few_remain(store: Store) -> None:
             before = {layer.id for layer in writer.catalogue.layers()}
             commit(writer, [f"new{number}"])
             version = publish(writer)
-            writer.tidy()
+            writer.collect_garbage()
             new = [layer for layer in version.manifest.layers if layer.id not in before]
             written += sum(layer.rows for layer in new)
         assert rows(version) == live_rows(writer)
@@ -80,7 +80,7 @@ def test_small_layers_are_merged_so_that_few_remain(store: Store) -> None:
         ([1000, 100, 10], 120, []),
     ],
 )
-def test_a_new_layer_takes_in_what_is_not_eight_times_as_large(
+def test_layers_less_than_eight_times_as_large_are_merged(
     old: list[int], changes: int, kept: list[int]
 ) -> None:
     file = FileRecord(bytes=0, sha256="")
@@ -95,8 +95,8 @@ def test_a_publish_without_changes_writes_no_layer(published: Store) -> None:
 
 
 @pytest.mark.parametrize("how", ["missing", "truncated", "noted as damaged"])
-def test_a_layer_that_is_not_sound_is_not_built_upon(published: Store, how: str) -> None:
-    from indexer.store import Damage, note_verdict
+def test_a_new_layer_is_not_put_on_a_damaged_one(published: Store, how: str) -> None:
+    from indexer.store import Damage, write_damage
 
     path = published.layers / "00000001.sqlite"
     if how == "missing":
@@ -105,7 +105,7 @@ def test_a_layer_that_is_not_sound_is_not_built_upon(published: Store, how: str)
         path.write_bytes(path.read_bytes()[:100])
     else:
         damage(path)
-        note_verdict(published, Damage(layers=("00000001",)))
+        write_damage(published, Damage(layers=("00000001",)))
     with open_writer(published) as writer:
         commit(writer, ["new"])
         version = publish(writer)
@@ -140,10 +140,10 @@ def test_after_a_rollback_the_next_version_is_whole(published: Store) -> None:
 
 
 class Died(BaseException):
-    """The build is no more."""
+    """The build has died."""
 
 
-def test_a_build_that_dies_before_it_notes_the_layers_repeats_them(
+def test_a_build_that_dies_before_it_records_the_layers_repeats_them(
     published: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def die(*_: object) -> None:
@@ -152,11 +152,11 @@ def test_a_build_that_dies_before_it_notes_the_layers_repeats_them(
     with open_writer(published) as writer:
         commit(writer, ["x"])
         writer.catalogue.remove(["a"])
-        monkeypatch.setattr(writer.catalogue, "note_layers", die)
+        monkeypatch.setattr(writer.catalogue, "mark_published", die)
         with pytest.raises(Died):
             publish(writer)
     with open_writer(published) as writer:
-        writer.tidy()
+        writer.collect_garbage()
         assert rows(published.open_published()) == live_rows(writer)
         commit(writer, ["y"])
         version = publish(writer)
@@ -181,7 +181,7 @@ STEPS = st.lists(
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(steps=STEPS)
-def test_whatever_happens_a_version_shows_the_catalogue_as_it_was(
+def test_any_version_shows_the_catalogue_as_it_was_published(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, list[str]]]
 ) -> None:
     store = Store(tmp_path_factory.mktemp("store"))
@@ -192,14 +192,14 @@ def test_whatever_happens_a_version_shows_the_catalogue_as_it_was(
             take(writer, step, keys)
             if step == "publish":
                 seen.append((publish(writer).id, live_rows(writer)))
-        writer.tidy()
+        writer.collect_garbage()
         for name, expected in seen[-3:]:
             version = store.version(name)
             assert rows(version) == expected
             assert version.problems() == []
             indexed = [row for row in expected if row.status == "indexed"]
             in_order = sorted(indexed, key=lambda row: row.key)
-            assert version.catalogue.listed("indexed", offset=0, limit=100) == in_order
+            assert version.catalogue.page_by_key("indexed", offset=0, limit=100) == in_order
             assert version.catalogue.get_many(range(100)) == {row.id: row for row in expected}
             assert version.catalogue.counts() == version.manifest.counts
 
@@ -216,7 +216,7 @@ def take(writer: Writer, step: str, keys: list[str]) -> None:
             catalogue.remove(keys)
     elif step == "describe":
         with catalogue.transaction():
-            catalogue.describe((key, {"n": len(keys)}) for key in keys)
+            catalogue.update_metadata((key, {"n": len(keys)}) for key in keys)
     elif step == "rename":
         with catalogue.transaction():
             row = next((row for row in catalogue.rows("indexed") if row.key == keys[0]), None)

@@ -1,4 +1,4 @@
-"""A store that may only be read, as a container mounts it: what only reads works as elsewhere."""
+"""A read-only store, as a container may mount it: reading works as usual."""
 
 import json
 import shutil
@@ -14,7 +14,7 @@ from tests.conftest import ROOT, Reindex
 from tests.stores import commit, damage
 
 MOUNT = 'mount --bind "$0" "$1" && mount -o remount,ro,bind "$1" && shift && exec "$@"'
-"""Shows the folder $0 read-only as $1 to the rest, a command, and to nobody else."""
+"""Runs a command for which the folder $0 is mounted read-only as $1."""
 
 Done = subprocess.CompletedProcess[str]
 Run = Callable[..., Done]
@@ -22,14 +22,14 @@ Run = Callable[..., Done]
 
 @pytest.fixture
 def view(tmp_path: Path) -> Path:
-    """Where the store is mounted."""
+    """The mount point of the store."""
     (tmp_path / "view").mkdir()
     return tmp_path / "view"
 
 
 @pytest.fixture
 def read_only(tmp_path: Path, view: Path) -> Run:
-    """Runs Python where the folder ``store`` is mounted read-only as ``view``."""
+    """Run Python with the folder ``store`` mounted read-only as ``view``."""
 
     def run(*arguments: str, command: str = sys.executable) -> Done:
         mounted = ["unshare", "--map-root-user", "--mount", "sh", "-c", MOUNT]
@@ -45,7 +45,7 @@ def read_only(tmp_path: Path, view: Path) -> Run:
     return run
 
 
-def test_status_plan_and_verify_say_what_they_say_elsewhere(
+def test_status_plan_and_verify_work_as_usual(
     read_only: Run, view: Path, images: Path, reindex: Reindex
 ) -> None:
     reindex()
@@ -67,7 +67,7 @@ def test_status_plan_and_verify_say_what_they_say_elsewhere(
     assert "is sound: 6 images" in seen.stdout
 
 
-def test_verify_reports_damage_and_that_it_cannot_be_noted(
+def test_verify_reports_damage_and_that_it_cannot_be_recorded(
     read_only: Run, view: Path, published: Store
 ) -> None:
     damage(published.segments / "00000002" / "vectors.faiss")
@@ -104,10 +104,10 @@ except LookalikeError as error:
 """
 
 
-def test_what_a_killed_build_committed_last_is_counted(
+def test_the_last_commit_of_a_killed_build_is_counted(
     read_only: Run, view: Path, published: Store
 ) -> None:
-    """It lies in SQLite's log beside the catalogue."""
+    """The commit is in SQLite's log beside the catalogue."""
     assert read_only("-c", COUNT, str(view)).stdout == "4\n"
     subprocess.run(
         [sys.executable, "-c", COMMIT_AND_DIE, str(published.folder)], cwd=ROOT, check=True
@@ -115,7 +115,7 @@ def test_what_a_killed_build_committed_last_is_counted(
     assert read_only("-c", COUNT, str(view)).stdout == "5\n"
 
 
-def test_a_log_that_cannot_be_read_is_not_passed_over(
+def test_a_log_that_cannot_be_read_is_an_error(
     read_only: Run, view: Path, published: Store
 ) -> None:
     subprocess.run(

@@ -1,4 +1,4 @@
-"""The store on disk: what is durable, what is kept, what is never mixed or reused."""
+"""The store on disk: durability, kept versions, and ids that are never reused."""
 
 import multiprocessing
 import sqlite3
@@ -72,7 +72,7 @@ def test_new_content_under_an_old_key_gets_a_new_id_and_the_old_vector_is_delete
     assert version.problems() == []
 
 
-def test_a_draft_that_no_longer_is_what_was_committed_is_refused(published: Store) -> None:
+def test_a_draft_is_refused_if_the_catalogue_has_changed_since(published: Store) -> None:
     with open_writer(published) as writer:
         draft = writer.begin()
         commit(writer, ["e"])
@@ -90,7 +90,7 @@ def test_a_segment_without_images_is_left_out_and_removed_once_no_version_needs_
         writer.catalogue.remove(["d"])
         for _ in range(3):
             version = publish(writer)
-            writer.tidy()
+            writer.collect_garbage()
     assert [segment.id for segment in version.segments] == ["00000001"]
     assert [folder.name for folder in published.segments.iterdir()] == ["00000001"]
 
@@ -99,17 +99,17 @@ def test_the_last_three_versions_are_kept(published: Store) -> None:
     with open_writer(published) as writer:
         for _ in range(4):
             publish(writer)
-        writer.tidy()
+        writer.collect_garbage()
     kept = sorted(folder.name for folder in published.versions.iterdir())
     assert kept == ["00000003", "00000004", "00000005"]
 
 
 def test_what_a_crash_left_behind_is_removed(published: Store) -> None:
-    (published.segments / "00000009").mkdir()  # no marker: it does not exist
+    (published.segments / "00000009").mkdir()  # no marker, so it does not exist
     (published.versions / ".00000002.tmp").mkdir()
     (published.versions / "00000002").mkdir()  # complete, but CURRENT was not reached
     with open_writer(published) as writer:
-        writer.tidy()
+        writer.collect_garbage()
     assert len(list(published.segments.iterdir())) == 2
     assert [folder.name for folder in published.versions.iterdir()] == ["00000001"]
     assert published.open_published().problems() == []
@@ -122,14 +122,14 @@ def test_the_number_of_an_unfinished_version_is_not_given_to_another(published: 
 
 
 @pytest.mark.parametrize("name", ["versions/mywork/thesis.txt", "segments/.DS_Store", "notes.txt"])
-def test_a_folder_of_somebody_elses_is_refused_and_left_alone(store: Store, name: str) -> None:
+def test_a_folder_with_other_files_is_refused_and_not_changed(store: Store, name: str) -> None:
     file = store.folder / name
     file.parent.mkdir(parents=True)
     file.write_text("precious")
 
     def build() -> None:
         with open_writer(store) as writer:
-            writer.tidy()
+            writer.collect_garbage()
 
     if name == "notes.txt":
         with pytest.raises(ConfigError, match="holds other files"):
@@ -139,26 +139,26 @@ def test_a_folder_of_somebody_elses_is_refused_and_left_alone(store: Store, name
     assert file.read_text() == "precious"
 
 
-def test_the_catalogues_state_tells_any_change_from_none(published: Store) -> None:
+def test_the_change_token_differs_after_any_change(published: Store) -> None:
     with open_writer(published) as writer:
-        states = [writer.catalogue.state()]
+        states = [writer.catalogue.change_token()]
         assert states == [published.open_published().manifest.state]
         writer.catalogue.remove(["a"])
-        states.append(writer.catalogue.state())
+        states.append(writer.catalogue.change_token())
         commit(writer, ["a"])
-        states.append(writer.catalogue.state())
+        states.append(writer.catalogue.change_token())
         commit(writer, [], ["c"])
-        states.append(writer.catalogue.state())
+        states.append(writer.catalogue.change_token())
     assert len(set(states)) == 4
 
 
-def test_an_open_version_outlives_its_successors(published: Store) -> None:
+def test_an_open_version_can_be_read_after_it_was_removed(published: Store) -> None:
     version = published.open_published()
     with open_writer(published) as writer:
         commit(writer, ["a", "b", "d"])
         for _ in range(4):
             publish(writer)
-        writer.tidy()
+        writer.collect_garbage()
     row = version.catalogue.get(1)
     assert row is not None
     assert row.key == "a"

@@ -1,4 +1,4 @@
-"""Sync: files that were moved, copied or touched are recognised and not encoded again."""
+"""Moved, copied and touched files are recognised and not encoded again."""
 
 import os
 import shutil

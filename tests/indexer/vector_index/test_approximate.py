@@ -1,4 +1,4 @@
-"""Approximate search: which factory strings there are, training, inverted lists on disk."""
+"""Approximate search: factory strings, training, inverted lists on disk."""
 
 from pathlib import Path
 
@@ -54,7 +54,7 @@ def test_auto_may_keep_more_coordinates_up_to_all(dim: int, components: list[int
 def test_auto_keeps_the_coordinates_that_the_wanted_recall_takes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of vectors with 12 large coordinates and 52 small ones, 16 coordinates find most."""
+    """16 coordinates suffice for vectors with 12 large coordinates and 52 small ones."""
     monkeypatch.setattr("indexer.vector_index.automatic.CANDIDATES", 40)
     scale = np.where(np.arange(64) < 12, 1, 0.2)
     vectors = np.random.default_rng(0).normal(size=(4000, 64)) * scale
@@ -108,7 +108,7 @@ def test_a_query_that_needs_more_lists_does_not_widen_the_others(tmp_path: Path)
 
 
 def test_candidates_are_measured_as_many_as_the_parameters_say(tmp_path: Path) -> None:
-    """With codes that tell nothing apart, only measuring nearly all finds the nearest."""
+    """With codes that are all alike, nearly all candidates must be measured."""
     vectors = some_vectors(2000, dim=64)
     index = approximate(tmp_path, mapped(tmp_path, vectors, np.arange(2000)), "PCA1,IVF1,SQ4")
     truth = np.argsort(((vectors - vectors[7]) ** 2).sum(axis=1))[:10]

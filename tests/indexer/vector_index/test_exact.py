@@ -1,4 +1,4 @@
-"""Exact search: the proof holds on any collection, and pays on those it is made for."""
+"""Exact search: the proof holds on any collection, and saves reading on typical ones."""
 
 import gc
 import weakref
@@ -90,7 +90,7 @@ def test_exact_search_is_brute_force_on_any_collection(
         )
 
 
-def test_what_the_bounds_leave_holds_every_vector_within_reach(tmp_path: Path) -> None:
+def test_no_vector_within_tau_is_ruled_out(tmp_path: Path) -> None:
     """The proof itself, for any tau, on vectors of very different lengths."""
     random = np.random.default_rng(5)
     vectors = photo_like(500) * random.choice([1e-3, 1, 1e3], (500, 1)).astype(np.float32)
@@ -111,7 +111,7 @@ def test_what_the_bounds_leave_holds_every_vector_within_reach(tmp_path: Path) -
                         left = left.within(float(tau))
                         assert np.isin(left.rows, np.flatnonzero(possible)).all()
                         assert np.isin(np.flatnonzero(possible & (squared <= tau)), left.rows).all()
-                        left = left.sharper()
+                        left = left.next_level()
 
 
 def test_levels_suit_the_dimension_and_stay_small() -> None:
@@ -126,7 +126,7 @@ def test_levels_suit_the_dimension_and_stay_small() -> None:
 def test_the_shortlist_reads_few_of_the_vectors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(indexer.vector_index.exact, "MANY_FROM_BYTES", 0)
+    monkeypatch.setattr(indexer.vector_index.exact, "BATCH_BELOW_BYTES", 0)
     vectors = photo_like(5000, dim=1280)
     index = shortlisted(tmp_path, mapped(tmp_path, vectors, np.arange(5000)))
     some = [photo_like(count, seed=3, dim=1280) for count in (1, 12, MULTIPLY_FROM)]
@@ -183,7 +183,7 @@ def test_resident_vectors_are_locked_or_it_is_said_why_not(tmp_path: Path) -> No
     stored = mapped(tmp_path, some_vectors(30), np.arange(30))
     assert stored.make_resident() is None
     limits = resource.getrlimit(resource.RLIMIT_MEMLOCK)
-    assert limits[0] != 0  # else the line above proves nothing
+    assert limits[0] != 0  # otherwise the line above shows nothing
 
 
 def test_a_segment_is_a_plain_faiss_file(tmp_path: Path) -> None:
@@ -255,7 +255,7 @@ def _saved(array: np.ndarray, *, pickled: bool = False) -> bytes:
 
 
 def test_a_vector_is_at_distance_zero_from_itself_among_many(tmp_path: Path) -> None:
-    """FAISS' formula for many vectors or queries would say 0.0002 or more."""
+    """The matrix formula that FAISS uses for many queries would return 0.0002 or more."""
     vectors: Vectors = photo_like(3000)
     stored = mapped(tmp_path, vectors, np.arange(3000))
     for index in (ExactIndex(stored), shortlisted(tmp_path, stored)):
@@ -265,10 +265,10 @@ def test_a_vector_is_at_distance_zero_from_itself_among_many(tmp_path: Path) -> 
             assert found[:, 0].tolist() == list(range(count))
 
 
-def test_an_index_nobody_holds_is_given_up_with_its_threads(tmp_path: Path) -> None:
-    """A server would else keep every version it has ever answered from."""
+def test_an_index_without_references_is_freed_with_its_threads(tmp_path: Path) -> None:
+    """Otherwise a server would keep every version that it has opened."""
     stored = mapped(tmp_path, some_vectors(300), np.arange(300))
-    assert stored.share(lambda n: n + 1, range(8)) == list(range(1, 9))
+    assert stored.parallel_map(lambda n: n + 1, range(8)) == list(range(1, 9))
     pool, left = stored._pool, weakref.ref(stored)
     threads = list(pool._threads)
     assert threads

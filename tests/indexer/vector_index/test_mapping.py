@@ -1,4 +1,4 @@
-"""Mapped arrays: the same numbers, no file kept open, nothing accepted that is no array."""
+"""Mapped arrays: equal values, no file kept open, damaged files refused."""
 
 import gc
 import os

@@ -1,4 +1,4 @@
-"""The map: principal components on a plane of whole numbers, made with the index."""
+"""The projection: the first two principal components, scaled to whole numbers."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,24 +10,31 @@ from indexer.build import BuildReport
 from indexer.config import Config
 from indexer.errors import StoreCorrupt
 from indexer.search import Searcher
-from indexer.vector_index import Map, MapCoder, MappedVectors, Part, StoredMap, flat_file
+from indexer.vector_index import (
+    MappedVectors,
+    Part,
+    Projection,
+    ProjectionCoder,
+    StoredProjection,
+    flat_file,
+)
 
 
-def test_places_are_the_first_two_principal_components(demo_config: Config) -> None:
+def test_points_are_the_first_two_principal_components(demo_config: Config) -> None:
     searcher = Searcher.open(demo_config)
     ids = searcher.collection._vectors.ids
     vectors = searcher.collection.features(ids).astype(np.float64)
     centred = vectors - vectors.mean(axis=0)
     expected = centred @ np.linalg.svd(centred, full_matrices=False)[2][:2].T
-    found = searcher.collection.map()
+    found = searcher.collection.projection()
     assert found.ids.tolist() == ids.tolist()
     for axis in (0, 1):
-        places = found.places[:, axis].astype(float)
-        inside = (places > 0) & (places < 65535)
-        assert abs(np.corrcoef(places[inside], expected[inside, axis])[0, 1]) > 0.999
+        points = found.points[:, axis].astype(float)
+        inside = (points > 0) & (points < 65535)
+        assert abs(np.corrcoef(points[inside], expected[inside, axis])[0, 1]) > 0.999
 
 
-def laid_out(vectors: np.ndarray, folder: Path, deleted: tuple[int, ...] = ()) -> Map:
+def laid_out(vectors: np.ndarray, folder: Path, deleted: tuple[int, ...] = ()) -> Projection:
     """Write vectors as two segments and map them."""
     parts, files, ids = [], [], np.arange(1, len(vectors) + 1)
     for number, rows in enumerate(np.array_split(np.arange(len(vectors)), 2)):
@@ -35,22 +42,22 @@ def laid_out(vectors: np.ndarray, folder: Path, deleted: tuple[int, ...] = ()) -
         path.write_bytes(flat_file(vectors[rows]))
         parts.append(Part(path, ids[rows]))
     mapped = MappedVectors(parts, vectors.shape[1], np.array(deleted, np.int64))
-    (folder / "trained").write_bytes(MapCoder.train(mapped).to_bytes())
-    coder = MapCoder.load(folder / "trained")
+    (folder / "trained").write_bytes(ProjectionCoder.train(mapped).to_bytes())
+    coder = ProjectionCoder.load(folder / "trained")
     for number, part in enumerate(mapped.parts):
         files.append(folder / f"{number}.npy")
         files[-1].write_bytes(coder.encode(part.matrix).content)
-    return StoredMap(files, mapped).whole
+    return StoredProjection(files, mapped).whole
 
 
 @pytest.mark.parametrize("count", [2, 3, 5])
 def test_tiny_collections_have_a_map(count: int, tmp_path: Path) -> None:
     found = laid_out(np.eye(5, dtype=np.float32)[:count], tmp_path)
-    assert found.places.shape == (count, 2)
+    assert found.points.shape == (count, 2)
     block = found.to_bytes()
     assert np.frombuffer(block, "<u4", 1 + count).tolist() == [count, *range(1, count + 1)]
-    places = np.frombuffer(block, "<u2", 2 * count, 4 + 4 * count)
-    assert places.tolist() == found.places.ravel().tolist()
+    points = np.frombuffer(block, "<u2", 2 * count, 4 + 4 * count)
+    assert points.tolist() == found.points.ravel().tolist()
 
 
 def test_two_groups_stay_apart_and_deleted_images_are_not_on_the_map(tmp_path: Path) -> None:
@@ -60,12 +67,12 @@ def test_two_groups_stay_apart_and_deleted_images_are_not_on_the_map(tmp_path: P
     vectors[:, 3] += groups * 2
     found = laid_out(vectors, tmp_path, deleted=(1, 600))
     assert found.ids.tolist() == list(range(2, 600))
-    x, group = found.places[:, 0].astype(int), groups[1:-1]
+    x, group = found.points[:, 0].astype(int), groups[1:-1]
     first, second = x[group == 0], x[group == 1]
     assert first.max() < second.min() or second.max() < first.min()
 
 
-def test_new_images_are_put_on_the_map_there_is(
+def test_new_images_are_added_to_the_existing_map(
     config: Config, images: Path, reindex: Callable[[], BuildReport], photos: list[Path]
 ) -> None:
     reindex()
@@ -73,7 +80,7 @@ def test_new_images_are_put_on_the_map_there_is(
     (images / "new.jpg").write_bytes(photos[100].read_bytes())
     reindex()
     after = Searcher.open(config)
-    assert len(after.collection.map().ids) == len(before.collection.map().ids) + 1
+    assert len(after.collection.projection().ids) == len(before.collection.projection().ids) + 1
     folders = [s._version.manifest.derived["map"].folder for s in (before, after)]
     assert folders[0] == folders[1]
 
@@ -86,5 +93,5 @@ def test_a_map_of_another_shape_is_refused(
     files = searcher._version.derived("map")
     assert files
     np.save(files.parts[0], np.zeros((4, 3), np.float32))  # as many bytes as (6, 2)
-    with pytest.raises(StoreCorrupt, match="places"):
+    with pytest.raises(StoreCorrupt, match="points"):
         Searcher.open(config)

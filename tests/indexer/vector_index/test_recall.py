@@ -1,4 +1,4 @@
-"""Recall: measured for several settings, promised with confidence, said where it falls short."""
+"""Recall: measured for several settings, promised with confidence, reported if it is too low."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -11,7 +11,7 @@ from indexer.store.files import FileRecord
 from indexer.vector_index import ApproximateIndex, ExactIndex, SearchParameters, measure_recall
 from indexer.vector_index import recall as module
 from indexer.vector_index.promise import Promise
-from indexer.vector_index.recall import K, questions
+from indexer.vector_index.recall import K, query_sets
 from tests.vectors import approximate, brute_force, mapped, photo_like, some_vectors, unit
 
 
@@ -36,7 +36,7 @@ def test_what_is_measured_is_what_a_search_finds(tmp_path: Path) -> None:
     index = approximate(tmp_path, stored, "PCA16,IVF64,SQ8")
     for point in measure_recall(ExactIndex(stored), index).points:
         shares = []
-        for asked in questions(ExactIndex(stored), 256):
+        for asked in query_sets(ExactIndex(stored), 256):
             parameters = SearchParameters(point.nprobe, point.reranked)
             _, found, _ = index.search(asked.queries, K + 1, parameters=parameters)
             shares.append(
@@ -49,7 +49,7 @@ def test_stored_queries_do_not_find_themselves_and_mixed_ones_are_not_stored(
     tmp_path: Path,
 ) -> None:
     vectors = photo_like(500)
-    stored, mixed = questions(ExactIndex(mapped(tmp_path, vectors, np.arange(500))), 100)
+    stored, mixed = query_sets(ExactIndex(mapped(tmp_path, vectors, np.arange(500))), 100)
     own = np.flatnonzero((vectors[:, np.newaxis] == stored.queries).all(axis=2).any(axis=1))
     assert len(own) == len(stored.queries) == len(mixed.queries) == 100
     for asked, nearest in ((stored, 1), (mixed, 0)):
@@ -64,7 +64,7 @@ def test_stored_queries_do_not_find_themselves_and_mixed_ones_are_not_stored(
 def test_no_more_lists_are_visited_once_they_bring_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Codes of two coordinates find little however many of the 256 lists are visited."""
+    """With codes of two coordinates recall is low, however many of the 256 lists are visited."""
     monkeypatch.setattr(module, "TIMED", 0)
     centres = np.repeat(unit(np.eye(64)[:16]), 500, axis=0)
     vectors = unit(centres + some_vectors(8000, dim=64) * 0.2)
@@ -98,11 +98,11 @@ def test_so_few_images_that_all_are_compared_are_not_measured(tmp_path: Path) ->
 
 
 def test_queries_without_a_clear_answer_are_left_out(tmp_path: Path) -> None:
-    """Of 300 images that are all the same, which 30 are found tells nothing."""
+    """Among 300 equal images it does not matter which 30 are found."""
     same = np.repeat(some_vectors(1), 300, axis=0)
     vectors = np.concatenate([same, some_vectors(300, seed=1)])
     exact = ExactIndex(mapped(tmp_path, vectors, np.arange(600)))
-    stored, _ = questions(exact, 600)
+    stored, _ = query_sets(exact, 600)
     assert 200 < len(stored.queries) <= 300
     assert not (stored.queries == same[0]).all(axis=1).any()
 
@@ -110,7 +110,7 @@ def test_queries_without_a_clear_answer_are_left_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("shares", "low", "high"),
     [
-        (np.ones(256), 0.9990, 0.9996),  # Wilson with 7,680 trials: nothing missed is no proof
+        (np.ones(256), 0.9990, 0.9996),  # Wilson with 7,680 trials: the bound is below 1
         (np.repeat([0.0, 1.0], [16, 240]), 0.900, 0.902),  # all or nothing: 256 trials
         (np.full(256, 0.9), 0.893, 0.894),  # no spread: 7,680 trials
     ],
@@ -124,7 +124,7 @@ def test_the_promise_is_the_lower_end_of_wilsons_interval(
 
 
 def test_the_promise_holds_for_nearly_all_samples() -> None:
-    """Of recalls with a known mean, the lower end is above it in 2.5 % of the samples."""
+    """The lower end exceeds the true mean in 2.5 % of the samples."""
     random = np.random.default_rng(0)
     everything = np.minimum(random.binomial(30, random.beta(60, 1, 100_000)), 30) / 30
     above = [
@@ -146,7 +146,7 @@ def promise(wanted: float, *points: tuple[int, int, float, float], exact_ms: flo
         ),
     )
     nothing = FileRecord(bytes=0, sha256="")
-    made = Promise.by(
+    made = Promise.of_index(
         Derived(
             folder="1", setting="auto", made_by="PCA256,IVF2000,SQ8", trained=nothing,
             trained_count=1, trained_error=0, parts={}, recall=recall,
@@ -166,7 +166,7 @@ def test_the_fastest_setting_is_used_that_finds_what_is_wanted() -> None:
         assert made.notes == []
 
 
-def test_it_is_said_where_the_promise_falls_short_or_exact_search_is_faster() -> None:
+def test_a_low_promise_and_a_faster_exact_search_are_reported() -> None:
     made = promise(0.99, (4, 256, 0.8, 1.0), (16, 512, 0.891, 83.0), exact_ms=65)
     assert made.parameters == SearchParameters(16, 512)
     assert not made.is_kept
@@ -177,7 +177,7 @@ def test_it_is_said_where_the_promise_falls_short_or_exact_search_is_faster() ->
     assert made.to_json()["notes"] == made.notes
 
 
-def test_what_was_found_and_is_not_proved_is_said() -> None:
+def test_a_recall_that_was_reached_but_not_proved_is_reported() -> None:
     made = promise(1.0, (16, 512, 0.9995, 1.0))
     (note,) = made.notes
     assert "promises 99.95 % of the 30 nearest, not the 100 %" in note

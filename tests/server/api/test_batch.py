@@ -46,18 +46,20 @@ def test_a_batch_of_uploads_shares_its_fields(client: FlaskClient, photos: list[
 def test_a_batch_is_encoded_and_searched_together(client: FlaskClient, photos: list[Path]) -> None:
     searcher = client.application.extensions["lookalike"].searcher()
     searcher.load_encoder()
-    searched, encoded = (Counter(own.sizes) for own in (searcher.gathering, searcher.batcher))
+    searched, encoded = (
+        Counter(own.sizes) for own in (searcher.search_batcher, searcher.encode_batcher)
+    )
     form = files(photos[:20], k=1)
     form["data"].add("image", (BytesIO(b"no image"), "x.jpg"))
     answers = body(client.post(BATCH, **form))["answers"]
     assert ["results" in answer for answer in answers] == [True] * 20 + [False]
-    assert searcher.batcher.sizes - encoded == {16: 1, 4: 1}
-    assert searcher.gathering.sizes - searched == {20: 1}
+    assert searcher.encode_batcher.sizes - encoded == {16: 1, 4: 1}
+    assert searcher.search_batcher.sizes - searched == {20: 1}
     queries = [{"image_id": 1 + n % 5, "k": 1 + n} for n in range(40)]
     queries[7]["image_id"] = 99999
     answers = body(client.post(BATCH, json={"queries": queries}))["answers"]
     assert [n for n, answer in enumerate(answers) if "error" in answer] == [7]
-    assert searcher.gathering.sizes - searched == {20: 1, 31: 1, 8: 1}
+    assert searcher.search_batcher.sizes - searched == {20: 1, 31: 1, 8: 1}
     alone = [ask(client, **queries[n]) for n in (0, 39)]
     assert [answer["results"] for answer in answers[::39]] == [own["results"] for own in alone]
 

@@ -1,4 +1,4 @@
-"""Searches of many threads answered together: each as if it were alone, to the last bit."""
+"""Searches of many threads in batches: results equal to single searches, to the last bit."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 
 import indexer.vector_index.exact
 import indexer.vector_index.shortlist
-from indexer.search.gathering import MOST_RESULTS, GatheredIndex
+from indexer.search.batched_index import MAX_RESULTS, BatchedIndex
 from indexer.vector_index import ExactIndex, Stage
 from indexer.vector_index.base import Vectors
 from tests.vectors import mapped, photo_like, shortlisted, some_vectors
@@ -17,7 +17,7 @@ COUNT = 3000
 Answer = tuple[bytes, bytes]
 
 
-def alone(index: ExactIndex | GatheredIndex, query: Vectors, k: int) -> Answer:
+def alone(index: ExactIndex | BatchedIndex, query: Vectors, k: int) -> Answer:
     distances, ids, _ = index.search(query[np.newaxis], k)
     return distances.tobytes(), ids.tobytes()
 
@@ -34,17 +34,17 @@ def vectors(request: pytest.FixtureRequest) -> Vectors:
 
 
 @pytest.mark.parametrize("way", ["by shortlist", "many by shortlist", "no shortlist"])
-def test_together_is_as_alone_to_the_last_bit(
+def test_batched_results_equal_single_ones_to_the_last_bit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, vectors: Vectors, way: str
 ) -> None:
-    """Distances and order, with as many results as each wants."""
+    """Distances and order are equal, also for different numbers of results."""
     stored = mapped(tmp_path, vectors, np.arange(COUNT)[::-1] * 2)
     exact = ExactIndex(stored) if way == "no shortlist" else shortlisted(tmp_path, stored)
     if way != "no shortlist":
-        monkeypatch.setattr(indexer.vector_index.exact, "MANY_FROM_BYTES", 0)
+        monkeypatch.setattr(indexer.vector_index.exact, "BATCH_BELOW_BYTES", 0)
     if way == "many by shortlist":
         monkeypatch.setattr(indexer.vector_index.shortlist, "MULTIPLY_FROM", 8)
-    gathered = GatheredIndex(exact)
+    gathered = BatchedIndex(exact)
     queries = np.concatenate([photo_like(20, seed=3), vectors[:20], some_vectors(5, 4, 256)])
     ks = [1 + 17 * n % 70 for n in range(len(queries))]
     expected = [alone(exact, query, k) for query, k in zip(queries, ks, strict=True)]
@@ -57,9 +57,9 @@ def test_together_is_as_alone_to_the_last_bit(
 
 
 def test_each_has_its_own_stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(indexer.vector_index.exact, "MANY_FROM_BYTES", 0)
+    monkeypatch.setattr(indexer.vector_index.exact, "BATCH_BELOW_BYTES", 0)
     vectors = photo_like(COUNT, dim=1280)
-    gathered = GatheredIndex(shortlisted(tmp_path, mapped(tmp_path, vectors, np.arange(COUNT))))
+    gathered = BatchedIndex(shortlisted(tmp_path, mapped(tmp_path, vectors, np.arange(COUNT))))
     queries = [*vectors[:9], some_vectors(1, 5, 1280)[0]]
     stages = [own.stages for own in gathered.search_each(queries, [5] * 10)]
     for own in stages[:9]:
@@ -70,15 +70,15 @@ def test_each_has_its_own_stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert stages[9] == [Stage("stored", COUNT), Stage("compared", COUNT)]
 
 
-def test_searches_among_some_images_and_deep_ones_go_by_themselves(tmp_path: Path) -> None:
+def test_filtered_and_deep_searches_are_not_batched(tmp_path: Path) -> None:
     exact = ExactIndex(mapped(tmp_path, photo_like(COUNT), np.arange(COUNT)))
-    gathered = GatheredIndex(exact)
+    gathered = BatchedIndex(exact)
     query = photo_like(1, seed=3)
-    for k, allowed in ((5, np.arange(100)), (MOST_RESULTS + 1, None)):
+    for k, allowed in ((5, np.arange(100)), (MAX_RESULTS + 1, None)):
         distances, ids, stages = gathered.search(query, k, allowed=allowed)
         assert np.array_equal(ids, exact.search(query, k, allowed=allowed)[1])
         assert (np.diff(distances) >= 0).all()
         assert stages[0] == Stage("stored", COUNT)
     assert not gathered.batcher.sizes
-    gathered.search(query, MOST_RESULTS)
+    gathered.search(query, MAX_RESULTS)
     assert gathered.batcher.sizes == {1: 1}

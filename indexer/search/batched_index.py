@@ -1,4 +1,4 @@
-"""Concurrent exact searches, answered together: many at once cost less than one after another."""
+"""Concurrent exact searches in batches: together they take less time than one by one."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,11 +10,11 @@ from indexer.search.paging import Ids, Vectors
 from indexer.search.queries import Vector
 from indexer.vector_index import ExactIndex, Found, SearchParameters
 
-TOGETHER = 32
-"""The most searches in a batch: beyond it each costs no less, and all wait for the whole."""
+MAX_BATCH = 32
+"""The most searches in a batch. Larger batches take no less time per search."""
 
-MOST_RESULTS = 512
-"""A search for more results takes long by itself, and others are not to wait for it."""
+MAX_RESULTS = 512
+"""Searches for more results take long, so that no others are batched with them."""
 
 
 class _Asked(NamedTuple):
@@ -24,17 +24,17 @@ class _Asked(NamedTuple):
     k: int
 
 
-class GatheredIndex:
-    """An :class:`~indexer.vector_index.ExactIndex` that gathers the searches of many threads.
+class BatchedIndex:
+    """An :class:`~indexer.vector_index.ExactIndex` that batches the searches of many threads.
 
-    Each gets what it would get alone, to the last bit. Searches among some images, or for more than
-    :data:`MOST_RESULTS`, go by themselves.
+    The results are equal, to the last bit, to those of single searches. Searches among some images
+    only, or for more than :data:`MAX_RESULTS`, are not batched.
     """
 
     def __init__(self, exact: ExactIndex) -> None:
         self._exact = exact
-        self.batcher = Batcher[_Asked, Found](self._search_all, TOGETHER)
-        """What gathers them."""
+        self.batcher = Batcher[_Asked, Found](self._search_all, MAX_BATCH)
+        """Makes the batches."""
 
     def search(
         self,
@@ -45,14 +45,14 @@ class GatheredIndex:
         parameters: SearchParameters | None = None,
     ) -> Found:
         """Find the ``k`` nearest; see :class:`~indexer.vector_index.base.VectorIndex`."""
-        if allowed is not None or k > MOST_RESULTS or not len(queries):
+        if allowed is not None or k > MAX_RESULTS or not len(queries):
             return self._exact.search(queries, k, allowed=allowed)
         found = self.search_each(list(queries), [k] * len(queries))
         distances = np.concatenate([own.distances for own in found])
         return Found(distances, np.concatenate([own.ids for own in found]), found[0].stages)
 
     def search_each(self, queries: Sequence[Vector], ks: Sequence[int]) -> Sequence[Found]:
-        """Find the ``ks[i]`` nearest vectors of each query, float32 (dim,): a Found for each."""
+        """Find the ``ks[i]`` nearest vectors of query ``i``, float32 (dim,); a Found for each."""
         return self.batcher.run([_Asked(*own) for own in zip(queries, ks, strict=True)])
 
     def _search_all(self, asked: Sequence[_Asked]) -> list[Found]:
