@@ -1,3 +1,3 @@
-"""Make an image index, open it and query it: the library behind Lookalike."""
+"""Lookalike's library: make an image index, open it and query it."""
 
 __version__ = "0.1.0"

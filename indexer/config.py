@@ -26,17 +26,17 @@ from indexer.errors import ConfigError
 
 ENV_PREFIX = "LOOKALIKE_"
 NO_SETTINGS = {"LOOKALIKE_KEY"}
-"""Variables of this prefix with another purpose: the key that the command line sends a server."""
+"""Variables with this prefix that are no settings: the key that the command line sends."""
 DEFAULT_FILE = Path("config.yaml")
 
 Mode = Literal["exact", "approximate"]
-"""How neighbours are found: every vector compared, or an approximate index first."""
+"""How neighbours are found: by exact search, or by an approximate index."""
 
 Precision = Literal["float32", "tf32", "bfloat16"]
-"""The arithmetic of the network; anything but float32 is a choice for GPUs."""
+"""The arithmetic of the network; all but float32 are for GPUs."""
 
 FolderPath = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
-"""A path made absolute against the working directory (config.yaml resolves its own first)."""
+"""A path, made absolute against the working directory unless config.yaml has resolved it."""
 
 
 def is_weights_path(weights: str) -> bool:
@@ -93,7 +93,7 @@ class EncoderConfig(Section):
 
 
 class IndexConfig(Section):
-    """Which index is built beside the exact one."""
+    """The approximate index, and whether vectors stay in memory."""
 
     approximate: str | None = None
     recall: float = Field(default=0.99, gt=0, le=1)
@@ -101,7 +101,7 @@ class IndexConfig(Section):
 
 
 class SearchConfig(Section):
-    """What a query gets when it does not say otherwise."""
+    """Defaults and limits of queries."""
 
     k: int = Field(default=30, ge=1)
     max_k: int = Field(default=1000, ge=1)
@@ -115,7 +115,7 @@ class SearchConfig(Section):
 
 
 class ApiKey(Section):
-    """A key that opens the server: what may be known of it, never the key itself."""
+    """An API key of the server, by its SHA-256."""
 
     name: str
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
@@ -123,7 +123,7 @@ class ApiKey(Section):
 
 
 class ServerConfig(Section):
-    """How the HTTP server listens and what it accepts."""
+    """How the HTTP server listens, and its limits."""
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=1, le=65535)
@@ -140,7 +140,7 @@ class ServerConfig(Section):
 
 
 class _YamlFile(YamlConfigSettingsSource):
-    """config.yaml, with its relative paths resolved against the folder it lies in."""
+    """config.yaml, with relative paths resolved against its folder."""
 
     def __init__(self, settings_cls: type[BaseSettings], file: Path) -> None:
         self._folder = file.absolute().parent
@@ -226,7 +226,7 @@ def load_config(file: Path | None = None, flags: Mapping[str, Any] | None = None
 
 
 def _refuse_unknown_variables() -> None:
-    """Raise for a misspelt variable, which would otherwise be ignored without a word."""
+    """Raise ConfigError for a misspelt variable, which would otherwise be ignored silently."""
     sections = {f"{ENV_PREFIX}{name.upper()}" for name in Config.model_fields}
     for name in os.environ:
         if name in NO_SETTINGS:
@@ -241,7 +241,7 @@ def _refuse_unknown_variables() -> None:
 def _explain(error: ValidationError) -> str:
     lines = []
     for problem in error.errors():
-        # A part in brackets is not a key but the one of several types that was tried.
+        # A part in brackets is not a key but one of the types that pydantic tried.
         key = ".".join(part for part in map(str, problem["loc"]) if "[" not in part)
         if problem["type"] == "extra_forbidden":
             lines.append(f"{key} is not a setting")

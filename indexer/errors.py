@@ -1,12 +1,11 @@
-"""Every error Lookalike raises on purpose: what went wrong, and what to do about it."""
+"""The domain errors of Lookalike, with a message, a hint and a code."""
 
 
 class LookalikeError(Exception):
     """Base of all domain errors.
 
-    ``message`` says what is wrong and why, ``hint`` what to do next; ``code`` is the stable,
-    machine-readable name of the kind of error, its class's own. HTTP statuses are the server's
-    business.
+    ``message`` says what is wrong and why, ``hint`` what to do about it. ``code`` is the stable,
+    machine-readable name of the error's class. Only the server maps errors to HTTP statuses.
     """
 
     code: str = "error"
@@ -30,21 +29,21 @@ class DatasetError(LookalikeError):
 
 
 class InvalidImage(LookalikeError):
-    """The bytes claim to be an image but cannot be decoded as one."""
+    """The file is in an image format but cannot be decoded."""
 
     code = "invalid_image"
 
 
 class UnsupportedImage(InvalidImage):
-    """The bytes are not an image in a format Lookalike reads."""
+    """The file is not in an image format that Lookalike reads."""
 
     code = "unsupported_image"
 
 
 class ImageTooLarge(InvalidImage):
-    """The image has more pixels than the limit allows, or its file more bytes.
+    """The image has more pixels, or its file more bytes, than the limit.
 
-    ``width`` and ``height`` are the image's, if they are why.
+    ``width`` and ``height`` are set if the image has too many pixels.
     """
 
     code = "image_too_large"
@@ -58,13 +57,13 @@ class ImageTooLarge(InvalidImage):
 
 
 class ExtractionStalled(LookalikeError):
-    """So many files take so long that going on would only skip the rest as well."""
+    """Too many files hang at once, so that all others would probably be skipped too."""
 
     code = "extraction_stalled"
 
 
 class EncoderMismatch(LookalikeError):
-    """Vectors of two different encoders would be mixed."""
+    """Vectors of different encoders would be mixed."""
 
     code = "encoder_mismatch"
 
@@ -76,55 +75,55 @@ class WeightsUnavailable(LookalikeError):
 
 
 class StoreCorrupt(LookalikeError):
-    """A file of the store is damaged, missing or not what its marker says."""
+    """A file of the store is damaged or missing, or does not match its record."""
 
     code = "store_corrupt"
 
 
 class StoreBusy(LookalikeError):
-    """Another process is changing the store."""
+    """Another process is writing to the store."""
 
     code = "store_busy"
 
 
 class NoPublishedIndex(LookalikeError):
-    """The store holds no published version to open."""
+    """The store has no published version."""
 
     code = "no_published_index"
 
 
 class UnknownVersion(LookalikeError):
-    """The store has no version of this id."""
+    """The store has no version with this id."""
 
     code = "unknown_version"
 
 
 class NoApproximateIndex(LookalikeError):
-    """Approximate search was asked of a version that has only exact search."""
+    """Approximate search was requested of a version without an approximate index."""
 
     code = "no_approximate_index"
 
 
 class InvalidQuery(LookalikeError):
-    """The query's parameters or vector cannot be used with this index."""
+    """The parameters or the vector of the query cannot be used with this index."""
 
     code = "invalid_query"
 
 
 class UnknownImage(LookalikeError):
-    """No image of the index has this id."""
+    """The index has no image with this id."""
 
     code = "unknown_image"
 
 
 class ImageGone(LookalikeError):
-    """An indexed image's file has vanished or changed since it was indexed."""
+    """The file of an indexed image was removed or changed since it was indexed."""
 
     code = "image_gone"
 
 
 class ImageUnreadable(ImageGone):
-    """An image's file is there, and the system does not let it be read."""
+    """The file of an image exists but cannot be read."""
 
     code = "unreadable"
 
@@ -136,9 +135,9 @@ class ServerError(LookalikeError):
 
 
 class RemoteError(LookalikeError):
-    """A server that was asked refuses, cannot be reached, or answers what Lookalike would not.
+    """A server cannot be reached, refuses the request, or is not Lookalike's.
 
-    ``code`` is the server's own where it gave one: that of the error it answered with.
+    ``code`` is that of the server's error, if it sent one.
     """
 
     code = "remote_error"
@@ -150,12 +149,12 @@ class RemoteError(LookalikeError):
 
 
 class MissingDependency(LookalikeError):
-    """A library that the configuration asks for is not installed."""
+    """A library that the configuration requires is not installed."""
 
     code = "missing_dependency"
 
 
 class DiskTooSmall(LookalikeError):
-    """The disk cannot hold what a build would write."""
+    """The disk has too little free space for a build."""
 
     code = "disk_too_small"

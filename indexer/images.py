@@ -1,6 +1,6 @@
-"""Untrusted bytes to a validated RGB image, and from there to a model's input or a thumbnail.
+"""Decoding untrusted image files, and making model inputs and thumbnails of them.
 
-One decoder, Pillow, serves indexing and queries alike: decoders differ in the last bits, and the
+Indexing and queries use the same decoder, Pillow, since decoders differ in the last bits, and the
 same file must always give the same vector.
 """
 
@@ -17,7 +17,7 @@ from PIL import Image, UnidentifiedImageError
 from indexer.errors import ImageTooLarge, InvalidImage, InvalidQuery, UnsupportedImage
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
-"""The formats that are read, by Pillow's names; everything else is refused unread."""
+"""Pillow's names of the formats that are read; all others are refused."""
 
 SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
@@ -28,10 +28,10 @@ INPUT_SIDE = 224
 """Side of the square input of every encoder, in pixels."""
 
 MAX_DECODING_S = 10.0
-"""Seconds of a core that decoding one image may take. 100 megapixels of JPEG or PNG take 1 to 2."""
+"""CPU seconds that decoding one image may take. 100 megapixels of JPEG or PNG take 1 to 2."""
 
 READ_BYTES = 4096
-"""What a decoder is given at once, so that the time is looked at often enough."""
+"""Bytes that a decoder reads at once, so that the time is checked often enough."""
 
 ORIENTATION = 0x0112
 _TURNS = {
@@ -44,10 +44,10 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 
-# Pillow's own limit warns where an error is wanted and applies to the whole process;
-# decode() refuses by the caller's limit before a pixel is decoded.
+# Pillow's own limit only warns and applies to the whole process; decode() checks the caller's
+# limit before it decodes a pixel.
 Image.MAX_IMAGE_PIXELS = None
-# Of odd metadata Pillow warns on stderr, 65,535 times for one file that is made for it.
+# Pillow warns of odd metadata on stderr, up to 65,535 times for one crafted file.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
@@ -61,10 +61,10 @@ class Box(NamedTuple):
 
 
 class _TimedFile(BytesIO):
-    """A file in memory that can be read until this thread has spent so much time on it.
+    """A file in memory that can be read until the thread has used its CPU time for it.
 
-    Pixels alone do not bound the work: a progressive JPEG of 20 MB can go over 100 megapixels a
-    hundred thousand times. The time is the thread's own, so a busy machine refuses nothing.
+    The number of pixels alone does not bound the work: a progressive JPEG of 20 MB can contain a
+    hundred thousand passes over 100 megapixels. CPU time does not depend on the machine's load.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -72,7 +72,7 @@ class _TimedFile(BytesIO):
         self._until = time.thread_time() + MAX_DECODING_S
 
     def read(self, size: int | None = -1) -> bytes:
-        """Read as any file does. Raises :class:`InvalidImage` when the time is up."""
+        """Read from the file. Raises :class:`InvalidImage` when the time is up."""
         if time.thread_time() > self._until:
             raise InvalidImage(
                 f"Decoding the image takes more than {MAX_DECODING_S:g} seconds.",
@@ -97,8 +97,8 @@ def decode(data: bytes, *, max_pixels: int) -> Image.Image:
         with Image.open(_TimedFile(data), formats=FORMATS) as image:
             _check_pixels(image, max_pixels)
             image.decodermaxblock = READ_BYTES
-            rgb = _to_rgb(_upright(image))
-            # MPO, the multi-picture file of many cameras, is a JPEG to whoever reads one picture.
+            rgb = _to_rgb(_apply_orientation(image))
+            # The first picture of an MPO file, which many cameras write, is a JPEG.
             rgb.format = "JPEG" if image.format == "MPO" else image.format
             return rgb
     except UnidentifiedImageError:
@@ -116,11 +116,11 @@ def decode(data: bytes, *, max_pixels: int) -> Image.Image:
 
 
 def pixels(data: bytes) -> int:
-    """Return how many pixels an image file says it has, 0 if it is none. Decodes nothing."""
+    """Return the number of pixels from an image file's header; 0 if it cannot be read."""
     try:
         with Image.open(_TimedFile(data), formats=FORMATS) as image:
             return image.width * image.height
-    except Exception:  # noqa: BLE001 -- decode() says what is wrong with it
+    except Exception:  # noqa: BLE001 -- decode() reports what is wrong
         return 0
 
 
@@ -129,7 +129,7 @@ def crop(image: Image.Image, box: Box) -> Image.Image:
 
     Raises :class:`InvalidQuery` for a region that is empty or reaches beyond the image.
     """
-    slack = 1e-6  # of fractions that were rounded on their way
+    slack = 1e-6  # for rounded fractions
     inside = box.x >= 0 and box.y >= 0 and box.width > 0 and box.height > 0
     inside &= box.x + box.width <= 1 + slack and box.y + box.height <= 1 + slack
     if not inside or not all(map(math.isfinite, box)):
@@ -181,11 +181,11 @@ def _check_pixels(image: Image.Image, max_pixels: int) -> None:
         )
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """Apply the EXIF orientation; odd metadata around it is no reason to refuse a picture."""
+def _apply_orientation(image: Image.Image) -> Image.Image:
+    """Apply the EXIF orientation, or none if the EXIF data is malformed."""
     try:
         turn = _TURNS.get(image.getexif().get(ORIENTATION, 1))
-    except Exception:  # noqa: BLE001 -- on malformed EXIF Pillow raises anything
+    except Exception:  # noqa: BLE001 -- Pillow raises many types for malformed EXIF
         turn = None
     return image if turn is None else image.transpose(turn)
 

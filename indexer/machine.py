@@ -1,4 +1,4 @@
-"""What this process may use of the machine it runs on."""
+"""The resources of the machine that this process may use."""
 
 import os
 from pathlib import Path
@@ -7,8 +7,8 @@ from pathlib import Path
 def limit_spinning() -> None:
     """Keep idle threads of OpenMP and OpenBLAS from spinning. Call it before NumPy is imported.
 
-    Both libraries let a thread that waits for work burn a core for a while. With the other one, or
-    with another process, on the same cores that slows everything several times over.
+    In both libraries a thread that waits for work keeps its core busy for a while, which slows the
+    other library, and other processes on the same cores, several times.
     """
     for name, value in {
         "OPENBLAS_THREAD_TIMEOUT": "4",  # 2^4 loops, not 2^28
@@ -19,12 +19,12 @@ def limit_spinning() -> None:
 
 
 def available_cores() -> int:
-    """Return how many cores this process may use, which containers and ``taskset`` reduce."""
+    """Return how many cores this process may use, as limited by ``taskset`` or a container."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def may_have_gpu() -> bool:
-    """Tell from the device files whether asking a framework about GPUs is worth its import."""
+    """Tell from the device files whether there may be a GPU, without importing a framework."""
     return any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/kfd").exists()

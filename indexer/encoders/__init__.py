@@ -1,4 +1,4 @@
-"""Image to vector: the configured encoder, its specification and its fingerprint."""
+"""Encoders, which turn images into vectors: open the configured one."""
 
 import sys
 from importlib.util import find_spec
@@ -15,9 +15,9 @@ __all__ = ["Encoder", "EncoderSpec", "Images", "Vectors", "normalise", "open_enc
 
 
 def open_encoder(config: EncoderConfig) -> Encoder:
-    """Return the configured encoder with its weights found and checked, its model not yet loaded.
+    """Return the configured encoder; its weights are checked, its model is not loaded yet.
 
-    Raises :class:`~indexer.errors.WeightsUnavailable` at once if there are no weights to load.
+    Raises :class:`~indexer.errors.WeightsUnavailable` if there are no weights to load.
     """
     weights = _find_weights(config)
     spec = specify(config, weights)

@@ -1,4 +1,4 @@
-"""The models that can be used: their layers, their preprocessing, their specification."""
+"""The available models: their layers, preprocessing and specification."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -1,4 +1,4 @@
-"""What an encoder is: its specification, its fingerprint and its interface."""
+"""The interface of encoders, their specification and fingerprint."""
 
 import hashlib
 from pathlib import Path
@@ -18,11 +18,11 @@ Vectors = NDArray[np.float32]
 
 
 class EncoderSpec(BaseModel):
-    """Everything that decides which vector an image gets.
+    """Everything that determines the vector of an image.
 
-    ``weights`` is the setting the weights were found by; their SHA-256 is what identifies them.
-    ``precision`` is recorded and shown, but vectors of all precisions may be compared: whoever
-    chooses a lower one accepts its rounding.
+    ``weights`` is the setting that named the weights; their SHA-256 identifies them.
+    ``precision`` is recorded and shown, but vectors of different precisions may be compared: a
+    lower one only rounds more.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -37,18 +37,18 @@ class EncoderSpec(BaseModel):
 
     @property
     def fingerprint(self) -> str:
-        """Sixteen hexadecimal digits; equal for two encoders whose vectors may be compared."""
+        """Sixteen hexadecimal digits, equal for encoders whose vectors may be compared."""
         identity = self.model_dump_json(exclude={"weights", "precision"})
         return hashlib.sha256(identity.encode()).hexdigest()[:16]
 
     @property
     def is_random(self) -> bool:
-        """True if the weights are random numbers, made for tests and useless as features."""
+        """True if the weights are random numbers for tests, whose features mean nothing."""
         return self.weights.startswith("random:")
 
     @property
     def weights_name(self) -> str:
-        """The weights in a word to show: ``imagenet``, ``random:1`` or a file's name."""
+        """The name of the weights: ``imagenet``, ``random:1`` or a file's name."""
         return Path(self.weights).name
 
     def __str__(self) -> str:
@@ -58,22 +58,22 @@ class EncoderSpec(BaseModel):
 
 
 class Encoder(Protocol):
-    """Turns images into vectors. Cheap to make: the model is loaded by the first ``encode``."""
+    """Turns images into vectors. The model is loaded by the first ``encode``."""
 
     @property
     def spec(self) -> EncoderSpec:
-        """What identifies this encoder; known before the model is loaded."""
+        """The specification; known before the model is loaded."""
 
     @property
     def runtime(self) -> str:
-        """The library that runs it. Vectors of all runtimes are interchangeable."""
+        """The library that runs the model. Vectors of all runtimes are interchangeable."""
 
     @property
     def batch_size(self) -> int:
-        """How many images are best encoded at once."""
+        """How many images to encode at once."""
 
     def load(self) -> None:
-        """Load the model now rather than with the first image."""
+        """Load the model before the first image."""
 
     def encode(self, images: Images) -> Vectors:
         """Encode uint8 (n, 224, 224, 3) RGB images to float32 (n, dim) vectors of norm 1."""

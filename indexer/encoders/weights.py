@@ -1,4 +1,4 @@
-"""Where weights come from, and the SHA-256 that identifies them."""
+"""Sources of weights, and the SHA-256 that identifies them."""
 
 import hashlib
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Weights:
 
 
 def embedded_weights() -> Weights:
-    """Return the EfficientNet-Lite0 weights that come with Lookalike, after checking them."""
+    """Return the EfficientNet-Lite0 weights that are part of Lookalike, after checking them."""
     path = Path(str(resources.files("indexer.encoders").joinpath(_EMBEDDED)))
     digest = file_sha256(path) if path.is_file() else "nothing"
     if digest != _EMBEDDED_SHA256:
@@ -39,7 +39,7 @@ def embedded_weights() -> Weights:
 def local_weights(path: Path) -> Weights:
     """Return the weights in a ``.h5``, ``.weights.h5`` or ``.keras`` file."""
     if not path.is_file():
-        raise WeightsUnavailable(f"The weights file {path} does not exist.", _ways_out())
+        raise WeightsUnavailable(f"The weights file {path} does not exist.", _weights_hint())
     if path.suffix not in WEIGHT_SUFFIXES:
         raise WeightsUnavailable(
             f"{path.name} is not a Keras weights file.", "Use a .h5, .weights.h5 or .keras file."
@@ -48,7 +48,7 @@ def local_weights(path: Path) -> Weights:
 
 
 def random_weights(setting: str) -> Weights:
-    """Return the seed of ``random:<seed>``. For tests of arithmetic: no use as features."""
+    """Return the weights ``random:<seed>``, which are for tests only."""
     _, _, seed = setting.partition(":")
     if not seed.isdecimal():
         raise ConfigError(f"encoder.weights: {setting!r} has no seed.", "Write random:1.")
@@ -57,10 +57,10 @@ def random_weights(setting: str) -> Weights:
 
 
 def unavailable(reason: str) -> WeightsUnavailable:
-    """Return the error for ImageNet weights that cannot be downloaded, with the ways out."""
+    """Return the error for ImageNet weights that cannot be downloaded, with alternatives."""
     return WeightsUnavailable(
         f"The VGG16 ImageNet weights are not in Keras' cache and cannot be downloaded: {reason}.",
-        _ways_out(),
+        _weights_hint(),
     )
 
 
@@ -70,7 +70,7 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _ways_out() -> str:
+def _weights_hint() -> str:
     return (
         "Three ways out: (1) run once with internet access, Keras downloads them (553 MB) and "
         "keeps them; (2) give a local file: WEIGHTS=<file.h5>, or encoder.weights in config.yaml; "

@@ -1,4 +1,4 @@
-"""Encoders that run in Keras 3. Keras itself is imported when the first model is loaded."""
+"""Encoders that run in Keras 3, which is imported when a model is loaded."""
 
 from indexer.encoders.keras.encoder import KerasEncoder
 

@@ -1,4 +1,4 @@
-"""Keras' backend, the one place for what differs between TensorFlow, JAX and PyTorch."""
+"""Keras' backend: everything that differs between TensorFlow, JAX and PyTorch."""
 
 import os
 import sys
@@ -22,7 +22,7 @@ Activations = Callable[[Images], NDArray[np.float32]]
 
 
 def import_keras() -> None:
-    """Import Keras and its backend, set to float32 whatever ``keras.json`` says."""
+    """Import Keras and its backend, and set float32 whatever ``keras.json`` says."""
     if "keras" in sys.modules:
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -32,8 +32,9 @@ def import_keras() -> None:
         if keras.backend.backend() == "tensorflow":
             import tensorflow as tf
 
+            # Otherwise TensorFlow reserves all of the memory.
             for gpu in tf.config.list_physical_devices("GPU"):
-                tf.config.experimental.set_memory_growth(gpu, enable=True)  # not all at once
+                tf.config.experimental.set_memory_growth(gpu, enable=True)
     keras.config.set_floatx("float32")
     keras.config.set_image_data_format("channels_last")
 
@@ -61,10 +62,10 @@ def gpus() -> list[str]:
 
 @contextmanager
 def computing_in(precision: Precision) -> Iterator[None]:
-    """Build networks of the block for a precision; say so to the backend, too.
+    """Set the precision of the backend, and of the networks that are built in the block.
 
-    On GPUs every backend rounds the operands of float32 products to TF32 unless told otherwise,
-    and vectors made on a GPU would differ from those made on a CPU in the fourth digit.
+    On GPUs every backend rounds the operands of float32 products to TF32 by default, so that
+    vectors would differ in the fourth digit from those made on a CPU.
     """
     import keras
 
@@ -93,10 +94,10 @@ def computing_in(precision: Precision) -> Iterator[None]:
 
 
 def compiled(network: "keras.Model", preprocessing: Preprocessing) -> Activations:
-    """Wrap a network in one compiled function from uint8 RGB images to float32 activations.
+    """Compile a network into one function from uint8 RGB images to float32 activations.
 
-    ``model.predict`` in a loop is slower and leaks; this is traced once, for any batch size. The
-    preprocessing is part of it, in float32, so that a quarter of the bytes travel to a GPU.
+    It is traced once for any batch size; ``model.predict`` in a loop is slower and leaks memory.
+    It includes the preprocessing, so that bytes rather than float32 are copied to a GPU.
     """
     import keras
 
@@ -150,10 +151,10 @@ _COMPILERS = {
 
 @contextmanager
 def _stderr_held_back() -> Iterator[None]:
-    """Keep what native code writes to stderr, and show it only if the block fails.
+    """Capture what native code writes to stderr, and show it only if the block fails.
 
-    TensorFlow's libraries write some messages before any of their log levels is in force. Outside
-    the main thread, as in a server that loads its encoder while it answers, nothing is held back.
+    TensorFlow's libraries write some messages before their log level is set. Outside the main
+    thread, as in a running server, nothing is captured.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

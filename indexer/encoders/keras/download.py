@@ -11,7 +11,7 @@ from indexer.encoders.keras.backend import import_keras
 from indexer.encoders.weights import Weights, file_sha256, unavailable
 from indexer.errors import WeightsUnavailable
 
-# The file keras.applications.VGG16(weights="imagenet") uses, named as Keras 3 names it.
+# The file that keras.applications.VGG16(weights="imagenet") uses, by its name in Keras 3.
 FILE_NAME = "vgg16_weights_tf_dim_ordering_tf_kernels.h5"
 URL = f"https://storage.googleapis.com/tensorflow/keras-applications/vgg16/{FILE_NAME}"
 MD5 = "64373286793e3c8b2b4e3219cbf3544b"
@@ -20,7 +20,7 @@ CONNECT_TIMEOUT_S = 15.0
 
 
 def imagenet_weights() -> Weights:
-    """Return the cached ImageNet weights; download them, saying so on stderr, if there are none.
+    """Return the cached ImageNet weights, or download them, with a message on stderr.
 
     Raises :class:`~indexer.errors.WeightsUnavailable` if that fails.
     """

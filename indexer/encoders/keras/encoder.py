@@ -1,4 +1,4 @@
-"""The reference encoder: the model in Keras, called in batches inside one compiled function."""
+"""The reference encoder: a model in Keras, compiled and run in batches."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -39,7 +39,7 @@ class KerasEncoder:
 
     @property
     def batch_size(self) -> int:
-        """How many images are best encoded at once; for GPUs known once the model is loaded."""
+        """How many images to encode at once; it depends on the GPUs once the model is loaded."""
         if self._batch_size:
             return self._batch_size
         return GPU_BATCH_SIZE * len(gpus()) if self._replicas and gpus() else CPU_BATCH_SIZE

