@@ -118,8 +118,8 @@ def prepared_batches(
     executor = executor or LocalExecutor()
 
     def overdue(task: Task) -> Skipped:
-        doing = "reading" if task.stage == "read" else "decoding"
-        message = f"After {executor.seconds:.0f} s {doing} it had not come to an end."
+        doing = "Reading" if task.stage == "read" else "Decoding"
+        message = f"{doing} took more than {executor.seconds:.0f} s."
         return Skipped(task.item, task.stage, "timeout", message)
 
     return executor.batches(

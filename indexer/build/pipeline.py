@@ -189,7 +189,7 @@ def _repair(writer: Writer) -> list[str]:
     damaged = [name for name in names if _is_damaged(writer, name, found)]
     if len(damaged) == len(names) > 1:
         raise StoreCorrupt(
-            f"None of the store's {len(names)} segments is sound.",
+            f"None of the store's {len(names)} segments is intact.",
             "Check that the store's disk is mounted; if it is, delete the store and index again.",
         )
     notes = []

@@ -99,7 +99,7 @@ def collapsed_page_of(
         if depth >= deepest:
             raise InvalidQuery(
                 f"The nearest {depth:,} images hold too many near-duplicates to fill this page.",
-                "Ask for fewer results, or for all images: collapse_duplicates=false.",
+                "Ask for fewer results, or set collapse_duplicates to false.",
             )
         depth = min(depth * 2, deepest, count)
     ranked = _ranked(distances, ids)

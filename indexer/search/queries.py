@@ -62,11 +62,11 @@ class Query:
             raise InvalidQuery("Give one of image, image_id and vector, not several.")
         if not given and not self.positives:
             raise InvalidQuery(
-                "The query has no image to be like.",
+                "The query has nothing to search with.",
                 "Give an image, image_id, vector or at least one of positives.",
             )
         if self.crop is not None and (not given or self.vector is not None):
-            raise InvalidQuery("crop needs an image or an image_id whose region it is.")
+            raise InvalidQuery("crop needs an image or an image_id.")
         if len(self.positives) + len(self.negatives) > MAX_EXAMPLES:
             raise InvalidQuery(f"A query can have up to {MAX_EXAMPLES} examples.")
         for example in (*self.positives, *self.negatives):

@@ -15,8 +15,8 @@ from indexer.errors import StoreCorrupt
 Bytes = bytes | memoryview
 
 REBUILD_HINT = (
-    "`python -m indexer verify` tells what else is damaged; delete the store folder and index "
-    "again to make it anew."
+    "`python -m indexer verify` lists what else is damaged; to rebuild the store, delete its "
+    "folder and index again."
 )
 
 

@@ -31,7 +31,7 @@ class Store:
         except (OSError, ValueError) as error:
             raise StoreCorrupt(f"{self.folder / CURRENT}: {error}", REBUILD_HINT) from error
         if not name.isdecimal():
-            raise StoreCorrupt(f"{self.folder / CURRENT} names no version.", REBUILD_HINT)
+            raise StoreCorrupt(f"{self.folder / CURRENT} does not name a version.", REBUILD_HINT)
         return name
 
     def manifests(self) -> dict[str, Manifest | None]:

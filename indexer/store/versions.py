@@ -65,7 +65,9 @@ class Version:
         for entry, segment in zip(self.manifest.segments, self.segments, strict=True):
             expected = (self.manifest.fingerprint, self.manifest.dim, entry.count)
             if (segment.marker.fingerprint, segment.marker.dim, segment.count) != expected:
-                raise StoreCorrupt(f"{segment.folder} is not the one published.", REBUILD_HINT)
+                raise StoreCorrupt(
+                    f"{segment.folder} is not the segment that was published.", REBUILD_HINT
+                )
 
     def derived(self, kind: DerivedKind) -> "DerivedFiles | None":
         """Return the files of a derived structure, or None if the version has none of that kind."""

@@ -101,7 +101,7 @@ def _require_store(store: Store) -> None:
     foreign = store.folder.is_dir() and not store.catalogue.exists()
     if foreign and any(entry.name not in OWN_NAMES for entry in store.folder.iterdir()):
         raise ConfigError(
-            f"{store.folder} holds other files and is no store of Lookalike's.",
+            f"{store.folder} holds other files and is not a Lookalike store.",
             "Name an empty or a new folder as STORE=.",
         )
 

@@ -193,7 +193,7 @@ class MappedPart:
             raise StoreCorrupt(f"{part.path} cannot be opened: {error}") from error
         kind, shape = type(self.index), (self.index.ntotal, self.index.d)
         if kind is not faiss.IndexFlatL2 or shape != (len(part.ids), dim):
-            raise StoreCorrupt(f"{part.path} is no IndexFlatL2 of {len(part.ids)} x {dim}.")
+            raise StoreCorrupt(f"{part.path} is not an IndexFlatL2 of {len(part.ids)} x {dim}.")
         self.ids = part.ids
         low, high = (part.ids.min(), part.ids.max()) if len(part.ids) else (0, 0)
         own = deleted[np.searchsorted(deleted, low) : np.searchsorted(deleted, high, "right")]

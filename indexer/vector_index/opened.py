@@ -75,7 +75,7 @@ class Indexes:
         vectors = MappedVectors(parts, manifest.dim, np.array(manifest.deleted, np.int64))
         if len(vectors) != manifest.counts.indexed:
             raise StoreCorrupt(
-                f"{version.folder} promises {manifest.counts.indexed} images; its segments hold "
+                f"{version.folder} lists {manifest.counts.indexed} images; its segments hold "
                 f"{len(vectors)}."
             )
         return cls(vectors, version.derived)

@@ -74,8 +74,8 @@ class Promise:
     @property
     def _shortfall(self) -> str:
         if min(self.point.stored, self.point.changed) >= self.wanted:
-            return f"{self.measured.queries} queries prove no more"
-        return f"{self.factory} tells no more of them apart"
+            return f"{self.measured.queries} queries do not prove more"
+        return f"{self.factory} cannot tell more of them apart"
 
     @property
     def summary(self) -> str:

@@ -103,7 +103,7 @@ class ShortlistCoder:
         except (OSError, KeyError, TypeError, ValueError, BadZipFile) as error:
             raise StoreCorrupt(f"{path} cannot be read: {error}") from error
         if axes.directions.shape != (levels[-1].axes, len(axes.mean)):
-            raise StoreCorrupt(f"{path} does not hold the axes it promises.")
+            raise StoreCorrupt(f"{path} does not hold axes that fit its levels.")
         return cls(axes, levels)
 
     def to_bytes(self) -> bytes:

@@ -63,7 +63,7 @@ def test_segments_of_another_version_are_noticed(published: Store) -> None:
     entry = published.segments / "00000002"
     for file in entry.iterdir():
         file.write_bytes((published.segments / "00000003" / file.name).read_bytes())
-    with pytest.raises(StoreCorrupt, match="not the one published"):
+    with pytest.raises(StoreCorrupt, match="not the segment that was published"):
         published.open_published()
 
 

@@ -172,7 +172,7 @@ def test_a_low_promise_and_a_faster_exact_search_are_reported() -> None:
     assert not made.is_kept
     short, slow = made.notes
     assert "promises 89.1 % of the 30 nearest, not the 99 % that index.recall asks for" in short
-    assert "PCA256,IVF2000,SQ8 tells no more of them apart" in short
+    assert "PCA256,IVF2000,SQ8 cannot tell more of them apart" in short
     assert "65.0 ms, where approximate search takes 83.0 ms" in slow
     assert made.to_json()["notes"] == made.notes
 
@@ -181,4 +181,4 @@ def test_a_recall_that_was_reached_but_not_proved_is_reported() -> None:
     made = promise(1.0, (16, 512, 0.9995, 1.0))
     (note,) = made.notes
     assert "promises 99.95 % of the 30 nearest, not the 100 %" in note
-    assert "512 queries prove no more" in note
+    assert "512 queries do not prove more" in note
