@@ -98,7 +98,7 @@ import indexer.build.plan
 from indexer.cli.parser import main
 from indexer.executors import LocalExecutor
 from indexer.build.extract import extract
-from tests.indexer.test_hanging_files import FolderWithPipe
+from tests.indexer.build.test_hanging_files import FolderWithPipe
 
 images, store, seconds = sys.argv[1:]
 
