@@ -55,6 +55,8 @@ def _merge(writer: Writer, names: list[str]) -> None:
 
     segments = [writer.verified_segment(name) for name in names]
     alive = [writer.catalogue.ids_in(name) for name in names]
-    parts = [(own.vectors_path, ids[:, 0]) for own, ids in zip(segments, alive, strict=True)]
-    ids = np.concatenate([own[:, 1] for own in alive])
+    parts = [
+        (segment.vectors_path, ids[:, 0]) for segment, ids in zip(segments, alive, strict=True)
+    ]
+    ids = np.concatenate([pairs[:, 1] for pairs in alive])
     writer.replace(names, ids, merged_file(parts, segments[0].marker.dim))

@@ -130,7 +130,7 @@ class Answer:
 
 
 def _examples(examples: Sequence[Example]) -> list[dict[str, Any]]:
-    return [{"image_id": own.image_id, "weight": own.weight} for own in examples]
+    return [{"image_id": example.image_id, "weight": example.weight} for example in examples]
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,13 +48,13 @@ class BatchedIndex:
         if allowed is not None or k > MAX_RESULTS or not len(queries):
             return self._exact.search(queries, k, allowed=allowed)
         found = self.search_each(list(queries), [k] * len(queries))
-        distances = np.concatenate([own.distances for own in found])
-        return Found(distances, np.concatenate([own.ids for own in found]), found[0].stages)
+        distances = np.concatenate([one.distances for one in found])
+        return Found(distances, np.concatenate([one.ids for one in found]), found[0].stages)
 
     def search_each(self, queries: Sequence[Vector], ks: Sequence[int]) -> Sequence[Found]:
         """Find the ``ks[i]`` nearest vectors of query ``i``, float32 (dim,); a Found for each."""
-        return self.batcher.run([_Asked(*own) for own in zip(queries, ks, strict=True)])
+        return self.batcher.run([_Asked(*pair) for pair in zip(queries, ks, strict=True)])
 
     def _search_all(self, asked: Sequence[_Asked]) -> list[Found]:
-        queries = np.stack([own.query for own in asked])
-        return self._exact.search_each(queries, [own.k for own in asked])
+        queries = np.stack([one.query for one in asked])
+        return self._exact.search_each(queries, [one.k for one in asked])

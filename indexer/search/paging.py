@@ -124,16 +124,16 @@ def fold(vectors: Callable[[Ids], Vectors], ids: Ids) -> NDArray[np.int64]:
     leaders = np.arange(len(ids))
     before = vectors(ids[:0])
     for start in range(0, len(ids), DUPLICATE_WINDOW):
-        own = vectors(ids[start : start + DUPLICATE_WINDOW])
+        block = vectors(ids[start : start + DUPLICATE_WINDOW])
         first = start - len(before)
-        near = own @ np.concatenate([before, own]).T >= least_cosine
-        for row in range(start, start + len(own)):
+        near = block @ np.concatenate([before, block]).T >= least_cosine
+        for row in range(start, start + len(block)):
             lowest = max(row - DUPLICATE_WINDOW, 0)
             for other in lowest + np.flatnonzero(near[row - start, lowest - first : row - first]):
                 if leaders[other] == other:
                     leaders[row] = other
                     break
-        before = own
+        before = block
     return leaders
 
 

@@ -286,7 +286,7 @@ class Searcher:
     def _features(self, examples: Sequence[Example]) -> Vector:
         """Return the stored features of examples, float32 (n, dim)."""
         collection = self.collection
-        return collection.features([collection.image(own.image_id).id for own in examples])
+        return collection.features([collection.image(example.image_id).id for example in examples])
 
     def _page(self, search: PendingSearch) -> tuple[list[RankedHit], bool]:
         """Return one page of neighbours, and whether there is another."""

@@ -97,7 +97,7 @@ class Version:
 
     def _layer_files(self) -> dict[Path, FileRecord]:
         """Return the files of the catalogue, the oldest layer first."""
-        return {layer_path(self._layers, own.id): own.file for own in self.manifest.layers}
+        return {layer_path(self._layers, layer.id): layer.file for layer in self.manifest.layers}
 
     def _derived_files(self) -> dict[Path, FileRecord]:
         """Return the files of the derived structures. Raises StoreCorrupt if one lacks a part."""

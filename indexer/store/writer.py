@@ -216,9 +216,10 @@ class Writer(SegmentWriter):
     def _remove_unused(self, kept: Sequence[Manifest]) -> None:
         """Remove the files that neither these versions nor the catalogue refers to."""
         store, catalogue = self._store, self.catalogue
-        segments = {*catalogue.segments(), *(own.id for m in kept for own in m.segments)}
-        derived = {own.folder for m in kept for own in m.derived.values()}
-        layers = {own.id for own in (*catalogue.layers(), *(own for m in kept for own in m.layers))}
+        segments = {*catalogue.segments(), *(segment.id for m in kept for segment in m.segments)}
+        derived = {structure.folder for m in kept for structure in m.derived.values()}
+        layers = {layer.id for layer in catalogue.layers()}
+        layers |= {layer.id for m in kept for layer in m.layers}
         for folder, names in ((store.segments, segments), (store.derived, derived)):
             for entry in numbered(folder):
                 if entry.name not in names:

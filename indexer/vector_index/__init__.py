@@ -9,7 +9,7 @@ from indexer.vector_index.flat import flat_file, merged_file, read_vectors
 from indexer.vector_index.inverted import ApproximateCoder
 from indexer.vector_index.mapped import MappedVectors
 from indexer.vector_index.projection import Projection, ProjectionCoder, StoredProjection
-from indexer.vector_index.recall import MeasuredRecall, RecallPoint, measure_recall
+from indexer.vector_index.recall import measure_recall
 from indexer.vector_index.shortlist import Shortlist
 from indexer.vector_index.shortlist_codes import (
     SHORTLIST_FROM,
@@ -28,11 +28,9 @@ __all__ = [
     "ExactIndex",
     "Found",
     "MappedVectors",
-    "MeasuredRecall",
     "Part",
     "Projection",
     "ProjectionCoder",
-    "RecallPoint",
     "SearchParameters",
     "Shortlist",
     "ShortlistCoder",

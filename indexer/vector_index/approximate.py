@@ -67,7 +67,7 @@ class ApproximateIndex:
             lambda n: measure(queries[n], np.sort(found[n][found[n] >= 0])), range(len(queries))
         )
         stages = [Stage("stored", len(vectors)), Stage("allowed", possible)]
-        stages += [Stage("proposed", len(own.ids)) for own in candidates[:1]]
+        stages += [Stage("proposed", len(first.ids)) for first in candidates[:1]]
         return Found(*nearest(candidates, k), stages)
 
     def proposed(self, queries: Vectors, k: int, parameters: SearchParameters) -> Ids:

@@ -104,13 +104,13 @@ def nearest(found: Sequence[Candidates], k: int) -> tuple[Distances, Ids]:
     """
     distances = np.full((len(found), k), np.inf, np.float32)
     ids = np.full((len(found), k), -1, np.int64)
-    for row, (squared, own, _) in enumerate(found):
+    for row, (squared, candidate_ids, _) in enumerate(found):
         if len(squared) > 4 * k:
             few = squared <= np.partition(squared, k - 1)[k - 1]
-            squared, own = squared[few], own[few]
-        best = np.lexsort((own, squared))[:k]
+            squared, candidate_ids = squared[few], candidate_ids[few]
+        best = np.lexsort((candidate_ids, squared))[:k]
         distances[row, : len(best)] = np.sqrt(squared[best])
-        ids[row, : len(best)] = own[best]
+        ids[row, : len(best)] = candidate_ids[best]
     return distances, ids
 
 

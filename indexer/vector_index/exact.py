@@ -64,8 +64,8 @@ class ExactIndex:
         """
         found = self._in_turns(queries, ks, None)
         return [
-            Found(*nearest([own], k), self._stages(None, [own]))
-            for own, k in zip(found, ks, strict=True)
+            Found(*nearest([candidates], k), self._stages(None, [candidates]))
+            for candidates, k in zip(found, ks, strict=True)
         ]
 
     def measure(self, query: Vectors, rows: Rows | None) -> Candidates:
@@ -137,7 +137,7 @@ class ExactIndex:
         """Measure all vectors, or all of ``rows``."""
         if rows is None and len(queries) >= BATCH_FROM_QUERIES:
             estimates = self.vectors.estimates(queries)
-            return [self._estimated(*own) for own in zip(queries, estimates, ks, strict=True)]
+            return [self._estimated(*args) for args in zip(queries, estimates, ks, strict=True)]
         return [self.measure(query, rows) for query in queries]
 
     def _estimated(self, query: Vectors, estimates: Distances, k: int) -> Candidates:

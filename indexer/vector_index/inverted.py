@@ -83,10 +83,10 @@ class ApproximateCoder:
             block = np.ascontiguousarray(vectors[start : start + BLOCK], np.float32)
             block = np.ascontiguousarray(_transformed(chain, block))
             squared, nearest = self._inverted.quantizer.search(block, 1)
-            own = slice(start, start + len(block))
-            lists[own], error = nearest[:, 0], error + float(squared.sum())
+            rows = slice(start, start + len(block))
+            lists[rows], error = nearest[:, 0], error + float(squared.sum())
             self._inverted.encode_vectors(
-                len(block), *map(faiss.swig_ptr, (block, lists[own], codes[own]))
+                len(block), *map(faiss.swig_ptr, (block, lists[rows], codes[rows]))
             )
         order = np.argsort(lists, kind="stable")
         file = BytesIO()
@@ -141,22 +141,23 @@ def _read_lists(path: Path, part: MappedPart, start: int, lists: int, code_size:
     count = len(part.ids)
     try:
         with path.open("rb") as file:
-            sizes, own = (np.load(file, allow_pickle=False) for _ in range(2))
+            sizes, order = (np.load(file, allow_pickle=False) for _ in range(2))
             codes: Codes = np.empty((0, code_size), np.uint8)
             if count:
                 codes = np.asarray(np.memmap(file, np.uint8, "r", file.tell()))
                 codes = codes.reshape(count, code_size)
     except (OSError, ValueError) as error:
         raise StoreCorrupt(f"{path} does not hold the codes of {count} vectors: {error}") from error
-    shapes = (sizes.dtype, sizes.shape, own.dtype, own.shape)
+    shapes = (sizes.dtype, sizes.shape, order.dtype, order.shape)
     if shapes != (np.int64, (lists,), np.uint32, (count,)):
         raise StoreCorrupt(f"{path} does not hold the codes of {count} vectors.")
-    complete = own.max(initial=0) < max(count, 1) and (np.bincount(own, minlength=count) == 1).all()
+    complete = order.max(initial=0) < max(count, 1)
+    complete = complete and bool((np.bincount(order, minlength=count) == 1).all())
     if sizes.min(initial=0) < 0 or sizes.sum() != count or not complete:
         raise StoreCorrupt(f"{path} is damaged: its lists do not hold each vector once.")
     rows = np.full(count, -1, np.int64)
     rows[part.alive] = np.arange(start, start + len(part.alive))
-    rows = rows[own]
+    rows = rows[order]
     if len(part.alive) < count:
         kept = rows >= 0
         sizes = np.bincount(np.repeat(np.arange(lists), sizes)[kept], minlength=lists)

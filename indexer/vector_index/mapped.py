@@ -76,8 +76,8 @@ class MappedVectors:
         vectors = np.empty((len(rows), self.dim), np.float32)
         numbers = np.searchsorted(self.starts, rows, side="right") - 1
         for number in np.unique(numbers):
-            own, part = numbers == number, self.parts[number]
-            vectors[own] = part.matrix[part.alive[rows[own] - self.starts[number]]]
+            in_part, part = numbers == number, self.parts[number]
+            vectors[in_part] = part.matrix[part.alive[rows[in_part] - self.starts[number]]]
         return vectors
 
     def squared_distances(self, query: Vectors, rows: Rows | None = None) -> Distances:
@@ -92,9 +92,9 @@ class MappedVectors:
 
         def measure(number: int) -> None:
             part, start = self.parts[number], self.starts[number]
-            own = squared[start : start + len(part.alive)]
+            out = squared[start : start + len(part.alive)]
             with one_openmp_thread():
-                distances_by_row(query, part.data, part.alive, own)
+                distances_by_row(query, part.data, part.alive, out)
 
         self.parallel_map(measure, range(len(self.parts)))
         return squared
@@ -109,10 +109,10 @@ class MappedVectors:
         def fill(piece: slice) -> None:
             some, out = rows[piece], measured[piece]
             with one_openmp_thread():
-                for number, own in self._pieces(some):
-                    part, local = self.parts[number], some[own] - self.starts[number]
+                for number, within in self._pieces(some):
+                    part, local = self.parts[number], some[within] - self.starts[number]
                     local = local if part.is_whole else part.alive[local]
-                    distances_by_row(query, data[number], local, out[own])
+                    distances_by_row(query, data[number], local, out[within])
 
         pieces = min(available_cores(), 1 + len(rows) * len(query) * 4 // PARALLEL_FROM_BYTES)
         cuts = np.linspace(0, len(rows), pieces + 1, dtype=int)
@@ -128,10 +128,10 @@ class MappedVectors:
     @cached_property
     def squares(self) -> Distances:
         """|x|^2 of every row; the first use reads all vectors."""
-        squares = [np.empty(0, np.float32)]
-        squares += [np.einsum("ij,ij->i", part.matrix, part.matrix) for part in self.parts]
-        alive = [own[part.alive] for own, part in zip(squares[1:], self.parts, strict=True)]
-        return np.concatenate([squares[0], *alive])
+        squares = [
+            np.einsum("ij,ij->i", part.matrix, part.matrix)[part.alive] for part in self.parts
+        ]
+        return np.concatenate([np.empty(0, np.float32), *squares])
 
     @cached_property
     def max_norm(self) -> float:
@@ -196,9 +196,8 @@ class MappedPart:
             raise StoreCorrupt(f"{part.path} is not an IndexFlatL2 of {len(part.ids)} x {dim}.")
         self.ids = part.ids
         low, high = (part.ids.min(), part.ids.max()) if len(part.ids) else (0, 0)
-        own = deleted[np.searchsorted(deleted, low) : np.searchsorted(deleted, high, "right")]
-        wanted = ~np.isin(part.ids, own)
-        self.alive: Rows = np.flatnonzero(wanted)
+        first, end = np.searchsorted(deleted, low), np.searchsorted(deleted, high, "right")
+        self.alive: Rows = np.flatnonzero(~np.isin(part.ids, deleted[first:end]))
         """The rows of the file that are not deleted, ascending."""
         self.is_whole = len(self.alive) == len(part.ids)
         """True if no row is deleted."""

@@ -236,7 +236,7 @@ def _time(
     exact_ms, *ms = (
         (np.median(seconds, axis=1) * 1000).tolist() if len(queries) else [0.0] * len(searches)
     )
-    return exact_ms, [p._replace(ms=own) for p, own in zip(points, ms, strict=True)]
+    return exact_ms, [p._replace(ms=median) for p, median in zip(points, ms, strict=True)]
 
 
 def _frontier(points: list[RecallPoint]) -> list[RecallPoint]:

@@ -47,13 +47,13 @@ class Shortlist:
             for path, part in zip(files, vectors.parts, strict=True)
         ]
         empty = np.empty((0, coder.levels[0].width), np.float32)
-        alive = [own[0][part.alive] for own, part in zip(mapped, vectors.parts, strict=True)]
+        alive = [codes[0][part.alive] for codes, part in zip(mapped, vectors.parts, strict=True)]
         self.first = np.concatenate([empty, *alive])
         """First-level codes of all rows."""
         self.squares = np.einsum("ij,ij->i", self.first, self.first)
         """The squared lengths of the first-level codes."""
         self.later = [
-            _MappedLevel([own[number] for own in mapped], vectors)
+            _MappedLevel([codes[number] for codes in mapped], vectors)
             for number in range(1, len(coder.levels))
         ]
         # A code of any level has the length of its centred vector.
@@ -81,8 +81,8 @@ class Shortlist:
             squared = squared[:, rows]
         squared += self.squares if rows is None else self.squares[rows]
         return [
-            QueryBounds(self, [own[number] for own in codes], level, rows, own_squared)
-            for number, own_squared in enumerate(squared)
+            QueryBounds(self, [level_codes[n] for level_codes in codes], level, rows, bounds)
+            for n, bounds in enumerate(squared)
         ]
 
     def _codes(self, queries: Vectors, *, together: bool) -> Codes:
@@ -91,7 +91,7 @@ class Shortlist:
             return self._coder.codes(queries)[0]
         rows = [query[np.newaxis] for query in queries]
         alone = self._vectors.parallel_map(lambda row: self._coder.codes(row)[0], rows)
-        return [np.concatenate(own) for own in zip(*alone, strict=True)]
+        return [np.concatenate(level_codes) for level_codes in zip(*alone, strict=True)]
 
 
 class QueryBounds:
@@ -177,7 +177,7 @@ class _MappedLevel:
 
     def __init__(self, codes: Codes, vectors: MappedVectors) -> None:
         self._codes = codes
-        self._data = [faiss.swig_ptr(own) for own in codes]
+        self._data = [faiss.swig_ptr(part_codes) for part_codes in codes]
         self._vectors = vectors
 
     def squared_distances(self, code: Distances, rows: Rows) -> Distances:
@@ -190,11 +190,11 @@ class _MappedLevel:
         products = np.empty((len(codes), len(self._vectors)), np.float32)
         starts = self._vectors.starts
         for number, part in enumerate(self._vectors.parts):
-            own = products[:, starts[number] : starts[number + 1]]
+            out = products[:, starts[number] : starts[number + 1]]
             if part.is_whole:
-                np.matmul(codes, self._codes[number].T, out=own)
+                np.matmul(codes, self._codes[number].T, out=out)
             else:
-                own[:] = (codes @ self._codes[number].T)[:, part.alive]
+                out[:] = (codes @ self._codes[number].T)[:, part.alive]
         return products
 
 

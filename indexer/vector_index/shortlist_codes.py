@@ -138,8 +138,8 @@ class ShortlistCoder:
         inside, outside = np.empty((len(centred), len(axes))), centred.copy()
         for start in range(0, len(axes), step):
             some = axes[start : start + step]
-            own = inside[:, start : start + step] = centred @ some.T
-            outside -= own @ some
+            coordinates = inside[:, start : start + step] = centred @ some.T
+            outside -= coordinates @ some
         return inside, outside
 
     def codes(self, vectors: Vectors) -> tuple[Codes, float]:
@@ -179,4 +179,4 @@ def map_codes(path: Path, count: int, levels: Sequence[Level]) -> Codes:
         raise StoreCorrupt(f"{path} does not hold the codes of {count} vectors.")
     cuts = np.cumsum([level.width for level in levels])[:-1] * count
     pieces = np.split(flat, cuts)
-    return [own.reshape(count, level.width) for own, level in zip(pieces, levels, strict=True)]
+    return [piece.reshape(count, level.width) for piece, level in zip(pieces, levels, strict=True)]
