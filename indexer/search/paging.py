@@ -1,7 +1,7 @@
 """From neighbours to a page of results, with near-duplicates collapsed if asked for."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,7 +55,7 @@ def first_depth(count: int, k: int, page: int, threshold: float | None, *, colla
 def page_of(
     neighbours: Neighbours, count: int, k: int, page: int, threshold: float | None
 ) -> tuple[list[RankedHit], bool]:
-    """Return one page of ``k`` neighbours out of ``count``, and whether there is another.
+    """Return one page of ``k`` neighbours out of ``count``, and whether there is another page.
 
     Page ``p`` is cut from the ``p * k`` nearest, so that pages of exact search never overlap and
     miss no image. ``threshold`` is the largest distance.
@@ -107,10 +107,7 @@ def collapsed_page_of(
     for row in np.flatnonzero(leaders != np.arange(len(leaders))).tolist():
         members.setdefault(int(leaders[row]), []).append(ranked[row])
     shown = firsts[(page - 1) * k : page * k].tolist()
-    results = [
-        RankedHit(p.rank, p.image_id, p.distance, tuple(members.get(row, ())))
-        for row, p in ((row, ranked[row]) for row in shown)
-    ]
+    results = [replace(ranked[row], duplicates=tuple(members.get(row, ()))) for row in shown]
     return results, len(firsts) > page * k
 
 
