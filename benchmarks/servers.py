@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from benchmarks.settings import Defaults
 from indexer.config import Config, ServerConfig
-from server.__main__ import Gunicorn
+from server.gunicorn_server import Gunicorn
 
 READY_S = 300
 """How long a server may take to start: VGG16 is converted at the first time."""

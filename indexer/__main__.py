@@ -1,8 +1,9 @@
 """``python -m indexer``."""
 
 from indexer.cli.parser import main
-from indexer.machine import limit_spinning
+from indexer.machine import isolate_imports, limit_spinning
 
 if __name__ == "__main__":
     limit_spinning()
+    isolate_imports()
     raise SystemExit(main())

@@ -18,6 +18,15 @@ def limit_spinning() -> None:
         os.environ.setdefault(name, value)
 
 
+def isolate_imports() -> None:
+    """Keep Python processes that this one starts from importing out of the current folder.
+
+    Python looks there first when it starts one, :mod:`multiprocessing`'s included: a file
+    ``random.py`` among somebody's images would replace the standard library's module.
+    """
+    os.environ.setdefault("PYTHONSAFEPATH", "1")
+
+
 def available_cores() -> int:
     """Return how many cores this process may use, as limited by ``taskset`` or a container."""
     if hasattr(os, "sched_getaffinity"):

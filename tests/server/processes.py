@@ -5,7 +5,7 @@ import random
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.error import URLError
@@ -35,18 +35,23 @@ def running_server(
     ready: str = "/healthz",
     log: Path | None = None,
     max_files: int | None = None,
+    start: Sequence[str] = (sys.executable, "-m", "server"),
+    folder: Path = ROOT,
     **settings: object,
 ) -> Iterator[tuple["subprocess.Popen[str]", int]]:
-    """Start ``python -m server`` with some settings of ``server`` and wait until it answers."""
+    """Start ``python -m server`` with some settings of ``server`` and wait until it answers.
+
+    ``start`` replaces that command, ``folder`` is where it runs.
+    """
     port = free_port()
     variables = {f"LOOKALIKE_SERVER__{name.upper()}": str(it) for name, it in settings.items()}
-    command = [sys.executable, "-m", "server", "--store", str(config.store), "--port", str(port)]
+    command = [*start, "--store", str(config.store), "--port", str(port)]
     if max_files is not None:
         command = ["/bin/sh", "-c", f'ulimit -n {max_files} && exec "$0" "$@"', *command]
     with (log or Path(os.devnull)).open("w") as errors:  # a pipe nobody reads would fill up
         process = subprocess.Popen(
             command,
-            cwd=ROOT,
+            cwd=folder,
             env={**os.environ, **variables},
             stderr=errors,
             text=True,

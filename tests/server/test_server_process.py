@@ -68,13 +68,13 @@ def test_it_listens_on_the_loopback_only(server: tuple["subprocess.Popen[str]", 
         ({}, False),
     ],
 )
-def test_another_address_without_a_proxy_is_a_matter_to_speak_of(
+def test_a_public_address_without_a_proxy_is_warned_about(
     demo_config: Config, log: Path, settings: dict[str, object], *, told: bool
 ) -> None:
     with running_server(demo_config, log=log, **settings):
         text = log.read_text()
     assert ("deploy/nginx.conf" in text and "server.proxies" in text) is told
-    assert ("0.0.0.0 is not the loopback" in text) is told
+    assert ("0.0.0.0 is not a loopback address" in text) is told
 
 
 def test_a_port_that_is_taken_is_explained(demo_config: Config) -> None:
@@ -96,3 +96,24 @@ def test_threads_are_kept_from_spinning_before_numpy_starts_them() -> None:
     for package in ("server", "indexer"):
         script = f"import sys, {package}.__main__; assert 'numpy' not in sys.modules"
         subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
+
+
+def test_it_works_in_a_folder_with_files_of_the_same_names(
+    demo_config: Config, log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Started by a script elsewhere, as an installed command is."""
+    folder, script = tmp_path / "photos", tmp_path / "bin" / "start"
+    folder.mkdir()
+    for name in ("server", "indexer", "keras", "random"):
+        (folder / f"{name}.py").write_text("raise SystemExit('imported from the current folder')")
+    script.parent.mkdir()
+    run = "runpy.run_module('server', run_name='__main__', alter_sys=True)"
+    script.write_text(f"import runpy\n\nif __name__ == '__main__':\n    {run}\n")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    start = (sys.executable, str(script))
+    with (
+        running_server(demo_config, "/readyz", log, start=start, folder=folder) as (_, port),
+        urlopen(f"http://127.0.0.1:{port}/?image_id=1", timeout=30) as page,
+    ):
+        assert b'id="results"' in page.read()
+    assert "current folder" not in log.read_text()

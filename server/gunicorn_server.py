@@ -1,0 +1,118 @@
+"""The production server: gunicorn with one process and several threads."""
+
+import resource
+import socket
+import sys
+from typing import Any
+
+from gunicorn.app.base import BaseApplication
+
+from indexer.config import Config
+from indexer.errors import ServerError
+from server.admission.hosts import is_loopback
+from server.admission.slots import SPARE_THREADS
+from server.monitoring.logs import logging_settings
+
+RESERVED_FILES = 100
+"""Files the server may have open beside its connections: the store's, thumbnails, its log."""
+
+EXPOSED_WARNING = """\
+{host} is not a loopback address, and server.proxies is 0: clients connect without a proxy.
+Images and keys then travel unencrypted, and {threads} clients that send or read slowly are enough
+to block the server. Put nginx in front (deploy/nginx.conf, docs/operations.md) and set
+server.proxies, or listen on 127.0.0.1."""
+
+
+def serve(config: Config) -> int:
+    """Serve until a signal stops the process; return the exit status.
+
+    Raises :class:`~indexer.errors.ServerError` if it cannot listen on the address.
+    """
+    server = config.server
+    _check_address(server.host, server.port)
+    if not is_loopback(server.host) and not server.proxies:
+        _print(EXPOSED_WARNING.format(host=server.host, threads=server.threads))
+    Gunicorn(config).run()
+    return 0
+
+
+class Gunicorn(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
+    """Gunicorn, configured from our settings instead of its own command line.
+
+    The base class, unlike gunicorn's ``Application``, does not add the current folder to
+    ``sys.path``: a file ``server.py`` there is not imported in place of this package.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        super().__init__()
+
+    def load_config(self) -> None:
+        """Set what differs from gunicorn's defaults."""
+        server = self._config.server
+        threads = server.threads + SPARE_THREADS
+        settings: dict[str, Any] = {
+            "bind": _address(server.host, server.port),
+            # One process: the vectors, the encoder and their caches exist once.
+            "workers": 1,
+            "worker_class": "gthread",
+            "threads": threads,
+            "worker_connections": _max_connections(threads),
+            # Measures whether the worker's loop is alive, not how long a request takes.
+            "timeout": 60,
+            "graceful_timeout": 30,
+            "keepalive": 75,  # longer than nginx keeps an idle connection
+            "control_socket_disable": True,
+            "forwarder_headers": "",  # no header of a client becomes a WSGI variable
+            "when_ready": lambda _: _print(f"Open {_url(server.host, server.port)}"),
+            "loglevel": "warning",
+            "logconfig_dict": logging_settings(),
+        }
+        for name, value in settings.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Any:
+        """Make the application, after the fork: FAISS and Keras do not survive one."""
+        from server.app import create_app
+        from server.current_index import IndexHolder
+
+        app = create_app(self._config)
+        holder: IndexHolder = app.extensions["lookalike"]
+        reason = holder.not_ready()
+        if reason and not holder.is_open:
+            _print(f"{reason.message} {reason.hint}")
+        return app
+
+
+def _max_connections(threads: int) -> int:
+    """Return how many clients may be connected: gunicorn fails when it runs out of files."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(threads + 1, min(1000, files - RESERVED_FILES))
+
+
+def _check_address(host: str, port: int) -> None:
+    """Raise ServerError for an address in use; gunicorn would retry and then only log it."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise ServerError(
+            f"Cannot listen on {host} port {port}: {error.strerror}.",
+            "Choose another port with PORT= (make) or --port.",
+        ) from None
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _url(host: str, port: int) -> str:
+    """Return a URL that a browser on this machine can open."""
+    loopback = {"0.0.0.0": "127.0.0.1", "::": "localhost", "::1": "localhost"}  # noqa: S104 -- compared, not bound
+    return f"http://{_address(loopback.get(host, host), port)}"
+
+
+def _print(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
