@@ -3,15 +3,14 @@
 from io import BytesIO
 from typing import IO
 
-from flask import Request
+from flask import Request, Response
 from flask_openapi import Info, OpenAPI
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from indexer import __version__
-from indexer.config import Config
+from indexer.config import Config, ServerConfig
 from server import errors
 from server.admission import capacity, hosts
-from server.admission.slots import FORM_OVERHEAD_BYTES, max_request_bytes
 from server.api import batch, openapi, routes
 from server.api.bodies import here
 from server.api.thumbnails import ThumbnailCache
@@ -19,6 +18,26 @@ from server.api.url_queries import Fetcher
 from server.current_index import IndexHolder
 from server.monitoring import health, logs, metrics
 from server.web import collection, exports, pages
+
+FORM_OVERHEAD_BYTES = 128 * 1024
+"""Room for a form's other fields and its framing beside the image. The search page's form carries
+the feature of an upload, 22 kB for 4096 dimensions, and a small preview of it."""
+
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; img-src 'self' data: blob:; style-src 'self'; script-src 'self'; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+# Cache-Control is not no-store: the browser's back button could then not show an upload's results.
+DEFAULT_HEADERS = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "private, no-cache",
+}
+"""Headers of every answer whose view did not set its own: no foreign content, no framing."""
 
 
 class InMemoryRequest(Request):
@@ -79,6 +98,7 @@ def create_app(config: Config) -> Application:
     app.jinja_env.globals["here"] = here
     errors.register(app)
     logs.register(app)
+    app.after_request(_add_default_headers)
     hosts.register(app, config.server)
     capacity.register(app, config.server)
     metrics.register(app)
@@ -91,3 +111,14 @@ def create_app(config: Config) -> Application:
     app.register_api(batch.blueprint)
     openapi.register(app)
     return app
+
+
+def max_request_bytes(server: ServerConfig) -> int:
+    """Return the largest allowed size of a request's body."""
+    return server.max_upload_bytes + FORM_OVERHEAD_BYTES
+
+
+def _add_default_headers(response: Response) -> Response:
+    for name, value in DEFAULT_HEADERS.items():
+        response.headers.setdefault(name, value)
+    return response

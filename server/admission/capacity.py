@@ -1,92 +1,57 @@
-"""How much may be asked at once, and how often.
+"""How much work the server accepts at the same time.
 
-Beyond capacity a request is refused at once with 503 and Retry-After: a queue that grows only makes
-everybody wait for answers nobody wants any more.
+Above its capacity the server answers 503 with Retry-After at once: with a queue that grows,
+clients would wait for answers they no longer want.
 """
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
-from flask import Flask, Response, current_app, g, request
-from limits import parse
-from limits.storage import MemoryStorage
-from limits.strategies import FixedWindowRateLimiter
-from werkzeug.exceptions import TooManyRequests
+from flask import Flask, current_app, g
 
 from indexer.config import ServerConfig
-from indexer.errors import InvalidQuery, LookalikeError
+from indexer.errors import LookalikeError
 from indexer.search import Answer, Query, Searcher, Selection
-from server.admission import keys, slots
-from server.admission.slots import ALWAYS_OPEN, Slots
+from server.admission import keys, rates, slots
+from server.admission.slots import Slots
 from server.current_index import index_holder
 
-DEEP = 3000
-"""Ranks beyond which a page of results takes a core for long: all above it are ranked anew."""
+DEEP_RANK = 3000
+"""A page of results below this rank takes a core for long: all ranks above it are computed."""
 
 
-class Rate:
-    """How often each client may ask. Safe between threads."""
-
-    def __init__(self, rate: str) -> None:
-        self._limit = parse(rate)
-        self._counts = FixedWindowRateLimiter(MemoryStorage())
-
-    def charge(self, client: str, requests: int) -> None:
-        """Count what a client asks. Raises TooManyRequests, with its Retry-After, beyond that.
-
-        Raises :class:`~indexer.errors.InvalidQuery` for more at once than there ever can be.
-        """
-        if requests > self._limit.amount:
-            raise InvalidQuery(
-                f"More than {self._limit} is asked at once.", "Send fewer searches in a batch."
-            )
-        counts, asked = self._counts, (self._limit, client)
-        if not (counts.test(*asked, cost=requests) and counts.hit(*asked, cost=requests)):
-            begins_anew = self._counts.get_window_stats(self._limit, client).reset_time
-            raise TooManyRequests(
-                f"This client asks more often than {self._limit}.",
-                retry_after=max(1, round(begins_anew - time.time())),
-            )
-
-    def headers(self, client: str) -> dict[str, str]:
-        """Return what every answer tells a client of its rate."""
-        window = self._counts.get_window_stats(self._limit, client)
-        return {
-            "X-RateLimit-Limit": str(self._limit.amount),
-            "X-RateLimit-Remaining": str(window.remaining),
-            "X-RateLimit-Reset": str(round(window.reset_time)),
-        }
-
-
-class Admission:
-    """What one application takes on."""
+class Capacity:
+    """The slots of one application."""
 
     def __init__(self, server: ServerConfig) -> None:
-        self.slots = Slots(server.threads)
-        """For every request."""
-        self.long = Slots(server.max_encoding)
-        """For queries that take a core for long, such as those that are encoded."""
+        self.requests = Slots(server.threads)
+        """One for each request."""
+        self.long_searches = Slots(server.max_encoding)
+        """One for each search that takes a core for long, such as one that encodes an image."""
         self.thumbnails = Slots(server.max_encoding)
-        """For thumbnails that have to be made. They wait a little: a page asks for many at once."""
-        self.streaming = Slots(max(1, server.threads // 2))
-        """For answers that are made while their clients read them."""
-        self.rate = Rate(server.rate_limit) if server.rate_limit else None
+        """One for each thumbnail being made. A request waits for it: a page needs many at once."""
+        self.streams = Slots(max(1, server.threads // 2))
+        """One for each answer that is made while the client reads it."""
 
 
 def register(app: Flask, server: ServerConfig) -> None:
-    """Check capacity, rates and keys before each request."""
-    app.extensions["admission"] = admitted = Admission(server)
-    slots.register(app, admitted.slots)
+    """Check slots, rates and keys before each request."""
+    app.extensions["capacity"] = Capacity(server)
+    slots.register(app, app.extensions["capacity"].requests)
     if server.api_keys:
         app.before_request(lambda: keys.identify(server.api_keys))
-    app.before_request(lambda: charge(1))
+    rates.register(app, server)  # before a missing key is refused: guesses count
     if server.api_keys:
         app.before_request(keys.require)
-    app.after_request(_tell_rate)
 
 
-def find(
+def capacity() -> Capacity:
+    """Return the capacity of the application that handles the request."""
+    found: Capacity = current_app.extensions["capacity"]
+    return found
+
+
+def run_search(
     searcher: Searcher,
     query: Query,
     selection: Selection | None = None,
@@ -94,23 +59,23 @@ def find(
     preview_side: int | None = None,
     has_slot: bool = False,
 ) -> Answer:
-    """Search, as the searcher does, within the server's capacity, and count the stages.
+    """Search in a slot, if the search needs one, and keep its timings for the metrics.
 
-    Whoever holds a slot already says so. Raises what :func:`slot_for` does or an error of the
-    search.
+    With ``has_slot`` the caller holds one already. Raises what :func:`search_slot` raises, or an
+    error of the search.
     """
-    with nullcontext() if has_slot else slot_for(searcher, [(query, selection)]):
+    with nullcontext() if has_slot else search_slot(searcher, [(query, selection)]):
         answer = searcher.search(query, selection, preview_side=preview_side)
     keep_timings(answer.timings_ms)
     return answer
 
 
-def find_many(
+def run_searches(
     searcher: Searcher, searches: Sequence[tuple[Query, Selection]]
 ) -> Iterator[Answer | LookalikeError]:
-    """Make searches together, as the searcher does, and count the stages of each.
+    """Search many times at once, and keep the timings of each search for the metrics.
 
-    Whoever asks for them holds what :func:`slot_for` gives.
+    The caller holds the :func:`search_slot` of the searches.
     """
     for answer in searcher.search_many(searches):
         if not isinstance(answer, LookalikeError):
@@ -119,77 +84,53 @@ def find_many(
 
 
 def keep_timings(timings_ms: Mapping[str, float]) -> None:
-    """Keep the times of a query's stages with the request, where the metrics find them."""
+    """Keep the times of a search's stages with the request, where the metrics read them."""
     g.setdefault("timings_ms", []).append(timings_ms)
 
 
-def slot_for(
+def search_slot(
     searcher: Searcher, searches: Sequence[tuple[Query, Selection | None]]
 ) -> AbstractContextManager[None]:
-    """Return a slot for the block if one of the searches, made one by one, takes a core for long.
+    """Return a context manager that holds one slot if any of the searches needs one.
 
-    Raises what :func:`encoding_slot` does, or :class:`~server.admission.slots.Overloaded`.
+    Entering it raises what :func:`encoding_slot` raises, or
+    :class:`~server.admission.slots.Overloaded`.
     """
     if any(query.is_encoded for query, _ in searches):
         return encoding_slot(searcher)
-    if any(_takes_long(selection) for _, selection in searches):
-        return admission().long.slot()
+    if any(_needs_slot(selection) for _, selection in searches):
+        return capacity().long_searches.hold()
     return nullcontext()
 
 
 @contextmanager
 def encoding_slot(searcher: Searcher) -> Iterator[None]:
-    """Hold a slot during the block, for images that are encoded.
+    """Hold a slot for encoding images during the block.
 
-    Raises :class:`~server.admission.slots.Overloaded` if there is none, and why there is no encoder
-    yet: no thread waits until it is loaded.
+    Raises :class:`~server.admission.slots.Overloaded` if none is free, and the reason if the
+    encoder is not loaded: a request does not wait for it, since that would occupy a thread.
     """
     index_holder().check_encoder(searcher)
-    with admission().long.slot():
+    with capacity().long_searches.hold():
         yield
 
 
-def _takes_long(selection: Selection | None) -> bool:
-    """Tell whether a search takes a core for long even where nothing is encoded.
+def is_deep(selection: Selection) -> bool:
+    """Tell whether a page of results reaches below :data:`DEEP_RANK`."""
+    return _last_rank(selection) > DEEP_RANK
 
-    Near-duplicates are looked for a hundred ranks below each result: little for a first page.
+
+def _needs_slot(selection: Selection | None) -> bool:
+    """Tell whether a search that encodes nothing takes a core for long.
+
+    Near-duplicates are searched in a hundred ranks below each result: fast for a first page only.
     """
     if selection is None:
         return False
-    folds = selection.collapse_duplicates and _ranks(selection) > index_holder().config.search.k
-    return folds or selection.allowed is not None or is_deep(selection)
+    default_k = index_holder().config.search.k
+    collapses_many = selection.collapse_duplicates and _last_rank(selection) > default_k
+    return collapses_many or selection.allowed is not None or is_deep(selection)
 
 
-def is_deep(selection: Selection) -> bool:
-    """Tell whether a page lies beyond :data:`DEEP`."""
-    return _ranks(selection) > DEEP
-
-
-def _ranks(selection: Selection) -> int:
+def _last_rank(selection: Selection) -> int:
     return selection.page * (selection.k or index_holder().config.search.k)
-
-
-def admission() -> Admission:
-    """Return what the application that handles the request takes on."""
-    found: Admission = current_app.extensions["admission"]
-    return found
-
-
-def charge(requests: int) -> None:
-    """Count requests of the client that asks. Raises TooManyRequests beyond its rate."""
-    rate = admission().rate
-    if rate and requests and request.path not in ALWAYS_OPEN:
-        g.is_charged = True
-        rate.charge(_client(), requests)
-
-
-def _tell_rate(response: Response) -> Response:
-    rate = admission().rate
-    if rate and g.get("is_charged"):
-        response.headers.update(rate.headers(_client()))
-    return response
-
-
-def _client() -> str:
-    """Tell clients apart: by their key, else by their address, also where the key is wrong."""
-    return f"key {g.key.name}" if g.get("key") else str(request.remote_addr)

@@ -1,4 +1,4 @@
-"""Who may ask: keys that applications send, of which the configuration holds digests."""
+"""API keys: clients send a key, the configuration holds its digest."""
 
 import hashlib
 import hmac
@@ -8,38 +8,42 @@ from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Forbidden, Unauthorized
 
 from indexer.config import ApiKey
-from server.admission.slots import ALWAYS_OPEN
+from server.admission import HEALTH_PATHS
 
-ADMINISTRATIVE = ("/metrics",)
+ADMIN_PATHS = ("/metrics",)
+"""Paths that need a key of scope admin."""
 
 
 def digest(key: str) -> str:
-    """Return what the configuration holds of a key, the hexadecimal SHA-256.
+    """Return a key's entry in the configuration: its SHA-256, 64 hexadecimal digits.
 
-    A slow hash would protect nothing: those are for secrets that can be guessed, and nobody guesses
-    256 random bits.
+    A slow hash would add nothing: it protects secrets that can be guessed, and a key has 256 random
+    bits.
     """
     return hashlib.sha256(key.encode()).hexdigest()
 
 
 def identify(keys: tuple[ApiKey, ...]) -> None:
-    """Note whose key is sent: as a bearer token, or in a browser as the password."""
+    """Set ``g.key`` to the key of the request, sent as bearer token or as password, or None."""
     given = request.authorization
     sent = digest((given.token or given.password or "") if given else "")
     g.key = None
-    for key in keys:  # all of them, each in constant time: how long it takes tells nothing
+    for key in keys:  # always all of them, in constant time: the duration reveals nothing
         if hmac.compare_digest(sent, key.sha256):
             g.key = key
 
 
 def require() -> None:
-    """Let pass who has a key, of scope admin where it takes one."""
-    if request.path in ALWAYS_OPEN:
+    """Refuse a request without a key, or without the scope its path needs.
+
+    Raises Unauthorized or Forbidden. Health checks need no key.
+    """
+    if request.path in HEALTH_PATHS:
         return
     if g.key is None:
         raise Unauthorized(
-            "This server answers to those who have a key.",
+            "This server requires an API key.",
             www_authenticate=WWWAuthenticate("basic", {"realm": "Lookalike, password: the key"}),
         )
-    if request.path in ADMINISTRATIVE and g.key.scope != "admin":
-        raise Forbidden(f"The key of {g.key.name} may search; this takes the scope admin.")
+    if request.path in ADMIN_PATHS and g.key.scope != "admin":
+        raise Forbidden(f"The key {g.key.name} may search; this path needs scope admin.")

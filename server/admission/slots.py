@@ -1,7 +1,7 @@
-"""How much the server takes on at once: slots, and a WSGI layer that refuses what finds none.
+"""Slots, and the WSGI middleware that gives one to each request.
 
-Gunicorn's threads queue without an end. There are a few more of them than there are slots, so that
-one is always free to refuse at once what comes beyond, and to answer whoever watches the server.
+Gunicorn queues requests without a limit when all its threads are busy. There are a few more threads
+than slots, so that one is always free to refuse a request at once or to answer a probe.
 """
 
 import threading
@@ -13,38 +13,23 @@ from flask import Flask, request
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 from werkzeug.wsgi import ClosingIterator
 
-from indexer.config import ServerConfig
 from indexer.errors import LookalikeError
+from server.admission import PROBE_PATHS
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 SPARE_THREADS = 8
-"""Threads beside those that answer: they refuse what comes beyond, and answer the probes."""
+"""Threads beside those with a slot: they refuse requests and answer probes."""
 
-ALWAYS_OPEN = ("/healthz", "/readyz")
-"""Whoever watches the server may ask these without a key, by any name, as often as they like."""
+OVERFLOW = "lookalike.overflow"
+"""Key in the WSGI environment of a request that found no free slot."""
 
-WATCHED = (*ALWAYS_OPEN, "/metrics")
-"""These take no slot."""
-
-FORM_OVERHEAD_BYTES = 128 * 1024
-"""Beside the image a form carries its own framing and short fields; the page's own form carries the
-feature of an upload, 22 kB for 4096 dimensions, and a small picture of it."""
-
-BEYOND = "lookalike.beyond_capacity"
-"""In the environment of a request that found no slot."""
-
-CHUNK = 1 << 16
-
-
-def max_request_bytes(server: ServerConfig) -> int:
-    """Return how long the body of a request may be."""
-    return server.max_upload_bytes + FORM_OVERHEAD_BYTES
+CHUNK_BYTES = 1 << 16
 
 
 class Overloaded(LookalikeError):
-    """More is asked of the server at the same time than it takes on."""
+    """Every slot is taken."""
 
     code = "overloaded"
 
@@ -53,43 +38,43 @@ class Overloaded(LookalikeError):
 
 
 class Slots:
-    """A number of slots, each for one request at a time. Safe between threads."""
+    """A fixed number of slots. Safe between threads."""
 
     def __init__(self, count: int) -> None:
         self._count = count
         self._changed = threading.Condition()
         self.taken = 0
-        """How many are taken at the moment."""
+        """How many slots are taken at the moment."""
 
-    def take(self, wait_s: float = 0) -> bool:
-        """Take a slot, waiting for one as long as is said; False if there is none."""
+    def acquire(self, wait_s: float = 0) -> bool:
+        """Take a slot, waiting up to ``wait_s`` seconds for one; return False if none is free."""
         with self._changed:
             is_free = self._changed.wait_for(lambda: self.taken < self._count, wait_s)
             self.taken += is_free
             return is_free
 
-    def give_back(self) -> None:
-        """Give a slot back that was taken."""
+    def release(self) -> None:
+        """Free a slot that was taken."""
         with self._changed:
             self.taken -= 1
             self._changed.notify()
 
     @contextmanager
-    def slot(self, wait_s: float = 0) -> Iterator[None]:
-        """Hold a slot during the block. Raises :class:`Overloaded` if there is none."""
-        if not self.take(wait_s):
+    def hold(self, wait_s: float = 0) -> Iterator[None]:
+        """Hold a slot during the block. Raises :class:`Overloaded` if none is free in time."""
+        if not self.acquire(wait_s):
             raise Overloaded
         try:
             yield
         finally:
-            self.give_back()
+            self.release()
 
 
-class SlotLayer:
-    """WSGI layer: a request has a slot until its answer is sent; those that watch need none.
+class SlotMiddleware:
+    """WSGI middleware: a request holds a slot until its answer is sent. Probes need none.
 
-    One that finds none goes on to the application, marked, which refuses it as it words, logs and
-    counts every error.
+    A request that finds no slot is marked and passed on: the application refuses it, so that the
+    error has the same shape, log line and metrics as every other.
     """
 
     def __init__(self, app: "WSGIApplication", slots: Slots) -> None:
@@ -100,33 +85,33 @@ class SlotLayer:
         self, environ: "WSGIEnvironment", start_response: "StartResponse"
     ) -> Iterable[bytes]:
         """Answer a request."""
-        if environ["PATH_INFO"] in WATCHED:
+        if environ["PATH_INFO"] in PROBE_PATHS:
             return self._app(environ, start_response)
-        if not self._slots.take():
-            environ[BEYOND] = True
+        if not self._slots.acquire():
+            environ[OVERFLOW] = True
             return self._app(environ, start_response)
         try:
             answer = self._app(environ, start_response)
         except BaseException:
-            self._slots.give_back()
+            self._slots.release()
             raise
-        return ClosingIterator(answer, [self._slots.give_back])
+        return ClosingIterator(answer, [self._slots.release])
 
 
 def register(app: Flask, slots: Slots) -> None:
-    """Refuse at once what comes beyond the slots."""
-    app.wsgi_app = SlotLayer(app.wsgi_app, slots)  # type: ignore[method-assign]
-    app.before_request(_refuse_beyond_capacity)
+    """Give a slot to each request, and refuse at once those that find none."""
+    app.wsgi_app = SlotMiddleware(app.wsgi_app, slots)  # type: ignore[method-assign]
+    app.before_request(_refuse_overflow)
 
 
-def _refuse_beyond_capacity() -> None:
-    if BEYOND in request.environ:
-        _drop_body()
+def _refuse_overflow() -> None:
+    if OVERFLOW in request.environ:
+        _discard_body()
         raise Overloaded
 
 
-def _drop_body() -> None:
-    """Read what the client sends: a connection that is closed before loses the answer."""
+def _discard_body() -> None:
+    """Read the rest of the request: the answer is lost if the connection is closed before."""
     with suppress(RequestEntityTooLarge, ClientDisconnected):
-        while request.stream.read(CHUNK):
+        while request.stream.read(CHUNK_BYTES):
             pass

@@ -10,7 +10,8 @@ from werkzeug.exceptions import UnsupportedMediaType
 
 from indexer.errors import ImageTooLarge, InvalidQuery, LookalikeError, UnknownImage
 from indexer.search import Query, Searcher, Selection, pixels
-from server.admission.capacity import admission, charge, find_many, is_deep, slot_for
+from server.admission.capacity import capacity, is_deep, run_searches, search_slot
+from server.admission.rates import count_requests
 from server.api import requests, search_answers
 from server.api.bodies import FORM, JSON, NDJSON, content, form_fields, json_body, validated
 from server.api.openapi import SEARCH, SECURITY
@@ -63,14 +64,14 @@ def search_batch() -> Response:
             "Send multipart/form-data with images, or application/json with queries."
         )
     searches = [(search, search.query(), search.selection()) for search in body.searches()]
-    charge(len(searches) - 1)  # the first is counted like every request
+    count_requests(len(searches) - 1)  # the first is counted like every request
     accepted = request.accept_mimetypes
     is_streamed = accepted.quality(NDJSON) > accepted.quality(JSON)
     with ExitStack() as held:
         if is_streamed:
-            held.enter_context(admission().streaming.slot())
+            held.enter_context(capacity().streams.hold())
         held.enter_context(
-            slot_for(searcher, [(query, selection) for _, query, selection in searches])
+            search_slot(searcher, [(query, selection) for _, query, selection in searches])
         )
         _check_work(searcher, searches)
         answers = _answers(searcher, searches)
@@ -119,7 +120,7 @@ def _answers(searcher: Searcher, searches: Sequence[Search]) -> Iterator[str]:
     """Yield the answers as JSON; a search that fails has its error in its place."""
     for start in range(0, len(searches), TOGETHER):
         some = searches[start : start + TOGETHER]
-        answers = find_many(searcher, [(query, selection) for _, query, selection in some])
+        answers = run_searches(searcher, [(query, selection) for _, query, selection in some])
         for (search, _, _), found in zip(some, answers, strict=True):
             if not isinstance(found, LookalikeError):
                 yield described(searcher, search, found).model_dump_json()

@@ -7,7 +7,7 @@ from flask_openapi import APIBlueprint
 from werkzeug.exceptions import PreconditionFailed, UnsupportedMediaType
 
 from indexer.search import Answer, ImageRow, Searcher
-from server.admission.capacity import admission, encoding_slot, find, keep_timings
+from server.admission.capacity import capacity, encoding_slot, keep_timings, run_search
 from server.api import index_answers, requests, search_answers
 from server.api.bodies import (
     FORM,
@@ -59,15 +59,15 @@ def search() -> Response:
     body: requests.SearchUpload | requests.SearchStored
     if request.mimetype == FORM:
         body = validated(requests.SearchUpload, {**form_fields(), **uploaded_image()})
-        found = find(searcher, body.query(), body.selection())
+        found = run_search(searcher, body.query(), body.selection())
     elif request.is_json:
         body = validated(requests.SearchStored, json_body())
         if body.url is None:
-            found = find(searcher, body.query(), body.selection())
+            found = run_search(searcher, body.query(), body.selection())
         else:
             with encoding_slot(searcher):  # one, from before the image is fetched
                 query = body.query(_fetched(body.url))
-                found = find(searcher, query, body.selection(), has_slot=True)
+                found = run_search(searcher, query, body.selection(), has_slot=True)
     else:
         raise UnsupportedMediaType(
             "Send multipart/form-data with an image, or application/json with image_id, vector "
@@ -175,7 +175,7 @@ def image_thumbnail(path: requests.ImagePath, query: requests.ThumbnailQuery) ->
     searcher = index_holder().searcher()
 
     def make() -> bytes:
-        with admission().thumbnails.slot(THUMBNAIL_WAIT_S):
+        with capacity().thumbnails.hold(THUMBNAIL_WAIT_S):
             return searcher.collection.thumbnail(row.id, query.side)
 
     row = searcher.collection.image(path.image_id)

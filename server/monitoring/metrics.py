@@ -135,10 +135,14 @@ class IndexCollector(Collector):
 def register(app: Flask) -> None:
     """Count every answer of the application, and the slots that are taken."""
     app.extensions["metrics"] = counted = Metrics(app.extensions["lookalike"])
-    admitted = app.extensions["admission"]
+    capacity = app.extensions["capacity"]
     for name, text, slots in (
-        ("lookalike_requests_working", "Requests at work.", admitted.slots),
-        ("lookalike_long_working", "Of them, those that take a core for long.", admitted.long),
+        ("lookalike_requests_working", "Requests at work.", capacity.requests),
+        (
+            "lookalike_long_working",
+            "Of them, those that take a core for long.",
+            capacity.long_searches,
+        ),
     ):
         gauge = Gauge(name, text, registry=counted.registry)
         gauge.set_function(lambda slots=slots: slots.taken)  # type: ignore[misc]

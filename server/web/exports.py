@@ -13,7 +13,7 @@ from flask import Blueprint, Response, request
 
 from indexer.errors import InvalidQuery, LookalikeError
 from indexer.search import Hit, Searcher
-from server.admission.capacity import admission, find
+from server.admission.capacity import capacity, run_search
 from server.current_index import index_holder
 from server.web.page_state import Question, whole
 from server.web.pages import error_page, posted
@@ -52,7 +52,7 @@ def originals() -> Response:
             "Export fewer results.",
         )
     with ExitStack() as held:
-        held.enter_context(admission().streaming.slot())
+        held.enter_context(capacity().streams.hold())
         response = _download(_zipped(searcher, hits), "application/zip", "lookalike.zip")
         response.call_on_close(held.pop_all().close)
     return response
@@ -71,7 +71,7 @@ def _hits(searcher: Searcher) -> Sequence[Hit]:
     text = request.values.get("count")
     count = whole("count", text) if text else question.k
     everything = replace(question.selection(), k=count, page=1, collapse_duplicates=False)
-    return find(searcher, question.query(), everything).hits
+    return run_search(searcher, question.query(), everything).hits
 
 
 def _download(content: str | Iterator[bytes], media_type: str, name: str) -> Response:

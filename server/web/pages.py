@@ -6,7 +6,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from indexer.errors import InvalidQuery, LookalikeError
 from indexer.search import Query, Searcher, Selection
-from server.admission.capacity import find
+from server.admission.capacity import run_search
 from server.api import search_answers
 from server.api.bodies import here, uploaded_image
 from server.current_index import index_holder
@@ -56,10 +56,10 @@ def image(image_id: int) -> str:
     row = searcher.collection.image(image_id)
     question = Question.of(request.args, {})
     own = Query(image_id=image_id)
-    neighbours = find(searcher, own, Selection(k=NEIGHBOURS + 1))
+    neighbours = run_search(searcher, own, Selection(k=NEIGHBOURS + 1))
     vector, distance = neighbours.vector, None
     if not question.is_empty:
-        vector = find(searcher, question.query(), Selection(k=1)).vector
+        vector = run_search(searcher, question.query(), Selection(k=1)).vector
         distance = searcher.collection.distance(vector, image_id)
     distribution = searcher.collection.distribution(vector)
     return render(
@@ -115,7 +115,7 @@ def render(template: str, searcher: Searcher | None, **values: object) -> str:
 
 
 def _answer_page(searcher: Searcher, question: Question) -> str:
-    answer = find(searcher, question.query(), question.selection(), preview_side=PREVIEW_SIDE)
+    answer = run_search(searcher, question.query(), question.selection(), preview_side=PREVIEW_SIDE)
     examples = [searcher.collection.image(i) for i in (*question.positives, *question.negatives)]
     first = None if question.upload else examples.pop(0)
     return render(

@@ -20,7 +20,8 @@ from PIL import Image
 from benchmarks.proxy import CONFIGURATION, NGINX, Proxy, behind_nginx
 from indexer.build import build
 from indexer.config import Config, ServerConfig
-from server.admission.slots import SPARE_THREADS, max_request_bytes
+from server.admission.slots import SPARE_THREADS
+from server.app import max_request_bytes
 from tests.conftest import small_config
 from tests.server.processes import running_server
 from tests.server.sockets import FORM, answer, ask, head, metric

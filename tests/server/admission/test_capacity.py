@@ -13,7 +13,7 @@ import indexer.search.query_encoder
 from indexer.config import Config, EncoderConfig
 from indexer.encoders import Encoder
 from indexer.errors import ConfigError
-from server.admission.capacity import Admission
+from server.admission.capacity import Capacity
 from server.admission.keys import digest
 from server.admission.slots import Overloaded, Slots
 from server.api import routes as api
@@ -81,8 +81,8 @@ def test_retry_after_is_said_where_it_helps_and_nowhere_else(demo_config: Config
     first = client.get("/api/v1/index").headers
     assert "Retry-After" not in first
     assert (first["X-RateLimit-Limit"], first["X-RateLimit-Remaining"]) == ("9", "8")
-    admission: Admission = client.application.extensions["admission"]
-    with admission.long.slot():
+    capacity: Capacity = client.application.extensions["capacity"]
+    with capacity.long_searches.hold():
         refused = client.post("/api/v1/embed", data={"image": (BytesIO(b"a"), "a.jpg")})
         assert_error(refused, 503, "overloaded")
         assert refused.headers["Retry-After"] == "1"
@@ -135,8 +135,8 @@ def test_beyond_the_slots_for_encoding_uploads_are_refused_and_searches_are_not(
     demo_config: Config, photos: list[Path]
 ) -> None:
     client = app_client(demo_config, max_encoding=1)
-    admission: Admission = client.application.extensions["admission"]
-    with admission.long.slot():
+    capacity: Capacity = client.application.extensions["capacity"]
+    with capacity.long_searches.hold():
         refused = upload(client, photos[0].read_bytes())
         assert_error(refused, 503, "overloaded")
         assert refused.headers["Retry-After"] == "1"
@@ -163,14 +163,14 @@ def test_what_takes_a_core_for_long_takes_a_slot(
     demo_config: Config, query: dict[str, object], status: int
 ) -> None:
     client = app_client(demo_config, max_encoding=1)
-    admission: Admission = client.application.extensions["admission"]
+    capacity: Capacity = client.application.extensions["capacity"]
     asked = {"image_id": 1, **query}
-    with admission.long.slot():
+    with capacity.long_searches.hold():
         assert client.post("/api/v1/search", json=asked).status_code == status
         batch = client.post("/api/v1/search/batch", json={"queries": [asked]})
         assert batch.status_code == (503 if status == 503 else 200)
     assert client.post("/api/v1/search", json=asked).status_code == 200
-    assert admission.long.taken == 0
+    assert capacity.long_searches.taken == 0
 
 
 def test_a_thumbnail_waits_for_a_slot_but_not_for_ever(
@@ -179,17 +179,17 @@ def test_a_thumbnail_waits_for_a_slot_but_not_for_ever(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(api, "THUMBNAIL_WAIT_S", 0.05)
     client = app_client(demo_config, max_encoding=1)
-    admission: Admission = client.application.extensions["admission"]
-    with admission.thumbnails.slot():
+    capacity: Capacity = client.application.extensions["capacity"]
+    with capacity.thumbnails.hold():
         assert_error(client.get("/api/v1/images/1/thumbnail"), 503, "overloaded")
         monkeypatch.setattr(api, "THUMBNAIL_WAIT_S", 60)
         with ThreadPoolExecutor(1) as pool:
             waits = pool.submit(client.get, "/api/v1/images/1/thumbnail")
             with pytest.raises(TimeoutError):
                 waits.result(0.2)
-            admission.thumbnails.give_back()
+            capacity.thumbnails.release()
             assert waits.result(30).status_code == 200
-        assert admission.thumbnails.take()
+        assert capacity.thumbnails.acquire()
         assert client.get("/api/v1/images/1/thumbnail").status_code == 200  # it is there already
 
 
@@ -237,7 +237,7 @@ def test_no_more_slots_are_given_than_there_are() -> None:
     def ask() -> None:
         barrier.wait()
         try:
-            with slots.slot():
+            with slots.hold():
                 outcomes.append(True)
                 done.wait()
         except Overloaded:
@@ -258,8 +258,8 @@ def test_beyond_the_slots_everything_is_refused_but_what_watches_the_server(
     demo_config: Config,
 ) -> None:
     client = app_client(demo_config, threads=1)
-    admission: Admission = client.application.extensions["admission"]
-    with admission.slots.slot():
+    capacity: Capacity = client.application.extensions["capacity"]
+    with capacity.requests.hold():
         refused = client.post("/api/v1/search", json={"image_id": 1})
         assert_error(refused, 503, "overloaded")
         assert "busy" in client.get("/", headers={"Accept": "text/html"}).text
@@ -267,4 +267,4 @@ def test_beyond_the_slots_everything_is_refused_but_what_watches_the_server(
             assert client.get(url).status_code == 200
     for url in ("/nothing", "/api/v1/index", "/api/v1/images/1/file", "/"):
         client.get(url)  # whatever the answer is, the slot is given back
-    assert admission.slots.taken == 0
+    assert capacity.requests.taken == 0

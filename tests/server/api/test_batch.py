@@ -12,7 +12,7 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.datastructures import MultiDict
 
-from server.admission.capacity import Admission
+from server.admission.capacity import Capacity
 from tests.server.asking import BATCH, ask, assert_error, body, upload
 
 NDJSON = {"Accept": "application/x-ndjson"}
@@ -110,10 +110,10 @@ def test_slots_are_given_back_after_a_stream(client: FlaskClient, photos: list[P
 def test_a_batch_without_a_slot_is_refused_and_one_left_gives_its_slot_back(
     client: FlaskClient, photos: list[Path]
 ) -> None:
-    admission: Admission = client.application.extensions["admission"]
+    capacity: Capacity = client.application.extensions["capacity"]
     with ExitStack() as taken:
         for _ in range(6):
-            taken.enter_context(admission.long.slot())
+            taken.enter_context(capacity.long_searches.hold())
         assert_error(client.post(BATCH, **files(photos[:2])), 503, "overloaded")
         taken.pop_all().close()
     hung_up = [

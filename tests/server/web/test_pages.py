@@ -8,8 +8,7 @@ from flask.testing import FlaskClient
 
 from indexer.build import build
 from indexer.config import Config
-from server.admission.hosts import CONTENT_SECURITY_POLICY
-from server.app import create_app
+from server.app import CONTENT_SECURITY_POLICY, create_app
 from tests.conftest import small_config
 
 

@@ -1,0 +1,77 @@
+"""How many requests each client may send in a period: ``server.rate_limit``."""
+
+import time
+
+from flask import Flask, Response, current_app, g, request
+from limits import parse
+from limits.storage import MemoryStorage
+from limits.strategies import FixedWindowRateLimiter
+from werkzeug.exceptions import TooManyRequests
+
+from indexer.config import ServerConfig
+from indexer.errors import InvalidQuery
+from server.admission import HEALTH_PATHS
+
+
+class RateLimit:
+    """Counts the requests of each client in periods of fixed length. Safe between threads."""
+
+    def __init__(self, rate: str) -> None:
+        self._limit = parse(rate)
+        self._counts = FixedWindowRateLimiter(MemoryStorage())
+
+    def count(self, client: str, requests: int) -> None:
+        """Count requests of a client. Raises TooManyRequests, with Retry-After, above the rate.
+
+        Raises :class:`~indexer.errors.InvalidQuery` for more requests than a whole period allows.
+        """
+        if requests > self._limit.amount:
+            raise InvalidQuery(
+                f"The batch has more searches than the rate limit allows, {self._limit}.",
+                "Send fewer searches in a batch.",
+            )
+        counts, key = self._counts, (self._limit, client)
+        if not (counts.test(*key, cost=requests) and counts.hit(*key, cost=requests)):
+            reset_time = counts.get_window_stats(*key).reset_time
+            raise TooManyRequests(
+                f"This client sends more requests than {self._limit}.",
+                retry_after=max(1, round(reset_time - time.time())),
+            )
+
+    def headers(self, client: str) -> dict[str, str]:
+        """Return the headers that tell a client its limit and what is left of it."""
+        window = self._counts.get_window_stats(self._limit, client)
+        return {
+            "X-RateLimit-Limit": str(self._limit.amount),
+            "X-RateLimit-Remaining": str(window.remaining),
+            "X-RateLimit-Reset": str(round(window.reset_time)),
+        }
+
+
+def register(app: Flask, server: ServerConfig) -> None:
+    """Count every request, and add the rate's headers to its answer; nothing without a limit."""
+    rate_limit = RateLimit(server.rate_limit) if server.rate_limit else None
+    app.extensions["rate_limit"] = rate_limit
+    if rate_limit:
+        app.before_request(lambda: count_requests(1))
+        app.after_request(_add_headers)
+
+
+def count_requests(requests: int) -> None:
+    """Count requests of the current client. Raises what :meth:`RateLimit.count` does."""
+    rate_limit: RateLimit | None = current_app.extensions["rate_limit"]
+    if rate_limit and requests and request.path not in HEALTH_PATHS:
+        g.is_counted = True
+        rate_limit.count(_client(), requests)
+
+
+def _add_headers(response: Response) -> Response:
+    if g.get("is_counted"):
+        rate_limit: RateLimit = current_app.extensions["rate_limit"]
+        response.headers.update(rate_limit.headers(_client()))
+    return response
+
+
+def _client() -> str:
+    """Return the client's name: that of its key, or its address if it sent no valid key."""
+    return f"key {g.key.name}" if g.get("key") else str(request.remote_addr)
