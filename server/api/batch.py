@@ -17,7 +17,7 @@ from server.api.bodies import FORM, JSON, NDJSON, content, form_fields, json_bod
 from server.api.openapi import SEARCH, SECURITY
 from server.api.routes import described
 from server.current_index import index_holder
-from server.errors import STATUSES, Error, ErrorDetail, public, refusals
+from server.errors import Error, ErrorDetail, error_responses, is_expected, public_error
 
 TOGETHER = 32
 """So many searches are made at once: their images are in memory, and a stream begins after them."""
@@ -41,7 +41,7 @@ blueprint = APIBlueprint("batch", __name__, url_prefix="/api/v1", abp_security=S
         HTTPStatus.OK: content(
             blueprint, {JSON: search_answers.BatchAnswer, NDJSON: {"type": "string"}}
         ),
-        **refusals(
+        **error_responses(
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
             HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -124,8 +124,8 @@ def _answers(searcher: Searcher, searches: Sequence[Search]) -> Iterator[str]:
         for (search, _, _), found in zip(some, answers, strict=True):
             if not isinstance(found, LookalikeError):
                 yield described(searcher, search, found).model_dump_json()
-            elif found.code in STATUSES:
-                detail = ErrorDetail.model_validate(public(found))
+            elif is_expected(found):
+                detail = ErrorDetail.model_validate(public_error(found))
                 yield Error(error=detail).model_dump_json()
             else:
                 raise found

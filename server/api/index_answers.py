@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 from indexer.search import IndexInfo, Promise
 from server.api.search_answers import Encoder, Mode, Version
 from server.current_index import Rejected
-from server.errors import words
+from server.errors import public_text
 
 NProbe = Annotated[int, Field(description="Inverted lists visited per query.")]
 Reranked = Annotated[int, Field(description="Candidates whose exact distances are measured.")]
@@ -123,5 +123,5 @@ class Ready(BaseModel):
         """Describe the version that answers, and the one that does not, in words for everybody."""
         refused = None
         if rejected:
-            refused = Refused(version=rejected.version, reason=words(rejected.error)[0])
+            refused = Refused(version=rejected.version, reason=public_text(rejected.error)[0])
         return cls(status="ready", version=info.version, refused=refused)

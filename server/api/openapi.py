@@ -7,7 +7,7 @@ from typing import Any
 from flask import Response, jsonify, render_template, request, send_from_directory
 from flask_openapi import OpenAPI, Tag
 
-from server.errors import REASONS, codes_of
+from server.errors import codes_of
 
 DESCRIPTION = (
     "Image-similarity search. Results are ordered by Euclidean distance between features, nearest "
@@ -33,17 +33,40 @@ SECURITY_SCHEMES: dict[str, Any] = {
 SECURITY: list[dict[str, list[str]]] = [{"bearer": []}, {"basic": []}, {}]
 """How routes are asked: with a key, or without one where the server has none."""
 
-FOR_ALL = (
+ERROR_DESCRIPTIONS = {
+    HTTPStatus.BAD_REQUEST: "The request or the image cannot be read.",
+    HTTPStatus.UNAUTHORIZED: "The server requires an API key, and the request has no valid one.",
+    HTTPStatus.FORBIDDEN: "The key may search, but this operation needs one of scope admin.",
+    HTTPStatus.NOT_FOUND: "There is no such image, or it was removed or changed.",
+    HTTPStatus.CONFLICT: "The index has no approximate search.",
+    HTTPStatus.PRECONDITION_FAILED: "The content is not the one that If-Match names.",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The upload has too many bytes or the image too many "
+    "pixels: server.max_upload_bytes, server.max_pixels.",
+    HTTPStatus.REQUEST_URI_TOO_LONG: "The URL is too long.",
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The body is neither JSON nor a form, or the file is not an "
+    "image of a supported format.",
+    HTTPStatus.UNPROCESSABLE_ENTITY: "A field is missing, unknown or out of bounds; the message "
+    "names it.",
+    HTTPStatus.TOO_MANY_REQUESTS: "The client sent more requests than server.rate_limit allows.",
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "The headers of the request are too large.",
+    HTTPStatus.INTERNAL_SERVER_ERROR: "An unexpected error occurred; the server's log has it under "
+    "the request's id.",
+    HTTPStatus.SERVICE_UNAVAILABLE: "The server is busy, still loading, or has no index; the "
+    "message says which.",
+}
+"""Every status of an operation's errors. Not 405: a method that is no operation answers it."""
+
+COMMON_ERRORS = (
     HTTPStatus.BAD_REQUEST,
     HTTPStatus.REQUEST_URI_TOO_LONG,
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
     HTTPStatus.INTERNAL_SERVER_ERROR,
     HTTPStatus.SERVICE_UNAVAILABLE,
 )
-"""What every operation may answer, before it is reached or when it fails."""
+"""Errors that every operation can answer."""
 
-FOR_CLIENTS = (HTTPStatus.UNAUTHORIZED, HTTPStatus.TOO_MANY_REQUESTS)
-"""What the operations may answer that are not always open."""
+ACCESS_ERRORS = (HTTPStatus.UNAUTHORIZED, HTTPStatus.TOO_MANY_REQUESTS)
+"""Errors that every operation can answer except the health checks."""
 
 
 def _header(description: str, kind: str = "string") -> dict[str, Any]:
@@ -65,11 +88,11 @@ HEADERS = {
     "ETag": _header("Names the content. Sent as If-None-Match it saves sending that again."),
     "Cache-Control": _header("immutable if the address carries the content's digest as v."),
 }
-RATE = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
-KEPT = ("ETag", "Cache-Control")
-OF_ERRORS = {
+RATE_HEADERS = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
+CACHE_HEADERS = ("ETag", "Cache-Control")
+ERROR_HEADERS = {
     HTTPStatus.UNAUTHORIZED: ("WWW-Authenticate",),
-    HTTPStatus.TOO_MANY_REQUESTS: ("Retry-After", *RATE),
+    HTTPStatus.TOO_MANY_REQUESTS: ("Retry-After", *RATE_HEADERS),
     HTTPStatus.SERVICE_UNAVAILABLE: ("Retry-After",),
 }
 
@@ -163,12 +186,12 @@ CONTENT_SECURITY_POLICY = (
 )
 
 
-def kept_by_clients(media_type: str) -> dict[Any, Any]:
+def cacheable_file(media_type: str) -> dict[Any, Any]:
     """Document an answer that is a file, which clients may keep and ask for anew."""
     content = {media_type: {"schema": {"type": "string", "format": "binary"}}}
     return {
-        HTTPStatus.OK: {"content": content, "headers": _headers(*KEPT)},
-        HTTPStatus.NOT_MODIFIED: {"headers": _headers(*KEPT)},
+        HTTPStatus.OK: {"content": content, "headers": _headers(*CACHE_HEADERS)},
+        HTTPStatus.NOT_MODIFIED: {"headers": _headers(*CACHE_HEADERS)},
     }
 
 
@@ -177,7 +200,9 @@ def complete(document: dict[str, Any]) -> None:
     document["tags"] = [tag.model_dump(exclude_none=True) for tag in TAGS]
     components = document["components"]
     components["headers"] = HEADERS
-    components["responses"] = {f"Error{status.value}": _error(status) for status in REASONS}
+    components["responses"] = {
+        f"Error{status.value}": _error(status) for status in ERROR_DESCRIPTIONS
+    }
     for operations in document["paths"].values():
         for operation in operations.values():
             _complete(operation)
@@ -208,12 +233,12 @@ def _complete(operation: dict[str, Any]) -> None:
     declared = {int(status): answer for status, answer in operation["responses"].items()}
     if "parameters" not in operation and "requestBody" not in operation:
         del declared[HTTPStatus.UNPROCESSABLE_ENTITY]  # the library's, wherever there is none
-    of_all = _headers("X-Request-Id", *(() if is_open else RATE))
+    of_all = _headers("X-Request-Id", *(() if is_open else RATE_HEADERS))
     for status, answer in declared.items():
         if status < HTTPStatus.BAD_REQUEST:
             answer["headers"] = answer.get("headers", {}) | of_all
     errors = {status for status in declared if status >= HTTPStatus.BAD_REQUEST}
-    for status in errors.union(FOR_ALL, () if is_open else FOR_CLIENTS):
+    for status in errors.union(COMMON_ERRORS, () if is_open else ACCESS_ERRORS):
         declared[status] = {"$ref": f"#/components/responses/Error{int(status)}"}
     operation["responses"] = {str(status): declared[status] for status in sorted(declared)}
     for sent in (operation.get("requestBody", {}), *declared.values()):
@@ -230,11 +255,15 @@ def _add_examples(sent: dict[str, Any]) -> None:
 
 def _error(status: HTTPStatus) -> dict[str, Any]:
     """Document a status that several operations answer with an error."""
-    codes = codes_of(status)
-    example = {"code": codes[0], "message": REASONS[status], "hint": "What to do about it."}
+    description, codes = ERROR_DESCRIPTIONS[status], codes_of(status)
+    example = {
+        "code": codes[0],
+        "message": description,
+        "hint": "What to do about it.",
+    }
     return {
-        "description": f"{REASONS[status]} Code: {', '.join(f'`{code}`' for code in codes)}.",
-        "headers": _headers("X-Request-Id", *OF_ERRORS.get(status, ())),
+        "description": f"{description} Code: {', '.join(f'`{code}`' for code in codes)}.",
+        "headers": _headers("X-Request-Id", *ERROR_HEADERS.get(status, ())),
         "content": {
             "application/json": {
                 "schema": {"$ref": "#/components/schemas/Error"},

@@ -19,11 +19,11 @@ from server.api.bodies import (
     uploaded_image,
     validated,
 )
-from server.api.openapi import IMAGES, INDEX, SEARCH, SECURITY, kept_by_clients
+from server.api.openapi import IMAGES, INDEX, SEARCH, SECURITY, cacheable_file
 from server.api.thumbnails import ThumbnailCache
 from server.api.url_queries import Fetcher, UrlRefused
 from server.current_index import index_holder
-from server.errors import refusals
+from server.errors import error_responses
 
 THUMBNAIL_WAIT_S = 5.0
 """How long a thumbnail waits for a slot, where it has to be made."""
@@ -43,7 +43,7 @@ blueprint = APIBlueprint("api", __name__, url_prefix="/api/v1", abp_security=SEC
     "several examples as JSON. Results are ordered by Euclidean distance, nearest first.",
     responses={
         HTTPStatus.OK: search_answers.SearchAnswer,
-        **refusals(
+        **error_responses(
             HTTPStatus.NOT_FOUND,
             HTTPStatus.CONFLICT,
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -99,7 +99,7 @@ def described(
     description="What a search by this image would search with; send it as vector to search later.",
     responses={
         HTTPStatus.OK: search_answers.Embedding,
-        **refusals(
+        **error_responses(
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
             HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -126,7 +126,7 @@ def embed() -> Response:
     summary="Describe an indexed image",
     responses={
         HTTPStatus.OK: search_answers.Image,
-        **refusals(HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY),
+        **error_responses(HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY),
     },
 )
 def image(path: requests.ImagePath) -> Response:
@@ -141,8 +141,8 @@ def image(path: requests.ImagePath) -> Response:
     tags=[IMAGES],
     summary="The image file as it was indexed",
     responses={
-        **kept_by_clients("image/*"),
-        **refusals(
+        **cacheable_file("image/*"),
+        **error_responses(
             HTTPStatus.NOT_FOUND, HTTPStatus.PRECONDITION_FAILED, HTTPStatus.UNPROCESSABLE_ENTITY
         ),
     },
@@ -164,8 +164,8 @@ def image_file(path: requests.ImagePath, query: requests.FileQuery) -> Response:
     tags=[IMAGES],
     summary="A small JPEG of the image",
     responses={
-        **kept_by_clients("image/jpeg"),
-        **refusals(
+        **cacheable_file("image/jpeg"),
+        **error_responses(
             HTTPStatus.NOT_FOUND, HTTPStatus.PRECONDITION_FAILED, HTTPStatus.UNPROCESSABLE_ENTITY
         ),
     },
@@ -207,8 +207,8 @@ def index() -> Response:
     description="Binary, little endian: the number n of images (uint32), n image ids (uint32), "
     "n places x, y (uint16). Places are the first two principal components of the features.",
     responses={
-        **kept_by_clients("application/octet-stream"),
-        **refusals(HTTPStatus.PRECONDITION_FAILED),
+        **cacheable_file("application/octet-stream"),
+        **error_responses(HTTPStatus.PRECONDITION_FAILED),
     },
 )
 def collection_map() -> Response:

@@ -27,7 +27,7 @@ from indexer.errors import LookalikeError
 from indexer.search import Batcher
 from server.api.openapi import OPERATIONS, SECURITY
 from server.current_index import IndexHolder
-from server.errors import refusals
+from server.errors import error_responses
 from server.monitoring.logs import when_made
 
 blueprint = APIBlueprint("metrics", __name__, abp_security=SECURITY)
@@ -163,7 +163,7 @@ def metrics() -> Metrics:
     description="With keys configured, it takes one of scope admin.",
     responses={
         HTTPStatus.OK: {"content": {"text/plain": {"schema": {"type": "string"}}}},
-        **refusals(HTTPStatus.FORBIDDEN),
+        **error_responses(HTTPStatus.FORBIDDEN),
     },
 )
 def exposed() -> Response:

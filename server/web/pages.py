@@ -10,7 +10,7 @@ from server.admission.capacity import run_search
 from server.api import search_answers
 from server.api.bodies import here, uploaded_image
 from server.current_index import index_holder
-from server.errors import STATUSES, public, retry_later
+from server.errors import is_expected, public_error, set_retry_after, status_of
 from server.web import layout
 from server.web.page_state import Question, base64_text
 
@@ -85,17 +85,18 @@ def posted() -> Question:
 @blueprint.errorhandler(LookalikeError)
 def error_page(error: LookalikeError) -> Response:
     """Show the search page with the reason instead of results."""
-    if error.code not in STATUSES:
-        raise error  # unforeseen; see server.errors
+    if not is_expected(error):
+        raise error
     try:
         searcher = index_holder().searcher()
     except LookalikeError:
         searcher = None
-    shown = public(error)
+    shown = public_error(error)
     page = render(
         "search.html", searcher, message=shown["message"], hint=error.hint and shown["hint"]
     )
-    return retry_later(Response(page, STATUSES[error.code], mimetype="text/html"), error.code)
+    response = Response(page, status_of(error), mimetype="text/html")
+    return set_retry_after(response, error.code)
 
 
 def render(template: str, searcher: Searcher | None, **values: object) -> str:
