@@ -1,1 +1,1 @@
-"""HTTP only: the web page and the JSON API over :mod:`indexer.search.searcher`."""
+"""The HTTP server: the web pages and the JSON API, over :mod:`indexer.search`."""

@@ -12,10 +12,10 @@ from indexer.config import Config, ServerConfig
 from server import errors
 from server.admission import capacity, hosts
 from server.api import batch, openapi, routes
-from server.api.bodies import here
+from server.api.bodies import local_url
 from server.api.thumbnails import ThumbnailCache
 from server.api.url_queries import Fetcher
-from server.current_index import IndexHolder
+from server.current_index import CurrentIndex
 from server.monitoring import health, logs, metrics
 from server.web import collection, exports, pages
 
@@ -41,7 +41,7 @@ DEFAULT_HEADERS = {
 
 
 class InMemoryRequest(Request):
-    """A request whose uploads stay in memory; Werkzeug would write larger ones to disk."""
+    """A request whose uploads stay in memory; Werkzeug writes large ones to disk."""
 
     max_form_memory_size = FORM_OVERHEAD_BYTES
     max_form_parts = 160
@@ -57,12 +57,12 @@ class InMemoryRequest(Request):
 
 
 class Application(OpenAPI):
-    """Flask with OpenAPI and uploads kept in memory."""
+    """Flask with an OpenAPI document, and with uploads in memory."""
 
     request_class = InMemoryRequest
 
     def generate_spec_json(self) -> None:
-        """Make the OpenAPI document, and complete what the library makes."""
+        """Make the OpenAPI document: the library's, with what many operations share."""
         super().generate_spec_json()  # type: ignore[no-untyped-call]  # it has no types
         openapi.complete(self.spec_json)
 
@@ -70,8 +70,7 @@ class Application(OpenAPI):
 def create_app(config: Config) -> Application:
     """Make the web application for one store.
 
-    Nothing is opened yet: a server without an index starts, says what to run, and answers as soon
-    as there is one.
+    The index is not opened yet: a server can start without one, and uses it as soon as it exists.
     """
     app = Application(
         "server",
@@ -84,9 +83,9 @@ def create_app(config: Config) -> Application:
         validation_error_model=errors.Error,
     )
     app.openapi_version = "3.1.0"
-    app.json.sort_keys = False  # type: ignore[attr-defined]  # rank before distance, as documented
+    app.json.sort_keys = False  # type: ignore[attr-defined]  # fields in the documented order
     app.config["MAX_CONTENT_LENGTH"] = max_request_bytes(config.server)
-    app.extensions["lookalike"] = IndexHolder(config)
+    app.extensions["current_index"] = CurrentIndex(config)
     app.extensions["fetcher"] = (
         Fetcher(config.server.max_upload_bytes) if config.server.allow_url_queries else None
     )
@@ -95,7 +94,7 @@ def create_app(config: Config) -> Application:
         app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
             app.wsgi_app, x_for=config.server.proxies, x_proto=0, x_prefix=1
         )
-    app.jinja_env.globals["here"] = here
+    app.jinja_env.globals["local_url"] = local_url
     errors.register(app)
     logs.register(app)
     app.after_request(_add_default_headers)

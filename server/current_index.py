@@ -1,4 +1,4 @@
-"""The one index a server answers from: opened when it is first there, exchanged when it changes."""
+"""The index a server searches: opened when it exists, replaced when a new version is published."""
 
 import logging
 import threading
@@ -16,14 +16,14 @@ from indexer.search import Searcher
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 1.0
-"""How often to look whether another version was published: reading a nine-byte file."""
+"""How often to check for another version, which reads a file of nine bytes."""
 
 RETRY_SECONDS = 60.0
-"""When to look again at a version that was refused: the trouble may have passed."""
+"""When to try a rejected version again."""
 
 
 class EncoderLoading(LookalikeError):
-    """The encoder is on its way; until then no image can be searched with."""
+    """The encoder is not loaded yet, so that images cannot be encoded."""
 
     code = "not_ready"
 
@@ -41,11 +41,11 @@ class Rejected(NamedTuple):
         return f"Version {self.version} is not used: {self.error.message}"
 
 
-class IndexHolder:
-    """Holds the :class:`Searcher` and knows whether it is ready. Safe between threads.
+class CurrentIndex:
+    """Opens and replaces the :class:`Searcher`, and reports readiness. Safe between threads.
 
-    A request takes the searcher once and keeps it to its end; a reload exchanges one reference, so
-    that the request finishes on the version it began with.
+    A request gets the searcher once and uses it to its end. A new version replaces one reference,
+    so a request finishes on the version it began with.
     """
 
     def __init__(self, config: Config) -> None:
@@ -53,9 +53,9 @@ class IndexHolder:
         self._lock = threading.Lock()
         self._searcher: Searcher | None = None
         self._encoder_problem: LookalikeError | None = None
-        self._again = 0.0
+        self._retry_at = 0.0
         self.rejected: Rejected | None = None
-        """The published version, if it failed its checks and an older one goes on answering."""
+        """The published version, if it failed its checks and an older one stays in use."""
 
     @property
     def is_open(self) -> bool:
@@ -63,15 +63,14 @@ class IndexHolder:
         return self._searcher is not None
 
     def searcher(self) -> Searcher:
-        """Return the opened index; open it first if it has come into being meanwhile.
+        """Return the opened index; open it if that has not been done.
 
         Raises :class:`~indexer.errors.NoPublishedIndex` or another error of opening.
         """
-        searcher = self._searcher
-        return searcher or self._open_first()
+        return self._searcher or self._open_first()
 
     def not_ready(self) -> LookalikeError | None:
-        """Return why queries by image cannot be answered yet, or None if they can."""
+        """Return why images cannot be searched with yet, or None if they can."""
         try:
             loaded = self.searcher().encoder_is_loaded
         except LookalikeError as error:
@@ -79,14 +78,14 @@ class IndexHolder:
         return None if loaded else self._encoder_problem or EncoderLoading()
 
     def check_encoder(self, searcher: Searcher) -> None:
-        """Raise why queries by image cannot be answered yet; to wait would take a thread each."""
+        """Raise an error if the encoder is not loaded; waiting would occupy a thread."""
         if not searcher.encoder_is_loaded:
             raise self._encoder_problem or EncoderLoading()
 
     def refresh(self) -> None:
-        """Exchange the index if another version is published and passes its checks.
+        """Replace the index if another version is published and passes its checks.
 
-        It is opened, checked and given its encoder beside the old one, which answers meanwhile.
+        The old one answers until the new one is open, checked and has its encoder.
         """
         old = self._searcher
         try:
@@ -97,7 +96,7 @@ class IndexHolder:
         if old is None or version is None or version == old.info.version:
             self.rejected = None if old and version == old.info.version else self.rejected
             return
-        if self.rejected and self.rejected.version == version and time.monotonic() < self._again:
+        if self.rejected and self.rejected.version == version and time.monotonic() < self._retry_at:
             return
         try:
             new = self._open()
@@ -108,7 +107,7 @@ class IndexHolder:
         except LookalikeError as error:
             self._reject(version, error)
             return
-        except Exception as error:  # noqa: BLE001 -- whatever it is, the old version stays
+        except Exception as error:  # noqa: BLE001 -- the old version stays in use
             self._reject(version, LookalikeError(f"It cannot be opened: {error!r}."))
             return
         self._searcher, self.rejected = new, None
@@ -118,14 +117,14 @@ class IndexHolder:
 
     def _reject(self, version: str, error: LookalikeError) -> None:
         """Note and log, once, why a published version is not used."""
-        self._again = time.monotonic() + RETRY_SECONDS
+        self._retry_at = time.monotonic() + RETRY_SECONDS
         rejected = Rejected(version, error)
         if str(rejected) != str(self.rejected):
             logger.error("%s %s", rejected, error.hint)
         self.rejected = rejected
 
     def _open(self) -> Searcher:
-        """Open the published version for queries of strangers."""
+        """Open the published version, with the limit of pixels for uploads."""
         return Searcher.open(self.config, self.config.server.max_pixels)
 
     def _open_first(self) -> Searcher:
@@ -141,7 +140,7 @@ class IndexHolder:
             return self._searcher
 
     def _load_encoder(self, searcher: Searcher) -> None:
-        """Load the encoder beside the first requests, most of which do not need it."""
+        """Load the encoder while the first requests, most of which do not need it, are answered."""
         self._encoder_problem = None
         try:
             searcher.load_encoder()
@@ -149,14 +148,14 @@ class IndexHolder:
             logger.error("%s %s", error.message, error.hint)
             self._encoder_problem = error
         except Exception:
-            if _is_ending():
-                return  # which has taken the encoder's threads away
+            if _is_shutting_down():
+                return  # the encoder cannot start threads any more
             logger.exception("The encoder cannot be loaded")
             self._encoder_problem = LookalikeError("The encoder cannot be loaded.")
 
 
-def _is_ending() -> bool:
-    """Tell whether the process is about to end: no work can be given to threads any more."""
+def _is_shutting_down() -> bool:
+    """Tell whether the interpreter is shutting down: thread pools then accept no work."""
     try:
         ThreadPoolExecutor(1).submit(int)
     except RuntimeError:
@@ -164,18 +163,18 @@ def _is_ending() -> bool:
     return False
 
 
-def _watch(reference: "weakref.ref[IndexHolder]") -> None:
-    """Refresh a holder for as long as there is one."""
-    while (holder := reference()) is not None:
+def _watch(reference: "weakref.ref[CurrentIndex]") -> None:
+    """Check for new versions until the application is gone."""
+    while (index := reference()) is not None:
         try:
-            holder.refresh()
+            index.refresh()
         except Exception:
-            logger.exception("Looking for a new version failed")
-        del holder
+            logger.exception("Checking for a new version failed")
+        del index
         time.sleep(POLL_SECONDS)
 
 
-def index_holder() -> IndexHolder:
-    """Return the index holder of the application that handles the request."""
-    holder: IndexHolder = current_app.extensions["lookalike"]
-    return holder
+def current_index() -> CurrentIndex:
+    """Return the current index of the application that handles the request."""
+    found: CurrentIndex = current_app.extensions["current_index"]
+    return found

@@ -74,12 +74,12 @@ class Gunicorn(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
     def load(self) -> Any:
         """Make the application, after the fork: FAISS and Keras do not survive one."""
         from server.app import create_app
-        from server.current_index import IndexHolder
+        from server.current_index import CurrentIndex
 
         app = create_app(self._config)
-        holder: IndexHolder = app.extensions["lookalike"]
-        reason = holder.not_ready()
-        if reason and not holder.is_open:
+        index: CurrentIndex = app.extensions["current_index"]
+        reason = index.not_ready()
+        if reason and not index.is_open:
             _print(f"{reason.message} {reason.hint}")
         return app
 

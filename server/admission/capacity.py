@@ -14,7 +14,7 @@ from indexer.errors import LookalikeError
 from indexer.search import Answer, Query, Searcher, Selection
 from server.admission import keys, rates, slots
 from server.admission.slots import Slots
-from server.current_index import index_holder
+from server.current_index import current_index
 
 DEEP_RANK = 3000
 """A page of results below this rank takes a core for long: all ranks above it are computed."""
@@ -110,7 +110,7 @@ def encoding_slot(searcher: Searcher) -> Iterator[None]:
     Raises :class:`~server.admission.slots.Overloaded` if none is free, and the reason if the
     encoder is not loaded: a request does not wait for it, since that would occupy a thread.
     """
-    index_holder().check_encoder(searcher)
+    current_index().check_encoder(searcher)
     with capacity().long_searches.hold():
         yield
 
@@ -127,10 +127,10 @@ def _needs_slot(selection: Selection | None) -> bool:
     """
     if selection is None:
         return False
-    default_k = index_holder().config.search.k
+    default_k = current_index().config.search.k
     collapses_many = selection.collapse_duplicates and _last_rank(selection) > default_k
     return collapses_many or selection.allowed is not None or is_deep(selection)
 
 
 def _last_rank(selection: Selection) -> int:
-    return selection.page * (selection.k or index_holder().config.search.k)
+    return selection.page * (selection.k or current_index().config.search.k)

@@ -15,15 +15,15 @@ from server.admission.rates import count_requests
 from server.api import requests, search_answers
 from server.api.bodies import FORM, JSON, NDJSON, content, form_fields, json_body, validated
 from server.api.openapi import SEARCH, SECURITY
-from server.api.routes import described
-from server.current_index import index_holder
+from server.api.routes import to_search_answer
+from server.current_index import current_index
 from server.errors import Error, ErrorDetail, error_responses, is_expected, public_error
 
-TOGETHER = 32
-"""So many searches are made at once: their images are in memory, and a stream begins after them."""
+GROUP_SIZE = 32
+"""How many searches run together. Their images are in memory, and a stream sends their answers."""
 
 Search = tuple[requests.SearchUpload | requests.SearchStored, Query, Selection]
-"""One of the searches, as it was sent and as it is asked."""
+"""One search of a batch: its fields, and the query and selection they describe."""
 
 blueprint = APIBlueprint("batch", __name__, url_prefix="/api/v1", abp_security=SECURITY)
 
@@ -34,9 +34,9 @@ blueprint = APIBlueprint("batch", __name__, url_prefix="/api/v1", abp_security=S
     tags=[SEARCH],
     summary="Many searches in one call",
     description="Upload up to 100 images as multipart/form-data, all in fields named image, or "
-    "send up to 100 searches as JSON. Together they decode no more pixels than one upload may "
-    "have. One that cannot be answered has an error in its place. With Accept: "
-    "application/x-ndjson the answers are sent one per line, some at a time, as they are made.",
+    "send up to 100 searches as JSON. Together their images have no more pixels than one "
+    "upload can have. A search that fails has an error in its position. With Accept: "
+    "application/x-ndjson the answers are streamed, one per line.",
     responses={
         HTTPStatus.OK: content(
             blueprint, {JSON: search_answers.BatchAnswer, NDJSON: {"type": "string"}}
@@ -50,12 +50,12 @@ blueprint = APIBlueprint("batch", __name__, url_prefix="/api/v1", abp_security=S
     request_body=content(blueprint, {FORM: requests.BatchUpload, JSON: requests.BatchStored}),
 )
 def search_batch() -> Response:
-    """Answer many searches, in their order."""
-    searcher = index_holder().searcher()
+    """Return the answers to many searches, in their order."""
+    searcher = current_index().searcher()
     body: requests.BatchUpload | requests.BatchStored
     if request.mimetype == FORM:
         images = [file.read() for file in request.files.getlist("image")]
-        others = dict.fromkeys(request.files.keys() - {"image"}, b"")  # to be refused
+        others = dict.fromkeys(request.files.keys() - {"image"}, b"")  # which the model refuses
         body = validated(requests.BatchUpload, {**form_fields(), **others, "image": images})
     elif request.is_json:
         body = validated(requests.BatchStored, json_body())
@@ -64,47 +64,48 @@ def search_batch() -> Response:
             "Send multipart/form-data with images, or application/json with queries."
         )
     searches = [(search, search.query(), search.selection()) for search in body.searches()]
-    count_requests(len(searches) - 1)  # the first is counted like every request
+    count_requests(len(searches) - 1)  # the first is counted as every request is
     accepted = request.accept_mimetypes
     is_streamed = accepted.quality(NDJSON) > accepted.quality(JSON)
-    with ExitStack() as held:
+    with ExitStack() as slots:
         if is_streamed:
-            held.enter_context(capacity().streams.hold())
-        held.enter_context(
+            slots.enter_context(capacity().streams.hold())
+        slots.enter_context(
             search_slot(searcher, [(query, selection) for _, query, selection in searches])
         )
         _check_work(searcher, searches)
         answers = _answers(searcher, searches)
         if not is_streamed:
-            # A BatchAnswer, put together of texts: as objects they take several times the memory.
+            # A BatchAnswer joined from texts: as objects the answers take several times the memory.
             return Response(f'{{"answers":[{",".join(answers)}]}}', mimetype=JSON)
         lines = (f"{answer}\n" for answer in answers)
         response = Response(stream_with_context(lines), mimetype=NDJSON)
-        response.headers["X-Accel-Buffering"] = "no"  # nginx, too, sends each line at once
-        response.call_on_close(held.pop_all().close)
+        response.headers["X-Accel-Buffering"] = "no"  # nginx must not buffer the lines
+        response.call_on_close(slots.pop_all().close)
         return response
 
 
 def _check_work(searcher: Searcher, searches: Sequence[Search]) -> None:
-    """Let a batch take no more pixels than one upload may have, and no deep pages.
+    """Raise ImageTooLarge or InvalidQuery if a batch has too many pixels, or a deep page.
 
-    Raises ImageTooLarge or InvalidQuery. Nothing is decoded to find out.
+    The limit is that of one upload. Nothing is decoded to count the pixels.
     """
-    limit = index_holder().config.server.max_pixels
+    limit = current_index().config.server.max_pixels
     total = sum(min(_pixels(searcher, query), limit) for _, query, _ in searches)
     if len(searches) > 1 and total > limit:
         raise ImageTooLarge(
-            f"The images of the batch have {total:,} pixels together; the limit is {limit:,}.",
-            "Send fewer at once, or smaller ones.",
+            f"The images of the batch have {total:,} pixels; the limit is {limit:,}.",
+            "Send fewer or smaller images.",
         )
     if any(is_deep(selection) for *_, selection in searches):
         raise InvalidQuery(
-            "A batch holds no pages that deep.", "Ask for them one by one, or for fewer results."
+            "A search of a batch asks for a page that is too deep.",
+            "Send it on its own, or ask for fewer results.",
         )
 
 
 def _pixels(searcher: Searcher, query: Query) -> int:
-    """Return how many pixels a query decodes; 0 for an image that will be refused anyway."""
+    """Return how many pixels a query decodes; 0 for an image that the search will refuse."""
     if query.image is not None:
         return pixels(query.image)
     if query.crop is None or query.image_id is None:
@@ -117,13 +118,13 @@ def _pixels(searcher: Searcher, query: Query) -> int:
 
 
 def _answers(searcher: Searcher, searches: Sequence[Search]) -> Iterator[str]:
-    """Yield the answers as JSON; a search that fails has its error in its place."""
-    for start in range(0, len(searches), TOGETHER):
-        some = searches[start : start + TOGETHER]
-        answers = run_searches(searcher, [(query, selection) for _, query, selection in some])
-        for (search, _, _), found in zip(some, answers, strict=True):
+    """Yield the answers as JSON, or an error for a search that fails."""
+    for start in range(0, len(searches), GROUP_SIZE):
+        group = searches[start : start + GROUP_SIZE]
+        answers = run_searches(searcher, [(query, selection) for _, query, selection in group])
+        for (search, _, _), found in zip(group, answers, strict=True):
             if not isinstance(found, LookalikeError):
-                yield described(searcher, search, found).model_dump_json()
+                yield to_search_answer(searcher, search, found).model_dump_json()
             elif is_expected(found):
                 detail = ErrorDetail.model_validate(public_error(found))
                 yield Error(error=detail).model_dump_json()

@@ -1,4 +1,4 @@
-"""What crosses the wire: bodies that become models, and models that become answers."""
+"""Bodies of requests and answers: from JSON and forms to models, and from models to JSON."""
 
 import json
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from flask_openapi import APIBlueprint
 from pydantic import BaseModel, ValidationError
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 
-from server.current_index import index_holder
+from server.current_index import current_index
 from server.errors import InvalidRequest, invalid_request
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -20,19 +20,19 @@ FORM = "multipart/form-data"
 NDJSON = "application/x-ndjson"
 
 MAX_JSON_BYTES = 10_000_000
-"""A batch of 100 vectors of 4,096 numbers has up to 9 MB."""
+"""Enough for a batch of 100 vectors of 4,096 numbers, which has up to 9 MB."""
 
 MAX_FIELDS = 64
-"""More fields than any object of a request has."""
+"""More fields than any JSON object of a request can have."""
 
 
 def content(
     blueprint: APIBlueprint, media_types: Mapping[str, type[BaseModel] | Schema]
 ) -> dict[str, Any]:
-    """Document what may come in several media types, each with its own model or schema.
+    """Return the ``content`` of a body that has several media types, for the OpenAPI document.
 
-    The OpenAPI library takes one model per body and per answer. Where there are several the view
-    picks the model by media type, and the same models are registered here for the document.
+    The OpenAPI library supports one model for each body. Where there are several, the view chooses
+    the model by media type, and this function adds the models to the document.
     """
     documented = {}
     for media_type, model in media_types.items():
@@ -40,14 +40,14 @@ def content(
             documented[media_type] = {"schema": model}
             continue
         schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
-        # As they are: the library's own type for schemas would leave out what it does not know.
+        # As plain dicts: the library's schema type drops keywords that it does not know.
         blueprint.components_schemas |= {**schema.pop("$defs", {}), model.__name__: schema}
         documented[media_type] = {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}
     return {"content": documented}
 
 
 def validated(model: type[Model], fields: object) -> Model:
-    """Return the model of some fields. Raises :class:`~server.errors.InvalidRequest`."""
+    """Return the model made of the fields. Raises :class:`~server.errors.InvalidRequest`."""
     try:
         return model.model_validate(fields)
     except ValidationError as error:
@@ -55,9 +55,9 @@ def validated(model: type[Model], fields: object) -> Model:
 
 
 def json_body() -> object:
-    """Return the JSON of the request, of no more fields than any request has.
+    """Return the JSON of the request, which has a limited number of fields.
 
-    Every field that is not known makes an error of its own: a million of them take gigabytes.
+    Validation makes an error for each unknown field: for a million of them it takes gigabytes.
     Raises BadRequest, RequestEntityTooLarge or :class:`~server.errors.InvalidRequest`.
     """
     limit = min(MAX_JSON_BYTES, request.max_content_length or MAX_JSON_BYTES)
@@ -65,10 +65,10 @@ def json_body() -> object:
         raise RequestEntityTooLarge(
             f"The JSON has {request.content_length:,} bytes; the limit is {limit:,}."
         )
-    request.max_content_length = limit + 1  # a chunked body is cut there without a word
+    request.max_content_length = limit + 1  # a longer chunked body is cut there, without an error
     data = request.get_data()
     if len(data) > limit:
-        raise RequestEntityTooLarge(f"The JSON has more bytes than the limit, {limit:,}.")
+        raise RequestEntityTooLarge(f"The JSON has more bytes than the limit of {limit:,}.")
     try:
         body = json.loads(data)
         _check_fields(body)
@@ -83,7 +83,7 @@ def _check_fields(value: object) -> None:
     if isinstance(value, dict):
         if len(value) > MAX_FIELDS:
             raise InvalidRequest(
-                f"There are {len(value):,} fields where there can be {MAX_FIELDS} at most.",
+                f"An object has {len(value):,} fields; the limit is {MAX_FIELDS}.",
                 "The API is described at /docs.",
             )
         for part in value.values():
@@ -94,7 +94,10 @@ def _check_fields(value: object) -> None:
 
 
 def form_fields() -> dict[str, str]:
-    """Return the text fields of a form. Raises :class:`~server.errors.InvalidRequest`."""
+    """Return the text fields of a form.
+
+    Raises :class:`~server.errors.InvalidRequest` if a field was sent more than once.
+    """
     for name, texts in request.form.lists():
         if len(texts) > 1:
             raise InvalidRequest(f"{name}: sent {len(texts)} times.", "Send it once.")
@@ -102,27 +105,27 @@ def form_fields() -> dict[str, str]:
 
 
 def uploaded_image() -> dict[str, bytes]:
-    """Return the file of an upload form, and others under their names, to be refused.
+    """Return the uploaded files by field name; the model refuses all but ``image``.
 
     Raises :class:`~server.errors.InvalidRequest` if there are several images, and
-    RequestEntityTooLarge beyond the limit.
+    RequestEntityTooLarge if the image is too large.
     """
     if len(request.files.getlist("image")) > 1:
         raise InvalidRequest(
-            "image: one search takes one.", "Send several to /api/v1/search/batch."
+            "image: a search takes one image.", "Send several to /api/v1/search/batch."
         )
     files = {name: file.read() for name, file in request.files.items()}
-    size, limit = len(files.get("image", b"")), index_holder().config.server.max_upload_bytes
+    size, limit = len(files.get("image", b"")), current_index().config.server.max_upload_bytes
     if size > limit:
         raise RequestEntityTooLarge(f"The image has {size:,} bytes; the limit is {limit:,}.")
     return files
 
 
 def answer(model: BaseModel) -> Response:
-    """Return a model as the answer, JSON on one line."""
+    """Return a model as a JSON answer."""
     return Response(model.model_dump_json(), mimetype=JSON)
 
 
-def here(path: str) -> str:
-    """Return where a path of this server's is found: below the prefix of a proxy, if it has one."""
+def local_url(path: str) -> str:
+    """Return the URL of a path of this server, below the prefix that a proxy may add."""
     return f"{request.script_root}{path}"

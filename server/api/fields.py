@@ -1,4 +1,4 @@
-"""The wire types that requests are made of, and that answers repeat."""
+"""Models that requests consist of; answers repeat them."""
 
 import math
 from typing import Annotated, Any
@@ -8,32 +8,34 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, 
 MAX_TEXT = 1000
 
 
-def _text(value: str) -> str:
-    """Refuse half a character, which JSON can write and nothing can store."""
+def _check_text(value: str) -> str:
+    """Refuse a lone surrogate, which JSON can express and UTF-8 cannot."""
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise ValueError("holds half a character: a surrogate without its other half") from None
+        raise ValueError("contains a surrogate without its other half") from None
     return value
 
 
-def _plain(value: object) -> object:
-    """Refuse what no metadata can be compared with."""
+def _check_value(value: object) -> object:
+    """Refuse values that metadata cannot have."""
     number = isinstance(value, int) and -(2**63) <= value < 2**63
     number |= isinstance(value, float) and math.isfinite(value)
-    if number or (isinstance(value, str) and len(value) <= MAX_TEXT and _text(value) == value):
+    if number or (
+        isinstance(value, str) and len(value) <= MAX_TEXT and _check_text(value) == value
+    ):
         return value
     raise ValueError(
-        f"is neither text of up to {MAX_TEXT:,} characters nor a finite number (whole ones of up "
-        "to 64 bits) nor true or false"
+        f"must be text of up to {MAX_TEXT:,} characters, a finite number (an integer of up to 64 "
+        "bits), true or false"
     )
 
 
-# Lists stop at the first item that is wrong: errors without end take more than any search.
-Text = Annotated[str, Field(max_length=MAX_TEXT), AfterValidator(_text)]
+# Validation of a list stops at the first wrong item: an error for each costs more than a search.
+Text = Annotated[str, Field(max_length=MAX_TEXT), AfterValidator(_check_text)]
 Value = Annotated[
     Any,
-    AfterValidator(_plain),
+    AfterValidator(_check_value),
     WithJsonSchema(
         {
             "anyOf": [
@@ -48,7 +50,7 @@ Value = Annotated[
 
 
 class Request(BaseModel):
-    """Base of requests: unknown fields are refused."""
+    """Base of requests: unknown fields are errors."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -58,34 +60,38 @@ class Box(Request):
 
     model_config = ConfigDict(strict=True)
 
-    x: Annotated[FiniteFloat, Field(ge=0, le=1, description="Its left edge, 0 to 1.")]
-    y: Annotated[FiniteFloat, Field(ge=0, le=1, description="Its upper edge, 0 to 1.")]
+    x: Annotated[FiniteFloat, Field(ge=0, le=1, description="Left edge, 0 to 1.")]
+    y: Annotated[FiniteFloat, Field(ge=0, le=1, description="Top edge, 0 to 1.")]
     width: Annotated[FiniteFloat, Field(gt=0, le=1, description="Up to 1 - x.")]
     height: Annotated[FiniteFloat, Field(gt=0, le=1, description="Up to 1 - y.")]
 
 
 class Example(Request):
-    """An indexed image that results should resemble, or should not."""
+    """An indexed image that results should resemble, or should not resemble."""
 
     model_config = ConfigDict(strict=True)
 
     image_id: Annotated[int, Field(ge=1, le=2**63 - 1, description="An image of the index.")]
     weight: Annotated[
-        FiniteFloat, Field(gt=0, le=100, description="How much it counts beside the others.")
+        FiniteFloat, Field(gt=0, le=100, description="Its weight relative to the other images.")
     ] = 1.0
 
 
 class Allowed(Request):
-    """Which images may be found; the others are as if they were not there."""
+    """A filter: which images can be results."""
 
     model_config = ConfigDict(strict=True)
 
     key_prefix: Annotated[
-        Text, Field(description="How their keys begin, such as a folder: cats/")
+        Text, Field(description="Prefix of their keys, such as a folder: cats/")
     ] = ""
     metadata: Annotated[
         dict[Text, Value],
-        Field(default_factory=dict, max_length=16, description="Values their metadata has."),
+        Field(
+            default_factory=dict,
+            max_length=16,
+            description="Names and values that their metadata must have.",
+        ),
     ]
 
 

@@ -1,4 +1,4 @@
-"""The wire types of what the server says of its index and of itself."""
+"""Models of the answers about the index and the server's health."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -11,42 +11,52 @@ from server.current_index import Rejected
 from server.errors import public_text
 
 NProbe = Annotated[int, Field(description="Inverted lists visited per query.")]
-Reranked = Annotated[int, Field(description="Candidates whose exact distances are measured.")]
-Milliseconds = Annotated[float, Field(description="Median time of one query when measured.")]
+Reranked = Annotated[int, Field(description="Candidates whose exact distances are computed.")]
+Milliseconds = Annotated[float, Field(description="Median time of one query in the measurement.")]
 
 
 class RecallPoint(BaseModel):
-    """Recall@30 of one setting: the share of the true neighbours that it finds, 0 to 1."""
+    """Recall@30 of one setting: the share of the true 30 nearest images it finds, 0 to 1."""
 
     nprobe: NProbe
     reranked: Reranked
     stored: Annotated[
-        float, Field(description="Mean, of stored images, each left out of its own answer.")
+        float,
+        Field(description="Mean over stored images as queries, each left out of its own results."),
     ]
-    changed: Annotated[float, Field(description="Mean, of changed mixtures of neighbours.")]
+    changed: Annotated[
+        float, Field(description="Mean over perturbed mixtures of neighbours as queries.")
+    ]
     recall: Annotated[
-        float, Field(description="Lower end of the 95 % confidence interval, for both kinds.")
+        float,
+        Field(description="Lower end of the 95 % confidence interval over both kinds of queries."),
     ]
     ms: Milliseconds
 
 
 class ApproximateSearch(BaseModel):
-    """What approximate search promises, and what it was measured by."""
+    """The recall that approximate search promises, and how it was measured."""
 
     wanted: Annotated[float, Field(description="The setting index.recall.")]
     promised: Annotated[
-        float, Field(description="Recall@30 in use; below wanted if no setting finds so much.")
+        float,
+        Field(
+            description="Recall@30 of the setting in use; below wanted if no setting reaches it."
+        ),
     ]
     nprobe: NProbe
     reranked: Reranked
     ms: Milliseconds
-    exact_ms: Annotated[float, Field(description="The same of exact search.")]
-    measured_on: Annotated[int, Field(description="How many images there were then.")]
+    exact_ms: Annotated[float, Field(description="Median time of one query by exact search.")]
+    measured_on: Annotated[
+        int, Field(description="Number of images at the time of the measurement.")
+    ]
     queries: Annotated[
-        int, Field(description="How many were asked; 0 where so few images are all compared.")
+        int,
+        Field(description="Number of measured queries; 0 for a small index, which compares all."),
     ]
     notes: Annotated[
-        list[str], Field(description="What is not as wanted, in sentences; empty if all is well.")
+        list[str], Field(description="What differs from the settings, in sentences; usually empty.")
     ]
 
     @classmethod
@@ -56,24 +66,27 @@ class ApproximateSearch(BaseModel):
 
 
 class Index(BaseModel):
-    """What the index consists of. found = indexed + skipped."""
+    """The counts, encoder and search modes of the index. found = indexed + skipped."""
 
     version: Version
     created: Annotated[datetime, Field(description="When the version was published.")]
     encoder: Encoder
-    found: Annotated[int, Field(description="Files there were.")]
-    indexed: Annotated[int, Field(description="Images that can be found.")]
-    skipped: Annotated[int, Field(description="Files that are no image or a damaged one.")]
-    modes: Annotated[list[Mode], Field(description="How it can be searched.")]
-    approximate: Annotated[str | None, Field(description="FAISS factory string, if there is one.")]
+    found: Annotated[int, Field(description="Files found in the dataset.")]
+    indexed: Annotated[int, Field(description="Images that can be searched.")]
+    skipped: Annotated[int, Field(description="Files that are not images, or damaged ones.")]
+    modes: Annotated[list[Mode], Field(description="Available search modes.")]
+    approximate: Annotated[
+        str | None,
+        Field(description="FAISS factory string of the approximate index, if there is one."),
+    ]
     nprobe: Annotated[int | None, Field(description="Inverted lists visited per query.")]
     recall: Annotated[
         list[RecallPoint],
-        Field(description="What it finds: the settings worth using, fastest first."),
+        Field(description="Measured settings of approximate search, fastest first."),
     ]
     promise: Annotated[
         ApproximateSearch | None,
-        Field(description="What approximate search promises, if there is any."),
+        Field(description="The recall that approximate search promises, if the index has it."),
     ]
 
     @classmethod
@@ -99,28 +112,31 @@ class Index(BaseModel):
 class Health(BaseModel):
     """The process serves requests."""
 
-    status: Annotated[Literal["ok"], Field(description="Nothing else is ever answered.")]
+    status: Annotated[Literal["ok"], Field(description="Always ok.")]
 
 
 class Refused(BaseModel):
-    """A published version that failed its checks."""
+    """A published version that failed its checks and is not used."""
 
-    version: Annotated[str, Field(description="Its name; unknown if it has none that can be read.")]
-    reason: Annotated[str, Field(description="What is wrong with it.")]
+    version: Annotated[str, Field(description="Its name, or unknown if the name cannot be read.")]
+    reason: Annotated[str, Field(description="Why it failed.")]
 
 
 class Ready(BaseModel):
-    """Every kind of query can be answered, from this version."""
+    """The server can answer every kind of query."""
 
-    status: Annotated[Literal["ready"], Field(description="Else the answer is an error, 503.")]
+    status: Annotated[
+        Literal["ready"], Field(description="Always ready; otherwise the answer is an error, 503.")
+    ]
     version: Version
     refused: Annotated[
-        Refused | None, Field(description="A newer version that failed its checks and is not used.")
+        Refused | None,
+        Field(description="A newer version that failed its checks, if there is one."),
     ]
 
     @classmethod
     def of(cls, info: IndexInfo, rejected: Rejected | None) -> "Ready":
-        """Describe the version that answers, and the one that does not, in words for everybody."""
+        """Describe the version in use and a rejected one, without paths of the server."""
         refused = None
         if rejected:
             refused = Refused(version=rejected.version, reason=public_text(rejected.error)[0])

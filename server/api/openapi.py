@@ -1,4 +1,4 @@
-"""The OpenAPI document, completed by what holds for many routes, and the page to browse it."""
+"""The OpenAPI document, with what many operations share, and the page that shows it."""
 
 from http import HTTPStatus
 from importlib import resources
@@ -11,27 +11,27 @@ from server.errors import codes_of
 
 DESCRIPTION = (
     "Image-similarity search. Results are ordered by Euclidean distance between features, nearest "
-    "first. Every error has the shape {error: {code, message, hint}}, also those of addresses and "
-    "methods that are not described here, 404 and 405."
+    "first. Every error has the shape {error: {code, message, hint}}, including 404 and 405 for "
+    "paths and methods that are not described here."
 )
 
-SEARCH = Tag(name="search", description="Images like an image, a vector or several examples.")
-IMAGES = Tag(name="images", description="One indexed image: what is known of it, its file.")
+SEARCH = Tag(name="search", description="Find images similar to an image, a vector or examples.")
+IMAGES = Tag(name="images", description="One indexed image: its metadata, file and thumbnail.")
 INDEX = Tag(name="index", description="The collection as a whole.")
-OPERATIONS = Tag(name="operations", description="For whoever watches the server.")
+OPERATIONS = Tag(name="operations", description="Health and metrics, for monitoring.")
 TAGS = (SEARCH, IMAGES, INDEX, OPERATIONS)
-"""In the order in which they are shown."""
+"""In the order in which the page shows them."""
 
 SECURITY_SCHEMES: dict[str, Any] = {
-    "bearer": {"type": "http", "scheme": "bearer", "description": "The key, as programs send it."},
+    "bearer": {"type": "http", "scheme": "bearer", "description": "The API key, for programs."},
     "basic": {
         "type": "http",
         "scheme": "basic",
-        "description": "The key as the password, as browsers send it; any user name.",
+        "description": "The API key as password, for browsers; with any user name.",
     },
 }
 SECURITY: list[dict[str, list[str]]] = [{"bearer": []}, {"basic": []}, {}]
-"""How routes are asked: with a key, or without one where the server has none."""
+"""A key in either form, or none if the server has no keys."""
 
 ERROR_DESCRIPTIONS = {
     HTTPStatus.BAD_REQUEST: "The request or the image cannot be read.",
@@ -75,18 +75,24 @@ def _header(description: str, kind: str = "string") -> dict[str, Any]:
 
 HEADERS = {
     "X-Request-Id": _header(
-        "That of the request, if it is up to 64 letters, digits, dots, dashes and underscores, "
-        "else a new one. The server's log has it, too."
+        "The id of the request, also in the server's log: the one the client sent, if it has up to "
+        "64 letters, digits, dots, dashes and underscores, else a new one."
     ),
-    "Retry-After": _header("Seconds after which it may be worth to ask again.", "integer"),
-    "WWW-Authenticate": _header("How browsers ask for the key."),
-    "X-RateLimit-Limit": _header("With server.rate_limit: requests in a period.", "integer"),
-    "X-RateLimit-Remaining": _header("With server.rate_limit: how many are left.", "integer"),
+    "Retry-After": _header("Seconds to wait before the next try.", "integer"),
+    "WWW-Authenticate": _header("Makes browsers ask for the key."),
+    "X-RateLimit-Limit": _header(
+        "With server.rate_limit: requests allowed in a period.", "integer"
+    ),
+    "X-RateLimit-Remaining": _header(
+        "With server.rate_limit: requests left in this period.", "integer"
+    ),
     "X-RateLimit-Reset": _header(
         "With server.rate_limit: when the next period begins, in seconds since 1970.", "integer"
     ),
-    "ETag": _header("Names the content. Sent as If-None-Match it saves sending that again."),
-    "Cache-Control": _header("immutable if the address carries the content's digest as v."),
+    "ETag": _header(
+        "Names the content. Send it as If-None-Match to get 304 for unchanged content."
+    ),
+    "Cache-Control": _header("immutable if the URL has the content's version as v."),
 }
 RATE_HEADERS = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
 CACHE_HEADERS = ("ETag", "Cache-Control")
@@ -105,20 +111,20 @@ BOX = {"x": 0.1, "y": 0.2, "width": 0.5, "height": 0.5}
 
 EXAMPLES: dict[str, dict[str, Any]] = {
     "SearchStored": {
-        "image_id": _example("Like an indexed image", {"image_id": 12, "k": 10}),
+        "image_id": _example("Similar to an indexed image", {"image_id": 12, "k": 10}),
         "vector": _example(
-            "Like a vector, here of an encoder of four dimensions",
+            "Similar to a vector, here of an encoder with four dimensions",
             {"vector": [0.12, 0.0, 0.87, 0.48], "threshold": 1.1},
         ),
         "positives": _example(
-            "Like two images, the second half as much, and not like a third",
+            "Similar to two images, the second with half the weight, and not to a third",
             {
                 "positives": [{"image_id": 12}, {"image_id": 15, "weight": 0.5}],
                 "negatives": [{"image_id": 31}],
             },
         ),
         "crop": _example(
-            "Like a region of an image, among some of the images",
+            "Similar to a region of an image, among some of the images",
             {
                 "image_id": 12,
                 "crop": BOX,
@@ -133,7 +139,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     },
     "SearchAnswer": {
         "image_id": _example(
-            "The image nearest to an indexed one, itself",
+            "The nearest image to an indexed one: itself",
             {
                 "version": "00000001",
                 "encoder": {
@@ -179,7 +185,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     },
 }
 
-# Swagger UI sets style attributes from its script; nothing else is loosened, here alone.
+# As on the other pages, except for style attributes: Swagger UI's script sets them.
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; "
     "script-src 'self'; connect-src 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -187,7 +193,7 @@ CONTENT_SECURITY_POLICY = (
 
 
 def cacheable_file(media_type: str) -> dict[Any, Any]:
-    """Document an answer that is a file, which clients may keep and ask for anew."""
+    """Return an operation's ``responses`` for a file that clients can cache and revalidate."""
     content = {media_type: {"schema": {"type": "string", "format": "binary"}}}
     return {
         HTTPStatus.OK: {"content": content, "headers": _headers(*CACHE_HEADERS)},
@@ -196,7 +202,7 @@ def cacheable_file(media_type: str) -> dict[Any, Any]:
 
 
 def complete(document: dict[str, Any]) -> None:
-    """Add to the generated document what is said once for many operations, and of views."""
+    """Add to the generated document what many operations share."""
     document["tags"] = [tag.model_dump(exclude_none=True) for tag in TAGS]
     components = document["components"]
     components["headers"] = HEADERS
@@ -228,33 +234,33 @@ def register(app: OpenAPI) -> None:
 
 
 def _complete(operation: dict[str, Any]) -> None:
-    """Say what else an operation may answer, and with which headers."""
-    is_open = "security" not in operation
+    """Add to an operation the errors and headers that many operations share."""
+    is_health_check = "security" not in operation
     declared = {int(status): answer for status, answer in operation["responses"].items()}
     if "parameters" not in operation and "requestBody" not in operation:
-        del declared[HTTPStatus.UNPROCESSABLE_ENTITY]  # the library's, wherever there is none
-    of_all = _headers("X-Request-Id", *(() if is_open else RATE_HEADERS))
+        del declared[HTTPStatus.UNPROCESSABLE_ENTITY]  # which the library adds everywhere
+    headers = _headers("X-Request-Id", *(() if is_health_check else RATE_HEADERS))
     for status, answer in declared.items():
         if status < HTTPStatus.BAD_REQUEST:
-            answer["headers"] = answer.get("headers", {}) | of_all
+            answer["headers"] = answer.get("headers", {}) | headers
     errors = {status for status in declared if status >= HTTPStatus.BAD_REQUEST}
-    for status in errors.union(COMMON_ERRORS, () if is_open else ACCESS_ERRORS):
+    for status in errors.union(COMMON_ERRORS, () if is_health_check else ACCESS_ERRORS):
         declared[status] = {"$ref": f"#/components/responses/Error{int(status)}"}
     operation["responses"] = {str(status): declared[status] for status in sorted(declared)}
-    for sent in (operation.get("requestBody", {}), *declared.values()):
-        _add_examples(sent)
+    for body in (operation.get("requestBody", {}), *declared.values()):
+        _add_examples(body)
 
 
-def _add_examples(sent: dict[str, Any]) -> None:
-    """Add to what is sent or answered the examples of its models."""
-    for media_type in sent.get("content", {}).values():
+def _add_examples(body: dict[str, Any]) -> None:
+    """Add the examples of its models to the body of a request or an answer."""
+    for media_type in body.get("content", {}).values():
         model = media_type["schema"].get("$ref", "").rpartition("/")[2]
         if model in EXAMPLES:
             media_type["examples"] = EXAMPLES[model]
 
 
 def _error(status: HTTPStatus) -> dict[str, Any]:
-    """Document a status that several operations answer with an error."""
+    """Return the shared response for a status of errors."""
     description, codes = ERROR_DESCRIPTIONS[status], codes_of(status)
     example = {
         "code": codes[0],

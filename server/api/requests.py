@@ -1,4 +1,4 @@
-"""The wire types of requests: they validate what comes in and make the document."""
+"""Models of requests: they validate the fields and describe them in the OpenAPI document."""
 
 from typing import Annotated, Any, Literal
 
@@ -16,63 +16,64 @@ from indexer import search
 from server.api.fields import Allowed, Box, Example, Examples, Request
 
 MAX_DIM = 16_384
-ALLOWED = "Find only images whose key begins so and whose metadata is so."
+ALLOWED = "Search only images with this key prefix and these metadata values."
 CROP = "Search with this region of the upload or of the indexed image."
 POSITIVES = (
-    "Images the results should be like, too. The query is the mean of what is asked for and the "
-    "positives, each times its weight, minus the mean of the negatives, each times its own; up to "
-    "64 examples in all."
+    "Further images that results should resemble. The query vector is the weighted mean of the "
+    "query and the positives, minus the weighted mean of the negatives; up to 64 examples in all."
 )
-NEGATIVES = "Images the results should not be like."
-A_BOX = '{"x": 0.1, "y": 0.2, "width": 0.5, "height": 0.5}'
-A_FOLDER = '{"key_prefix": "cats/"}'
-SOME_IMAGES = '[{"image_id": 15, "weight": 0.5}]'
-AN_IMAGE = Field(description="The image file, such as a JPEG or PNG.")
+NEGATIVES = "Images that results should not resemble."
+BOX_EXAMPLE = '{"x": 0.1, "y": 0.2, "width": 0.5, "height": 0.5}'
+FOLDER_EXAMPLE = '{"key_prefix": "cats/"}'
+IMAGES_EXAMPLE = '[{"image_id": 15, "weight": 0.5}]'
+IMAGE_FIELD = Field(description="The image file, such as a JPEG or PNG.")
 
 
-def _as_text(description: str, example: str, **field: Any) -> Any:
-    """Describe a form's field that holds JSON."""
+def _json_field(description: str, example: str, **field: Any) -> Any:
+    """Return the field of a form whose text is JSON."""
     return Field(description=f"{description} JSON, as text.", examples=[example], **field)
 
 
 class SearchRequest(Request):
-    """What every search can say, whatever it asks with."""
+    """Fields of every search, whatever its query."""
 
-    k: Annotated[int | None, Field(ge=1, description="How many results; search.k if left out.")] = (
-        None
-    )
+    k: Annotated[
+        int | None, Field(ge=1, description="How many results; the default is search.k.")
+    ] = None
     page: Annotated[
-        int, Field(ge=1, description="Which page of results, without a limit; 1 is the nearest.")
+        int, Field(ge=1, description="Page of results, from 1, the nearest; without a limit.")
     ] = 1
     per_page: Annotated[
-        int | None, Field(ge=1, description="How many results a page has; another name for k.")
+        int | None, Field(ge=1, description="How many results a page has: the same as k.")
     ] = None
     mode: Annotated[
         Literal["exact", "approximate"] | None,
-        Field(description="How to search; search.mode if left out."),
+        Field(description="How to search; the default is search.mode."),
     ] = None
     threshold: Annotated[
-        FiniteFloat | None, Field(ge=0, le=2, description="The largest distance of a result.")
+        FiniteFloat | None, Field(ge=0, le=2, description="Largest distance of a result.")
     ] = None
     collapse_duplicates: Annotated[
-        bool, Field(description="Put near-duplicates of a better result below it.")
+        bool, Field(description="Group near-duplicates under the nearest of them.")
     ] = False
     explain: Annotated[
         bool,
         Field(
-            description="Tell how many images each stage of the search left, and how far a sample "
-            "of the collection is from the query."
+            description="Add to the answer how many images each stage of the search kept, and the "
+            "distances of a sample of the collection to the query."
         ),
     ] = False
 
     @model_validator(mode="after")
-    def _one_page_size(self) -> "SearchRequest":
+    def _check_one_page_size(self) -> "SearchRequest":
         if self.k is not None and self.per_page is not None:
-            raise ValueError("give either k or per_page: both say how many results a page has")
+            raise ValueError(
+                "give k or per_page, not both: each is the number of results of a page"
+            )
         return self
 
     def selection(self) -> search.Selection:
-        """Return which of the neighbours are wanted."""
+        """Return which results are wanted."""
         allowed: Allowed | None = getattr(self, "allowed", None)
         return search.Selection(
             k=self.k or self.per_page,
@@ -85,21 +86,25 @@ class SearchRequest(Request):
 
 
 class SearchUpload(SearchRequest):
-    """A search by an uploaded image, and by examples beside it."""
+    """A search by an uploaded image, and optionally by examples."""
 
-    image: Annotated[bytes, AN_IMAGE]
-    crop: Annotated[Json[Box] | None, _as_text(CROP, A_BOX)] = None
-    allowed: Annotated[Json[Allowed] | None, _as_text(ALLOWED, A_FOLDER)] = None
-    positives: Annotated[Json[Examples], _as_text(POSITIVES, SOME_IMAGES, default_factory=list)]
-    negatives: Annotated[Json[Examples], _as_text(NEGATIVES, SOME_IMAGES, default_factory=list)]
+    image: Annotated[bytes, IMAGE_FIELD]
+    crop: Annotated[Json[Box] | None, _json_field(CROP, BOX_EXAMPLE)] = None
+    allowed: Annotated[Json[Allowed] | None, _json_field(ALLOWED, FOLDER_EXAMPLE)] = None
+    positives: Annotated[
+        Json[Examples], _json_field(POSITIVES, IMAGES_EXAMPLE, default_factory=list)
+    ]
+    negatives: Annotated[
+        Json[Examples], _json_field(NEGATIVES, IMAGES_EXAMPLE, default_factory=list)
+    ]
 
     @property
     def kind(self) -> Literal["image"]:
-        """What the search asks with, the examples aside."""
+        """What the query is, apart from examples."""
         return "image"
 
     def query(self) -> search.Query:
-        """Return what is asked."""
+        """Return the query."""
         return search.Query(
             image=self.image,
             crop=_box(self.crop),
@@ -111,26 +116,23 @@ class SearchUpload(SearchRequest):
 class SearchStored(SearchRequest):
     """A search by exactly one of image_id, vector and url, or by positives alone.
 
-    Positives and negatives go with each of them, crop with image_id and url.
+    Positives and negatives can be added to each of them, crop to image_id and url.
     """
 
-    model_config = ConfigDict(strict=True)  # JSON has types of its own: "5" is not a number
+    model_config = ConfigDict(strict=True)  # JSON has types: "5" is not a number
 
     image_id: Annotated[
         int | None, Field(ge=1, le=2**63 - 1, description="An image of the index.")
     ] = None
     vector: Annotated[
         Annotated[list[FiniteFloat], Field(max_length=MAX_DIM, fail_fast=True)] | None,
-        Field(
-            description="A feature of the index's encoder, as many numbers as it has dimensions; "
-            "it is divided by its norm."
-        ),
+        Field(description="A feature from the index's encoder: encoder.dim numbers."),
     ] = None
     url: Annotated[
         str | None,
         Field(
             max_length=2000,
-            description="The https address of an image, where server.allow_url_queries is on.",
+            description="The https URL of an image; only with server.allow_url_queries.",
         ),
     ] = None
     crop: Annotated[Box | None, Field(description=CROP)] = None
@@ -139,17 +141,17 @@ class SearchStored(SearchRequest):
     negatives: Annotated[Examples, Field(default_factory=list, description=NEGATIVES)]
 
     @model_validator(mode="after")
-    def _one_query(self) -> "SearchStored":
+    def _check_one_query(self) -> "SearchStored":
         given = [part for part in (self.image_id, self.vector, self.url) if part is not None]
         if len(given) > 1:
-            raise ValueError("give one of image_id, vector and url, not several")
+            raise ValueError("give only one of image_id, vector and url")
         if not given and not self.positives:
             raise ValueError("give image_id, vector or positives (or upload an image as multipart)")
         return self
 
     @property
     def kind(self) -> Literal["image", "image_id", "vector", "examples"]:
-        """What the search asks with, the examples aside."""
+        """What the query is, apart from examples."""
         if self.url is not None:
             return "image"
         if self.image_id is not None:
@@ -157,7 +159,7 @@ class SearchStored(SearchRequest):
         return "examples" if self.vector is None else "vector"
 
     def query(self, image: bytes | None = None) -> search.Query:
-        """Return what is asked; ``image`` is what the url holds."""
+        """Return the query; ``image`` is the file fetched from ``url``."""
         return search.Query(
             image=image,
             image_id=self.image_id,
@@ -180,14 +182,14 @@ class BatchStored(Request):
             min_length=1,
             max_length=MAX_BATCH,
             fail_fast=True,
-            description="The searches; none by url.",
+            description="The searches; none of them by url.",
         ),
     ]
 
     @model_validator(mode="after")
-    def _nothing_to_fetch(self) -> "BatchStored":
+    def _check_no_urls(self) -> "BatchStored":
         if any(query.url is not None for query in self.queries):
-            raise ValueError("a batch takes no url; send such searches one by one")
+            raise ValueError("a batch cannot have url; send searches by url one by one")
         return self
 
     def searches(self) -> list[SearchStored]:
@@ -196,17 +198,17 @@ class BatchStored(Request):
 
 
 class BatchUpload(SearchRequest):
-    """Several uploaded images, as fields of the same name, and what all searches share."""
+    """Several uploaded images in fields of the same name; the other fields hold for each."""
 
     image: Annotated[
         list[bytes],
         Field(
             min_length=1,
             max_length=MAX_BATCH,
-            description="The image files, together no larger than one upload may be.",
+            description="The image files, together no larger than the limit of one upload.",
         ),
     ]
-    allowed: Annotated[Json[Allowed] | None, _as_text(ALLOWED, A_FOLDER)] = None
+    allowed: Annotated[Json[Allowed] | None, _json_field(ALLOWED, FOLDER_EXAMPLE)] = None
 
     def searches(self) -> list[SearchUpload]:
         """Return the searches one by one."""
@@ -215,39 +217,43 @@ class BatchUpload(SearchRequest):
 
 
 class EmbedUpload(Request):
-    """An uploaded image whose feature is wanted."""
+    """An uploaded image to be encoded."""
 
-    image: Annotated[bytes, AN_IMAGE]
+    image: Annotated[bytes, IMAGE_FIELD]
     crop: Annotated[
-        Json[Box] | None, _as_text("The region of the upload whose feature is wanted.", A_BOX)
+        Json[Box] | None, _json_field("Encode only this region of the upload.", BOX_EXAMPLE)
     ] = None
 
     def box(self) -> search.Box | None:
-        """Return the region that is wanted, None for the whole image."""
+        """Return the region to encode, None for the whole image."""
         return _box(self.crop)
 
 
 class ImagePath(BaseModel):
-    """The id in an image's address."""
+    """The id in the URL of an image."""
 
     image_id: Annotated[int, Field(ge=1, le=2**63 - 1, description="An image of the index.")]
 
 
 class FileQuery(Request):
-    """What makes an image's address one of its content."""
+    """The content version in the URL of an image's file."""
 
     v: Annotated[
-        str | None, Field(description="Start of the content's SHA-256: the answer may be kept.")
+        str | None,
+        Field(
+            description="First 12 digits of the content's SHA-256; then the answer can be cached "
+            "for ever."
+        ),
     ] = None
 
 
 SIDES = (96, 128, 256, 320, 480, 1024)
-"""The sides of thumbnails: few, so that the cache of them is good for something."""
+"""Sizes of thumbnails in pixels: only a few, so that most are in the cache."""
 
 
-def _offered(side: int) -> int:
+def _check_side(side: int) -> int:
     if side not in SIDES:
-        raise ValueError(f"is {side}; thumbnails have {', '.join(map(str, SIDES))} pixels")
+        raise ValueError(f"is {side}; it must be one of {', '.join(map(str, SIDES))}")
     return side
 
 
@@ -256,9 +262,9 @@ class ThumbnailQuery(FileQuery):
 
     side: Annotated[
         int,
-        AfterValidator(_offered),
+        AfterValidator(_check_side),
         Field(
-            description="Longest side in pixels, one of these; never enlarged.",
+            description="Longest side in pixels; small images are not enlarged.",
             json_schema_extra={"enum": [*SIDES]},
         ),
     ] = 256

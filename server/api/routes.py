@@ -1,4 +1,4 @@
-"""The JSON API, version 1."""
+"""The routes of the JSON API, version 1."""
 
 from http import HTTPStatus
 
@@ -22,14 +22,14 @@ from server.api.bodies import (
 from server.api.openapi import IMAGES, INDEX, SEARCH, SECURITY, cacheable_file
 from server.api.thumbnails import ThumbnailCache
 from server.api.url_queries import Fetcher, UrlRefused
-from server.current_index import index_holder
+from server.current_index import current_index
 from server.errors import error_responses
 
 THUMBNAIL_WAIT_S = 5.0
-"""How long a thumbnail waits for a slot, where it has to be made."""
+"""How long a request for a thumbnail that must be made waits for a slot."""
 
-KEEP_FOR_EVER = "private, max-age=31536000, immutable"
-ASK_AGAIN = "private, no-cache"
+IMMUTABLE = "private, max-age=31536000, immutable"
+REVALIDATE = "private, no-cache"
 
 blueprint = APIBlueprint("api", __name__, url_prefix="/api/v1", abp_security=SECURITY)
 
@@ -39,8 +39,8 @@ blueprint = APIBlueprint("api", __name__, url_prefix="/api/v1", abp_security=SEC
     operation_id="search",
     tags=[SEARCH],
     summary="Find the images most like an image",
-    description="Upload an image as multipart/form-data, or name an indexed image, a vector or "
-    "several examples as JSON. Results are ordered by Euclidean distance, nearest first.",
+    description="Upload an image as multipart/form-data, or send the id of an indexed image, a "
+    "vector or examples as JSON. Results are ordered by Euclidean distance, nearest first.",
     responses={
         HTTPStatus.OK: search_answers.SearchAnswer,
         **error_responses(
@@ -55,7 +55,7 @@ blueprint = APIBlueprint("api", __name__, url_prefix="/api/v1", abp_security=SEC
 )
 def search() -> Response:
     """Search by an uploaded image, an indexed image or a vector."""
-    searcher = index_holder().searcher()
+    searcher = current_index().searcher()
     body: requests.SearchUpload | requests.SearchStored
     if request.mimetype == FORM:
         body = validated(requests.SearchUpload, {**form_fields(), **uploaded_image()})
@@ -65,28 +65,28 @@ def search() -> Response:
         if body.url is None:
             found = run_search(searcher, body.query(), body.selection())
         else:
-            with encoding_slot(searcher):  # one, from before the image is fetched
-                query = body.query(_fetched(body.url))
+            with encoding_slot(searcher):  # taken before the image is fetched
+                query = body.query(_fetch_image(body.url))
                 found = run_search(searcher, query, body.selection(), has_slot=True)
     else:
         raise UnsupportedMediaType(
             "Send multipart/form-data with an image, or application/json with image_id, vector "
             "or positives."
         )
-    return answer(described(searcher, body, found))
+    return answer(to_search_answer(searcher, body, found))
 
 
-def _fetched(url: str) -> bytes:
+def _fetch_image(url: str) -> bytes:
     fetcher: Fetcher | None = current_app.extensions["fetcher"]
     if fetcher is None:
-        raise UrlRefused("This server fetches no images.", "Upload the image instead.")
+        raise UrlRefused("This server does not fetch images by URL.", "Upload the image instead.")
     return fetcher.fetch(url)
 
 
-def described(
+def to_search_answer(
     searcher: Searcher, body: requests.SearchUpload | requests.SearchStored, found: Answer
 ) -> search_answers.SearchAnswer:
-    """Return what a search found as it is answered, explained if the request asks for that."""
+    """Convert an answer of the searcher; add the fields of ``explain`` if it was requested."""
     distribution = searcher.collection.distribution(found.vector) if body.explain else None
     return search_answers.SearchAnswer.of(found, search_answers.Query.of(body, found), distribution)
 
@@ -96,7 +96,7 @@ def described(
     operation_id="embed",
     tags=[SEARCH],
     summary="The feature of an image",
-    description="What a search by this image would search with; send it as vector to search later.",
+    description="The vector that a search by this image uses; send it as vector to search later.",
     responses={
         HTTPStatus.OK: search_answers.Embedding,
         **error_responses(
@@ -108,8 +108,8 @@ def described(
     request_body=content(blueprint, {FORM: requests.EmbedUpload}),
 )
 def embed() -> Response:
-    """Return an uploaded image's feature."""
-    searcher = index_holder().searcher()
+    """Return the feature of an uploaded image."""
+    searcher = current_index().searcher()
     if request.mimetype != FORM:
         raise UnsupportedMediaType("Send multipart/form-data with an image.")
     body = validated(requests.EmbedUpload, {**form_fields(), **uploaded_image()})
@@ -131,7 +131,7 @@ def embed() -> Response:
 )
 def image(path: requests.ImagePath) -> Response:
     """Return an indexed image's key, size and metadata."""
-    row = index_holder().searcher().collection.image(path.image_id)
+    row = current_index().searcher().collection.image(path.image_id)
     return answer(search_answers.Image.of(row))
 
 
@@ -148,10 +148,10 @@ def image(path: requests.ImagePath) -> Response:
     },
 )
 def image_file(path: requests.ImagePath, query: requests.FileQuery) -> Response:
-    """Return the bytes of an indexed image, if they are still those that were indexed."""
-    searcher = index_holder().searcher()
+    """Return the file of an indexed image, unless it has changed since."""
+    searcher = current_index().searcher()
     row = searcher.collection.image(path.image_id)
-    response = _of_image(row, query, str(row.sha256))
+    response = _image_response(row, query, str(row.sha256))
     if response.status_code != HTTPStatus.NOT_MODIFIED:
         file = searcher.collection.image_file(path.image_id)
         response.data, response.mimetype = file.data, file.media_type
@@ -172,14 +172,14 @@ def image_file(path: requests.ImagePath, query: requests.FileQuery) -> Response:
 )
 def image_thumbnail(path: requests.ImagePath, query: requests.ThumbnailQuery) -> Response:
     """Return a JPEG that fits into a square of ``side`` pixels."""
-    searcher = index_holder().searcher()
+    searcher = current_index().searcher()
 
     def make() -> bytes:
         with capacity().thumbnails.hold(THUMBNAIL_WAIT_S):
             return searcher.collection.thumbnail(row.id, query.side)
 
     row = searcher.collection.image(path.image_id)
-    response = _of_image(row, query, f"{row.sha256}-{query.side}")
+    response = _image_response(row, query, f"{row.sha256}-{query.side}")
     if response.status_code != HTTPStatus.NOT_MODIFIED:
         thumbnails: ThumbnailCache = current_app.extensions["thumbnails"]
         response.data = thumbnails.get(str(row.sha256), query.side, make)
@@ -191,46 +191,46 @@ def image_thumbnail(path: requests.ImagePath, query: requests.ThumbnailQuery) ->
     "/index",
     operation_id="getIndex",
     tags=[INDEX],
-    summary="What the index consists of",
+    summary="Counts, encoder and modes of the index",
     responses={HTTPStatus.OK: index_answers.Index},
 )
 def index() -> Response:
     """Return counts, encoder, version and search modes."""
-    return answer(index_answers.Index.of(index_holder().searcher().info))
+    return answer(index_answers.Index.of(current_index().searcher().info))
 
 
 @blueprint.get(
     "/map",
     operation_id="getMap",
     tags=[INDEX],
-    summary="Every image's place on a plane",
+    summary="Coordinates of every image on the map",
     description="Binary, little endian: the number n of images (uint32), n image ids (uint32), "
-    "n places x, y (uint16). Places are the first two principal components of the features.",
+    "n pairs of coordinates x, y (uint16): the first two principal components of the features.",
     responses={
         **cacheable_file("application/octet-stream"),
         **error_responses(HTTPStatus.PRECONDITION_FAILED),
     },
 )
 def collection_map() -> Response:
-    """Return the map of the collection, the same for as long as the version is."""
-    searcher = index_holder().searcher()
+    """Return the map of the collection, which changes only with the version."""
+    searcher = current_index().searcher()
     info = searcher.info
     etag = f"map-{info.encoder.fingerprint}-{info.created.timestamp():.6f}"
-    response = _conditional(etag, ASK_AGAIN)
+    response = _conditional(etag, REVALIDATE)
     if response.status_code != HTTPStatus.NOT_MODIFIED:
         response.data = searcher.collection.projection().to_bytes()
         response.mimetype = "application/octet-stream"
     return response
 
 
-def _of_image(row: ImageRow, query: requests.FileQuery, etag: str) -> Response:
-    """Begin the answer with a picture; one whose address has its digest may be kept for ever."""
-    kept = query.v == search_answers.content_version(row)
-    return _conditional(etag, KEEP_FOR_EVER if kept else ASK_AGAIN)
+def _image_response(row: ImageRow, query: requests.FileQuery, etag: str) -> Response:
+    """Return an empty answer for an image, immutable if the URL has the content's version."""
+    is_current = query.v == search_answers.content_version(row)
+    return _conditional(etag, IMMUTABLE if is_current else REVALIDATE)
 
 
 def _conditional(etag: str, cache_control: str) -> Response:
-    """Return 304 if the client has the content already, else an answer to be filled."""
+    """Return 304 if the client has the content already, else an empty answer with its headers."""
     response = Response()
     response.set_etag(etag)
     response.headers["Cache-Control"] = cache_control

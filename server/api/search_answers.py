@@ -1,4 +1,4 @@
-"""The wire types of answers to searches: they shape them and make the document."""
+"""Models of the answers to searches: their JSON and its description in the OpenAPI document."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -6,39 +6,44 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 
 from indexer.search import Answer, Distribution, EncoderSpec, Hit, ImageRow
-from server.api.bodies import here
+from server.api.bodies import local_url
 from server.api.fields import Allowed, Box, Example
 from server.api.requests import SearchStored, SearchUpload
 from server.errors import Error
 
 Mode = Literal["exact", "approximate"]
-Version = Annotated[str, Field(description="The published version of the index that answered.")]
-ImageId = Annotated[int, Field(description="Names one content for good; ids are not reused.")]
+Version = Annotated[str, Field(description="The version of the index that was searched.")]
+ImageId = Annotated[
+    int,
+    Field(description="Id of the image; it changes when the content changes and is never reused."),
+]
 Key = Annotated[str, Field(description="Path relative to the image folder.")]
 Metadata = Annotated[
-    dict[str, Any], Field(description="What the dataset says of it, such as captions.")
+    dict[str, Any], Field(description="Metadata from the dataset, such as captions.")
 ]
-FileUrl = Annotated[
-    str, Field(description="Path of the file below the server's address; may be kept for ever.")
-]
+FileUrl = Annotated[str, Field(description="URL path of the file; it can be cached for ever.")]
 ThumbnailUrl = Annotated[
-    str, Field(description="Path of a JPEG of up to 256 pixels a side; may be kept for ever.")
+    str,
+    Field(description="URL path of a JPEG of up to 256 pixels a side; it can be cached for ever."),
 ]
 
 
 class Encoder(BaseModel):
-    """The encoder that made the vectors. Vectors of different fingerprints cannot be compared."""
+    """The encoder that made the vectors. Only vectors of the same fingerprint can be compared."""
 
     model: Annotated[str, Field(description="Such as vgg16.")]
-    layer: Annotated[str, Field(description="Whose activation is the feature, such as fc2.")]
-    weights: Annotated[str, Field(description="imagenet, or the name of a file.")]
-    dim: Annotated[int, Field(description="How many numbers a vector has.")]
-    preprocessing: Annotated[str, Field(description="What happens to the pixels before.")]
+    layer: Annotated[str, Field(description="Layer whose activation is the feature, such as fc2.")]
+    weights: Annotated[str, Field(description="imagenet, or the name of a weights file.")]
+    dim: Annotated[int, Field(description="Number of dimensions of a vector.")]
+    preprocessing: Annotated[str, Field(description="How pixels are prepared.")]
     fingerprint: Annotated[
-        str, Field(description="16 hexadecimal digits of all that decides which vectors it makes.")
+        str,
+        Field(
+            description="16 hexadecimal digits: a digest of the model, weights and preprocessing."
+        ),
     ]
     random_weights: Annotated[
-        bool, Field(description="True for test weights: the neighbours mean nothing.")
+        bool, Field(description="True for random test weights: the results mean nothing.")
     ]
 
     @classmethod
@@ -60,11 +65,11 @@ class Image(BaseModel):
 
     image_id: ImageId
     key: Key
-    width: Annotated[int, Field(description="In pixels, upright.")]
-    height: Annotated[int, Field(description="In pixels, upright.")]
+    width: Annotated[int, Field(description="In pixels, after rotation to upright.")]
+    height: Annotated[int, Field(description="In pixels, after rotation to upright.")]
     bytes: Annotated[int, Field(description="Size of the file.")]
     format: Annotated[str, Field(description="Such as JPEG or PNG.")]
-    sha256: Annotated[str, Field(description="Of the file, 64 hexadecimal digits.")]
+    sha256: Annotated[str, Field(description="SHA-256 of the file, 64 hexadecimal digits.")]
     metadata: Metadata
     url: FileUrl
     thumbnail_url: ThumbnailUrl
@@ -89,9 +94,9 @@ class Image(BaseModel):
 
 
 class Result(BaseModel):
-    """One neighbour of the query."""
+    """One result of a search."""
 
-    rank: Annotated[int, Field(description="From 1, on all pages together.")]
+    rank: Annotated[int, Field(description="From 1, counted over all pages.")]
     image_id: ImageId
     key: Key
     distance: Annotated[float, Field(description="Euclidean distance to the query, 0 to 2.")]
@@ -100,7 +105,7 @@ class Result(BaseModel):
     thumbnail_url: ThumbnailUrl
     metadata: Metadata
     duplicates: Annotated[
-        list["Result"], Field(description="Near-duplicates of it, with collapse_duplicates.")
+        list["Result"], Field(description="Its near-duplicates, with collapse_duplicates.")
     ]
 
     @classmethod
@@ -120,11 +125,11 @@ class Result(BaseModel):
 
 
 class Query(BaseModel):
-    """The query as it was understood."""
+    """The query as the server understood it."""
 
     kind: Annotated[
         Literal["image", "image_id", "vector", "examples"],
-        Field(description="What was searched with; an image from a url is an image."),
+        Field(description="What the query was; image also for an image from a URL."),
     ]
     image_id: Annotated[int | None, Field(description="The indexed image.")] = None
     url: Annotated[str | None, Field(description="Where the image was fetched from.")] = None
@@ -134,23 +139,23 @@ class Query(BaseModel):
     negatives: Annotated[list[Example], Field(description="What results should not be like.")]
     k: Annotated[int, Field(description="How many results a page has, at most.")]
     page: Annotated[int, Field(description="Which page this is, from 1.")]
-    threshold: Annotated[float | None, Field(description="The largest distance of a result.")]
+    threshold: Annotated[float | None, Field(description="Largest distance of a result.")]
     collapse_duplicates: Annotated[
-        bool, Field(description="Whether near-duplicates are below the best of them.")
+        bool, Field(description="Whether near-duplicates are grouped under the nearest of them.")
     ]
 
     @classmethod
     def of(cls, request: SearchUpload | SearchStored, answer: Answer) -> "Query":
-        """Describe a request with the defaults that were filled in."""
+        """Describe a request, with defaults for missing fields."""
         given = request.model_dump(include=set(cls.model_fields) - {"k", "page"})
         return cls(kind=request.kind, **given, k=answer.k, page=answer.page)
 
 
 class Histogram(BaseModel):
-    """How far a fixed sample of the collection is from the query."""
+    """Distances of a fixed sample of the collection to the query."""
 
-    edges: Annotated[list[float], Field(description="Distances, one more than counts.")]
-    counts: Annotated[list[int], Field(description="Images between two neighbouring edges.")]
+    edges: Annotated[list[float], Field(description="Edges of the bins, one more than counts.")]
+    counts: Annotated[list[int], Field(description="Number of images in each bin.")]
 
     @classmethod
     def of(cls, distribution: Distribution) -> "Histogram":
@@ -161,17 +166,19 @@ class Histogram(BaseModel):
 class Timings(BaseModel):
     """Milliseconds spent in each step."""
 
-    decode: Annotated[float, Field(description="Making pixels of the file.")]
-    encode: Annotated[float, Field(description="Making a vector of the pixels, waiting included.")]
-    search: Annotated[float, Field(description="Finding neighbours; 0 if none were wanted.")] = 0.0
-    total: Annotated[float, Field(description="All of it.")]
+    decode: Annotated[float, Field(description="Decoding the file.")]
+    encode: Annotated[
+        float, Field(description="Encoding the pixels, including the wait for the encoder.")
+    ]
+    search: Annotated[float, Field(description="Searching the index; 0 without a search.")] = 0.0
+    total: Annotated[float, Field(description="The whole search.")]
 
 
 class Stage(BaseModel):
     """One stage of a search."""
 
-    name: Annotated[str, Field(description="What happened to the images.")]
-    images: Annotated[int, Field(description="How many were left.")]
+    name: Annotated[str, Field(description="What the stage does.")]
+    images: Annotated[int, Field(description="How many images it kept.")]
 
 
 def _is_none(value: object) -> bool:
@@ -179,7 +186,7 @@ def _is_none(value: object) -> bool:
 
 
 class SearchAnswer(BaseModel):
-    """The neighbours of a query, nearest first."""
+    """The results of a search, nearest first."""
 
     version: Version
     encoder: Encoder
@@ -191,14 +198,14 @@ class SearchAnswer(BaseModel):
     stages: Annotated[
         list[Stage] | None,
         Field(
-            description="With explain: how many images each stage of the search left.",
+            description="With explain: how many images each stage of the search kept.",
             exclude_if=_is_none,
         ),
     ] = None
     distribution: Annotated[
         Histogram | None,
         Field(
-            description="With explain: how far a sample of the collection is from the query.",
+            description="With explain: distances of a sample of the collection to the query.",
             exclude_if=_is_none,
         ),
     ] = None
@@ -207,7 +214,7 @@ class SearchAnswer(BaseModel):
     def of(
         cls, answer: Answer, query: Query, distribution: Distribution | None = None
     ) -> "SearchAnswer":
-        """Describe an answer; with a distribution it is explained."""
+        """Describe an answer; a distribution adds the fields of ``explain``."""
         return cls(
             version=answer.version,
             encoder=Encoder.of(answer.encoder),
@@ -227,20 +234,20 @@ class Embedding(BaseModel):
     """The feature of an image."""
 
     encoder: Encoder
-    vector: Annotated[list[float], Field(description="As many as encoder.dim; its norm is 1.")]
+    vector: Annotated[list[float], Field(description="encoder.dim numbers; its norm is 1.")]
     timings_ms: Timings
 
     @classmethod
     def of(
         cls, spec: EncoderSpec, vector: list[float], timings_ms: Mapping[str, float]
     ) -> "Embedding":
-        """Describe a feature, the encoder that made it and the time that took."""
+        """Describe a feature, its encoder and its timings."""
         timings = Timings.model_validate(timings_ms)
         return cls(encoder=Encoder.of(spec), vector=vector, timings_ms=timings)
 
 
 class BatchAnswer(BaseModel):
-    """What each search was answered with, in the order of the searches."""
+    """The answer to each search, in the order of the searches."""
 
     answers: Annotated[
         list[SearchAnswer | Error], Field(description="An error where a search failed.")
@@ -248,19 +255,19 @@ class BatchAnswer(BaseModel):
 
 
 def file_url(row: ImageRow) -> str:
-    """Return the address of an indexed image's file, with its content's digest.
+    """Return the URL path of an indexed image's file, with the content's version.
 
-    Ids begin at 1 in every store: without the digest a browser that keeps pictures would show
-    those of another store that was served from the same address.
+    Ids begin at 1 in every store: without the version a browser could show cached images of another
+    store that was served at the same address.
     """
-    return here(f"/api/v1/images/{row.id}/file?v={content_version(row)}")
+    return local_url(f"/api/v1/images/{row.id}/file?v={content_version(row)}")
 
 
 def thumbnail_url(row: ImageRow) -> str:
-    """Return the address of an indexed image's thumbnail, with its content's digest."""
-    return here(f"/api/v1/images/{row.id}/thumbnail?v={content_version(row)}")
+    """Return the URL path of an indexed image's thumbnail, with the content's version."""
+    return local_url(f"/api/v1/images/{row.id}/thumbnail?v={content_version(row)}")
 
 
 def content_version(row: ImageRow) -> str:
-    """Return the short digest that addresses carry."""
+    """Return the version of an image's content in URLs: the first digits of its SHA-256."""
     return str(row.sha256)[:12]

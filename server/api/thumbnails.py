@@ -1,8 +1,8 @@
-"""Thumbnails on disk: made once, bounded, named after the content they show.
+"""A cache of thumbnails on disk, of limited size.
 
-They lie in the user's cache folder, not in the store, which a server may only be allowed to read.
-A name is the content's SHA-256 and the side, so that none is ever stale and stores can share them.
-Where nothing can be written they are made anew each time, which is logged once.
+It is in the user's cache folder, not in the store, which may be read-only. A file's name is the
+SHA-256 of the image and the thumbnail's side: it is never stale, and stores can share it. If the
+folder cannot be written, each request makes its thumbnail; this is logged once.
 """
 
 import logging
@@ -15,11 +15,11 @@ from pathlib import Path
 logger = logging.getLogger(__name__)
 
 FOLDERS = 256
-"""Files are spread by the first two digits of their digest; each folder keeps its own bounds."""
+"""One for each value of the digest's first two digits; each has its share of the maximum size."""
 
 
 class ThumbnailCache:
-    """Keeps up to about ``max_bytes`` of thumbnails; none at all with 0. Safe between threads."""
+    """Keeps about ``max_bytes`` of thumbnails at most, none with 0. Safe between threads."""
 
     def __init__(self, max_bytes: int, folder: Path | None = None) -> None:
         cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
@@ -28,23 +28,23 @@ class ThumbnailCache:
         self._writable = max_bytes > 0
 
     def get(self, sha256: str, side: int, make: Callable[[], bytes]) -> bytes:
-        """Return the thumbnail of a content, made by ``make`` if it is not here yet."""
+        """Return a thumbnail from the cache, or make it with ``make`` and keep it."""
         path = self.folder / sha256[:2] / f"{sha256[2:]}-{side}.jpg"
         with suppress(OSError):
-            kept = path.read_bytes()
-            if kept:  # a crash of the machine may leave a file without its content
-                return kept
+            data = path.read_bytes()
+            if data:  # a crash of the machine can leave an empty file
+                return data
         data = make()
         if self._writable:
             try:
                 self._write(path, data)
             except OSError as error:
-                logger.warning("Thumbnails are not kept: %s cannot be written: %s", path, error)
+                logger.warning("Thumbnails are not cached: %s cannot be written: %s", path, error)
                 self._writable = False
         return data
 
     def _write(self, path: Path, data: bytes) -> None:
-        """Write through a temporary name, so that nobody ever reads half a picture."""
+        """Write under a temporary name first, so that no thread reads an incomplete file."""
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{secrets.token_hex(8)}")
         try:
@@ -52,10 +52,10 @@ class ThumbnailCache:
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
-        self._make_room(path.parent)
+        self._evict(path.parent)
 
-    def _make_room(self, folder: Path) -> None:
-        """Remove the oldest files of a folder until it is within its bounds."""
+    def _evict(self, folder: Path) -> None:
+        """Remove the oldest files of a folder until it is within its maximum size."""
         files = []
         with os.scandir(folder) as entries:
             for entry in entries:

@@ -1,8 +1,8 @@
-"""Images fetched from an address that a client names: off unless configured, and then on a leash.
+"""Images fetched from URLs that clients send: off by default, and restricted.
 
-A server that fetches what strangers name can be made to ask its own network (SSRF). So: https only,
-the name is resolved once and the connection goes to the very address that was checked, every
-address must be public, redirects are followed by the same rules, and time and size are limited.
+A client could use such a server to reach its internal network (SSRF). Therefore only https is
+allowed, the host name is resolved once, all its addresses must be public, the connection goes to
+the address that was checked, redirects follow the same rules, and time and size are limited.
 """
 
 import http.client
@@ -29,69 +29,69 @@ NOT_PUBLIC = (
 
 TIMEOUT_S = 10.0
 MAX_REDIRECTS = 3
-CHUNK = 1 << 16
+CHUNK_BYTES = 1 << 16
 
 Resolve = Callable[[str, int], list[str]]
-"""Returns the addresses of a name."""
+"""Returns the IP addresses of a host name."""
 
 
 class UrlRefused(LookalikeError):
-    """The address is not one the server fetches images from."""
+    """The URL is not allowed, or nothing usable can be fetched from it."""
 
     code = "url_refused"
 
 
 def resolve(host: str, port: int) -> list[str]:
-    """Return the IP addresses of a name, as the system knows them."""
+    """Return the IP addresses of a host name from the system's resolver."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [str(address[0]) for *_, address in found]
 
 
 class Fetcher:
-    """Fetches images by https. The arguments replace the system's resolver, trust and rules."""
+    """Fetches images by https. The keyword arguments are for tests."""
 
     def __init__(
         self,
         max_bytes: int,
         *,
         resolve: Resolve = resolve,
-        trust: ssl.SSLContext | None = None,
+        ssl_context: ssl.SSLContext | None = None,
         is_public: Callable[[str], bool] | None = None,
         timeout_s: float = TIMEOUT_S,
     ) -> None:
         self._max_bytes = max_bytes
         self._resolve = resolve
-        self._trust = trust or ssl.create_default_context()
+        self._ssl_context = ssl_context or ssl.create_default_context()
         self._is_public = is_public or is_public_address
         self._timeout_s = timeout_s
-        self._look_ups = ThreadPoolExecutor(4, "look-up")
+        self._resolvers = ThreadPoolExecutor(4, "resolve")
 
     def fetch(self, url: str) -> bytes:
-        """Return what the address holds.
+        """Return the bytes at a URL.
 
-        Raises :class:`UrlRefused` for an address that is not allowed, cannot be reached, takes too
-        long or holds too much.
+        Raises :class:`UrlRefused` if the URL is not allowed, cannot be reached, is too slow or the
+        file is too large.
         """
         deadline = time.monotonic() + self._timeout_s
         for _ in range(MAX_REDIRECTS + 1):
             try:
-                answer = self._ask(url, deadline)
+                answer = self._request(url, deadline)
                 if isinstance(answer, bytes):
                     return answer
                 url = urljoin(url, answer)
             except (OSError, http.client.HTTPException, ValueError) as error:
                 logger.info("cannot fetch %s: %r", url, error)
                 raise UrlRefused(
-                    "The address cannot be reached or is too slow.",
+                    "The URL cannot be reached, or its server is too slow.",
                     "Check it in a browser, or upload the image instead.",
                 ) from None
-        raise UrlRefused(f"The address leads on more than {MAX_REDIRECTS} times.")
+        raise UrlRefused(f"The URL redirects more than {MAX_REDIRECTS} times.")
 
-    def _ask(self, url: str, deadline: float) -> bytes | str:
-        """Return the content of an address, or the address it leads on to."""
+    def _request(self, url: str, deadline: float) -> bytes | str:
+        """Return the bytes at a URL, or the URL it redirects to."""
         parts = urlsplit(url)
         if parts.scheme != "https" or not parts.hostname or parts.username is not None:
-            raise UrlRefused("Only https addresses without a user name are fetched.")
+            raise UrlRefused("Only https URLs without a user name are allowed.")
         host, port = parts.hostname, parts.port or 443
         with self._connected(host, port, deadline) as connection:
             path = parts.path or "/"
@@ -101,60 +101,60 @@ class Fetcher:
                 if response.status in (301, 302, 303, 307, 308):
                     return response.getheader("Location") or ""
                 if response.status != 200:
-                    raise UrlRefused(f"The address answers {response.status}.")
+                    raise UrlRefused(f"The URL's server answered with status {response.status}.")
                 return self._read(response, deadline)
 
     @contextmanager
     def _connected(
         self, host: str, port: int, deadline: float
     ) -> Iterator[http.client.HTTPConnection]:
-        """Connect to an address that was checked; the name is not looked up again.
+        """Connect to an address that was checked, without resolving the name again.
 
-        At the deadline the connection is cut, whatever it is at: a timeout of the socket begins
-        anew with every byte.
+        A timer shuts the connection down at the deadline: a socket's timeout starts again with
+        every byte.
         """
-        addresses = self._looked_up(host, port, deadline)
+        addresses = self._resolve_in_time(host, port, deadline)
         if not addresses or not all(self._is_public(address) for address in addresses):
-            raise UrlRefused("The address is not a public one.")
+            raise UrlRefused("The URL's host does not have a public address.")
         with (
-            socket.create_connection((addresses[0], port), _left(deadline)) as plain,
+            socket.create_connection((addresses[0], port), _remaining(deadline)) as plain,
             plain.dup() as handle,
         ):
-            cut = threading.Timer(_left(deadline), _cut, [handle])
-            cut.daemon = True
-            cut.start()
+            timer = threading.Timer(_remaining(deadline), _shut_down, [handle])
+            timer.daemon = True
+            timer.start()
             try:
                 connection = http.client.HTTPConnection(host, port)
-                with self._trust.wrap_socket(plain, server_hostname=host) as connection.sock:
+                with self._ssl_context.wrap_socket(plain, server_hostname=host) as connection.sock:
                     yield connection
             finally:
-                cut.cancel()
+                timer.cancel()
 
-    def _looked_up(self, host: str, port: int, deadline: float) -> list[str]:
-        """Return the addresses of a name. The system's own look-up knows no time limit."""
-        found = self._look_ups.submit(self._resolve, host, port)
+    def _resolve_in_time(self, host: str, port: int, deadline: float) -> list[str]:
+        """Return the addresses of a name; the system's resolver itself has no time limit."""
+        found = self._resolvers.submit(self._resolve, host, port)
         try:
-            return found.result(_left(deadline))
+            return found.result(_remaining(deadline))
         finally:
-            found.cancel()  # one that has not begun need not
+            found.cancel()  # if it has not started
 
     def _read(self, response: http.client.HTTPResponse, deadline: float) -> bytes:
         content = bytearray()
         while True:
-            chunk = response.read1(CHUNK)
-            _left(deadline)  # what was cut looks like the end
+            chunk = response.read1(CHUNK_BYTES)
+            _remaining(deadline)  # a connection that was shut down looks like the end
             if not chunk:
                 return bytes(content)
             content += chunk
             if len(content) > self._max_bytes:
-                raise UrlRefused("The file at the address is larger than an upload may be.")
+                raise UrlRefused("The file at the URL is larger than the limit of an upload.")
 
 
 def is_public_address(address: str) -> bool:
-    """Tell whether an address is one of the public internet, and no other wrapped in one.
+    """Tell whether an IP address belongs to the public internet.
 
-    Of IPv6 only global unicast can be (RFC 4291, 2.4), without what leads on to an IPv4 address:
-    6to4, Teredo and ISATAP. NAT64, mapped and compatible addresses lie outside it.
+    Of IPv6 only global unicast (RFC 4291, 2.4) does, without addresses that embed an IPv4 address:
+    6to4, Teredo and ISATAP. NAT64, mapped and compatible addresses are not global unicast.
     """
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
@@ -168,13 +168,14 @@ def is_public_address(address: str) -> bool:
     )
 
 
-def _cut(connection: socket.socket) -> None:
+def _shut_down(connection: socket.socket) -> None:
     with suppress(OSError):
         connection.shutdown(socket.SHUT_RDWR)
 
 
-def _left(deadline: float) -> float:
-    left = deadline - time.monotonic()
-    if left <= 0:
+def _remaining(deadline: float) -> float:
+    """Return the seconds until the deadline. Raises TimeoutError after it."""
+    seconds = deadline - time.monotonic()
+    if seconds <= 0:
         raise TimeoutError
-    return left
+    return seconds

@@ -1,1 +1,1 @@
-"""What the server tells of itself: logs, metrics, health."""
+"""Logs, metrics and health checks."""

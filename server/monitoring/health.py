@@ -1,4 +1,4 @@
-"""Liveness and readiness, for whatever watches the server."""
+"""Liveness and readiness checks."""
 
 from http import HTTPStatus
 
@@ -8,7 +8,7 @@ from flask_openapi import APIBlueprint
 from server.api import index_answers
 from server.api.bodies import answer
 from server.api.openapi import OPERATIONS
-from server.current_index import index_holder
+from server.current_index import current_index
 
 blueprint = APIBlueprint("health", __name__, abp_tags=[OPERATIONS])
 
@@ -16,24 +16,24 @@ blueprint = APIBlueprint("health", __name__, abp_tags=[OPERATIONS])
 @blueprint.get(
     "/healthz",
     operation_id="getHealth",
-    summary="Alive",
+    summary="Liveness",
     responses={HTTPStatus.OK: index_answers.Health},
 )
 def healthz() -> Response:
-    """Answer 200 while the process serves requests at all."""
+    """Return 200 while the process answers requests."""
     return answer(index_answers.Health(status="ok"))
 
 
 @blueprint.get(
     "/readyz",
     operation_id="getReadiness",
-    summary="Ready for every kind of query",
+    summary="Readiness for every kind of query",
     responses={HTTPStatus.OK: index_answers.Ready},
 )
 def readyz() -> Response:
-    """Answer 200 once every kind of query can be answered, 503 with the reason before."""
-    holder = index_holder()
-    reason = holder.not_ready()
+    """Return 200 if every kind of query can be answered, else 503 with the reason."""
+    index = current_index()
+    reason = index.not_ready()
     if reason:
         raise reason
-    return answer(index_answers.Ready.of(holder.searcher().info, holder.rejected))
+    return answer(index_answers.Ready.of(index.searcher().info, index.rejected))

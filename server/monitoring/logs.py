@@ -1,7 +1,7 @@
-"""Logs: one line of JSON per event, each with the id of the request that caused it.
+"""Logs: one line of JSON for each event, with the id of the request that caused it.
 
-The id comes from ``X-Request-Id`` if a proxy sends a well-formed one, else it is made here; it is
-returned in the same header, so that an error somebody saw can be found in the log.
+The id is that of the request's ``X-Request-Id`` if it is well-formed, else a new one. The answer
+has it in the same header, so that an error a user reports can be found in the log.
 """
 
 import json
@@ -18,16 +18,16 @@ from flask import Flask, Response, g, has_request_context, request
 
 logger = logging.getLogger(__name__)
 
-WELL_FORMED = re.compile(r"[A-Za-z0-9._-]{1,64}")
-QUIET = ("/healthz", "/readyz", "/metrics", "/static/")
-"""Requests that are not worth a line each unless they fail."""
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+UNLOGGED_PATHS = ("/healthz", "/readyz", "/metrics", "/static/")
+"""Requests to these paths are logged only if they fail."""
 
 
 class JsonFormatter(logging.Formatter):
-    """A record as one line of JSON: time, level, logger, message, request id, extra ``fields``."""
+    """Formats a record as a line of JSON: time, level, logger, message, request id, ``fields``."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line; a traceback becomes a field of it."""
+        """Return the line; a traceback becomes its field ``exception``."""
         entry: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -43,26 +43,26 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """A record as one line for people, with the id of its request where it has one."""
+    """Formats a record as a line of text, with the id of its request if it has one."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line, and a traceback below it. Nothing in it can move a cursor."""
-        asked = f" (request {g.request_id})" if has_request_context() and "request_id" in g else ""
+        """Return the line and a traceback below it, with control characters escaped."""
+        suffix = f" (request {g.request_id})" if has_request_context() and "request_id" in g else ""
         message = "".join(c if c.isprintable() else repr(c)[1:-1] for c in record.getMessage())
-        line = f"{record.levelname}: {message}{asked}"
+        line = f"{record.levelname}: {message}{suffix}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
 def logging_settings() -> dict[str, Any]:
-    """Return the settings of :mod:`logging` for a server: JSON for machines, text for people.
+    """Return a configuration for :mod:`logging.config`: JSON, or text if stderr is a terminal.
 
-    Where stderr is a terminal a line is short, and requests that succeed are not logged at all.
+    On a terminal, requests that succeed are not logged.
     """
-    person = sys.stderr.isatty()
+    is_terminal = sys.stderr.isatty()
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "formatters": {"server": {"()": TextFormatter if person else JsonFormatter}},
+        "formatters": {"server": {"()": TextFormatter if is_terminal else JsonFormatter}},
         "handlers": {
             "server": {
                 "class": "logging.StreamHandler",
@@ -72,37 +72,39 @@ def logging_settings() -> dict[str, Any]:
         },
         "root": {"level": "WARNING", "handlers": ["server"]},
         "loggers": {
-            "server": {"level": "WARNING" if person else "INFO"},
+            "server": {"level": "WARNING" if is_terminal else "INFO"},
             "gunicorn.error": {"level": "WARNING", "handlers": ["server"], "propagate": False},
         },
     }
 
 
 def register(app: Flask) -> None:
-    """Give every request an id, and log it when it has been answered."""
-    app.before_request(_begin)
-    app.after_request(_answered)
+    """Give every request an id, and log it when its answer is complete."""
+    app.before_request(_start_request)
+    app.after_request(_log_request)
 
 
-def when_made(response: Response, act: Callable[[float], None]) -> None:
-    """Call ``act`` with the seconds an answer took: now, or at the end of one that is streamed."""
-    began = float(g.get("began", time.perf_counter()))
-    if response.is_streamed and not response.direct_passthrough:  # a file has no end we hear of
-        response.call_on_close(lambda: act(time.perf_counter() - began))
+def call_when_complete(response: Response, act: Callable[[float], None]) -> None:
+    """Call ``act`` with the request's duration in seconds: now, or when a streamed answer ends."""
+    start = float(g.get("started_at", time.perf_counter()))
+    if (
+        response.is_streamed and not response.direct_passthrough
+    ):  # the end of a file is not signalled
+        response.call_on_close(lambda: act(time.perf_counter() - start))
     else:
-        act(time.perf_counter() - began)
+        act(time.perf_counter() - start)
 
 
-def _begin() -> None:
+def _start_request() -> None:
     given = request.headers.get("X-Request-Id", "")
-    g.request_id = given if WELL_FORMED.fullmatch(given) else secrets.token_hex(8)
-    g.began = time.perf_counter()
+    g.request_id = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+    g.started_at = time.perf_counter()
 
 
-def _answered(response: Response) -> Response:
+def _log_request(response: Response) -> Response:
     response.headers["X-Request-Id"] = g.request_id
     failed = response.status_code >= 500
-    if failed or not request.path.startswith(QUIET):
+    if failed or not request.path.startswith(UNLOGGED_PATHS):
         fields = {
             "request_id": g.request_id,
             "method": request.method,
@@ -113,11 +115,11 @@ def _answered(response: Response) -> Response:
         if g.get("key"):
             fields["key"] = g.key.name
         level = logging.WARNING if failed else logging.INFO
-        what = (request.method, request.path, response.status_code)
+        summary = (request.method, request.path, response.status_code)
 
         def log(seconds: float) -> None:
             timed = {**fields, "ms": round(seconds * 1000, 3)}
-            logger.log(level, "%s %s %d", *what, extra={"fields": timed})
+            logger.log(level, "%s %s %d", *summary, extra={"fields": timed})
 
-        when_made(response, log)
+        call_when_complete(response, log)
     return response

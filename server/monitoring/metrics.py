@@ -1,7 +1,6 @@
-"""Metrics for Prometheus: how long requests and their stages take, what the index holds.
+"""Metrics for Prometheus: durations of requests and of stages of searches, and the index.
 
-One process of threads serves, so the counters are simply in its memory. Each application has a
-registry of its own.
+The server is one process, so the counters are in its memory. Each application has its own registry.
 """
 
 import math
@@ -11,8 +10,13 @@ from typing import Any
 
 from flask import Flask, Response, current_app, g, request
 from flask_openapi import APIBlueprint
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, Histogram
-from prometheus_client import generate_latest as exposition
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
 from prometheus_client.core import (
     GaugeMetricFamily,
     HistogramMetricFamily,
@@ -26,71 +30,73 @@ from prometheus_client.registry import Collector
 from indexer.errors import LookalikeError
 from indexer.search import Batcher
 from server.api.openapi import OPERATIONS, SECURITY
-from server.current_index import IndexHolder
+from server.current_index import CurrentIndex
 from server.errors import error_responses
-from server.monitoring.logs import when_made
+from server.monitoring.logs import call_when_complete
 
 blueprint = APIBlueprint("metrics", __name__, abp_security=SECURITY)
 
-SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 STAGES = ("decode", "encode", "search")
 
 
 class Metrics:
-    """What one application counts."""
+    """The metrics of one application."""
 
-    def __init__(self, holder: IndexHolder) -> None:
+    def __init__(self, index: CurrentIndex) -> None:
         self.registry = CollectorRegistry()
         self.requests = Histogram(
             "lookalike_request_seconds",
-            "Time from the request's first handler until the answer has been made.",
+            "Time from the request's first handler until its answer is complete.",
             ("method", "route", "status"),
-            buckets=SECONDS,
+            buckets=BUCKETS_S,
             registry=self.registry,
         )
         self.stages = Histogram(
             "lookalike_stage_seconds",
-            "Time of one stage of a query, waiting for its turn included.",
+            "Time of one stage of a search, including waiting.",
             ("stage",),
-            buckets=SECONDS,
+            buckets=BUCKETS_S,
             registry=self.registry,
         )
         for stage in STAGES:
-            self.stages.labels(stage)  # there from the start: a graph of none is a line at 0
-        self.registry.register(IndexCollector(holder))
+            self.stages.labels(stage)  # exported from the start, as 0
+        self.registry.register(IndexCollector(index))
         ProcessCollector(registry=self.registry)
         GCCollector(registry=self.registry)
 
     def observe(self, timings_ms: Mapping[str, float]) -> None:
-        """Count a query's stages by the milliseconds they took; not those that did not happen."""
+        """Record the stages of a search, in milliseconds, except those it did not have."""
         for stage in STAGES:
             if timings_ms.get(stage):
                 self.stages.labels(stage).observe(timings_ms[stage] / 1000)
 
 
 class IndexCollector(Collector):
-    """Reads what the index is at the moment of asking; nothing while there is none."""
+    """Collects the metrics of the current index, if there is one."""
 
-    def __init__(self, holder: IndexHolder) -> None:
-        self._holder = holder
+    def __init__(self, index: CurrentIndex) -> None:
+        self._index = index
 
     def collect(self) -> Iterable[Metric]:
-        """Yield readiness, version, vectors and the recall that is promised."""
-        ready = self._holder.not_ready() is None
+        """Yield readiness, version, counts, batches and the promised recall."""
+        ready = self._index.not_ready() is None
         yield GaugeMetricFamily(
-            "lookalike_ready", "1 if every query can be answered.", float(ready)
+            "lookalike_ready", "1 if every kind of query can be answered.", float(ready)
         )
         try:
-            searcher = self._holder.searcher()
+            searcher = self._index.searcher()
         except LookalikeError:
             return
         info = searcher.info
-        named = {"version": info.version, "encoder": info.encoder.fingerprint}
-        yield InfoMetricFamily("lookalike_index", "The version that answers.", named)
+        labels = {"version": info.version, "encoder": info.encoder.fingerprint}
+        yield InfoMetricFamily("lookalike_index", "The version in use.", labels)
         version = float(info.version)
-        yield GaugeMetricFamily("lookalike_index_version", "The version as a number.", version)
         yield GaugeMetricFamily(
-            "lookalike_vectors", "Images that can be found.", float(info.counts.indexed)
+            "lookalike_index_version", "The version in use as a number.", version
+        )
+        yield GaugeMetricFamily(
+            "lookalike_vectors", "Images that can be searched.", float(info.counts.indexed)
         )
         yield GaugeMetricFamily(
             "lookalike_skipped_files",
@@ -99,7 +105,7 @@ class IndexCollector(Collector):
         )
         yield self._batches(
             "lookalike_search_batch_queries",
-            "Exact searches made together.",
+            "Exact searches that run together.",
             searcher.search_batcher,
         )
         if searcher.encode_batcher:
@@ -108,7 +114,7 @@ class IndexCollector(Collector):
             )
             yield GaugeMetricFamily(
                 "lookalike_encode_waiting",
-                "Images that wait for the encoder.",
+                "Images waiting for the encoder.",
                 float(searcher.encode_batcher.waiting),
             )
         if info.promise:
@@ -133,20 +139,20 @@ class IndexCollector(Collector):
 
 
 def register(app: Flask) -> None:
-    """Count every answer of the application, and the slots that are taken."""
-    app.extensions["metrics"] = counted = Metrics(app.extensions["lookalike"])
+    """Measure every request of the application, and the slots that are taken."""
+    app.extensions["metrics"] = registered = Metrics(app.extensions["current_index"])
     capacity = app.extensions["capacity"]
     for name, text, slots in (
-        ("lookalike_requests_working", "Requests at work.", capacity.requests),
+        ("lookalike_requests_working", "Requests being handled.", capacity.requests),
         (
             "lookalike_long_working",
-            "Of them, those that take a core for long.",
+            "Those of them that take a core for long.",
             capacity.long_searches,
         ),
     ):
-        gauge = Gauge(name, text, registry=counted.registry)
+        gauge = Gauge(name, text, registry=registered.registry)
         gauge.set_function(lambda slots=slots: slots.taken)  # type: ignore[misc]
-    app.after_request(_count)
+    app.after_request(_measure)
 
 
 def metrics() -> Metrics:
@@ -160,29 +166,29 @@ def metrics() -> Metrics:
     operation_id="getMetrics",
     tags=[OPERATIONS],
     summary="Metrics for Prometheus",
-    description="With keys configured, it takes one of scope admin.",
+    description="If the server has API keys, a key of scope admin is needed.",
     responses={
         HTTPStatus.OK: {"content": {"text/plain": {"schema": {"type": "string"}}}},
         **error_responses(HTTPStatus.FORBIDDEN),
     },
 )
-def exposed() -> Response:
+def export() -> Response:
     """Return all metrics in Prometheus' text format."""
-    return Response(exposition(metrics().registry), content_type=CONTENT_TYPE_LATEST)
+    return Response(generate_latest(metrics().registry), content_type=CONTENT_TYPE_LATEST)
 
 
-def _count(response: Response) -> Response:
-    # The rule, not the path: as many series as there are routes, whatever is asked.
+def _measure(response: Response) -> Response:
+    # The rule, not the path: the number of series is that of the routes.
     route = request.url_rule.rule if request.url_rule else "none"
     method = request.method if request.url_rule else "none"
-    counted = metrics()
-    timer = counted.requests.labels(method, route, str(response.status_code))
-    searches = g.setdefault("timings_ms", [])  # one that is streamed goes on to fill it
+    current = metrics()
+    timer = current.requests.labels(method, route, str(response.status_code))
+    searches = g.setdefault("timings_ms", [])  # a streamed answer adds to it later
 
     def observe(seconds: float) -> None:
         timer.observe(seconds)
         for timings_ms in searches:
-            counted.observe(timings_ms)
+            current.observe(timings_ms)
 
-    when_made(response, observe)
+    call_when_complete(response, observe)
     return response

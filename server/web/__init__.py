@@ -1,1 +1,1 @@
-"""The pages: HTML that is rendered on the server."""
+"""The web pages, rendered on the server."""

@@ -1,10 +1,10 @@
-"""The collection page: what was indexed, what was skipped and why, and lists of both."""
+"""The collection page and the list of all images: what was indexed, what was skipped and why."""
 
 from flask import Blueprint, request
 
 from indexer.errors import InvalidQuery, LookalikeError
-from server.current_index import index_holder
-from server.web.page_state import whole
+from server.current_index import current_index
+from server.web.page_state import parse_int
 from server.web.pages import error_page, render
 
 blueprint = Blueprint("collection", __name__)
@@ -17,7 +17,7 @@ IMAGES_PER_PAGE = 60
 @blueprint.get("/collection")
 def collection() -> str:
     """Show counts, encoder, version, and the skipped files with their reasons."""
-    searcher = index_holder().searcher()
+    searcher = current_index().searcher()
     offset, page = _offset(SKIPPED_PER_PAGE)
     return render(
         "collection.html",
@@ -31,8 +31,8 @@ def collection() -> str:
 
 @blueprint.get("/collection/images")
 def images() -> str:
-    """List all images in order of their keys."""
-    searcher = index_holder().searcher()
+    """Show a page of the list of all images, in order of their keys."""
+    searcher = current_index().searcher()
     offset, page = _offset(IMAGES_PER_PAGE)
     return render(
         "images.html",
@@ -44,9 +44,9 @@ def images() -> str:
 
 
 def _offset(per_page: int) -> tuple[int, int]:
-    """Return how many rows the address's page leaves out, and the page."""
+    """Return the offset of the requested page's first row, and the page's number."""
     text = request.args.get("page")
-    page = whole("page", text) if text else 1
+    page = parse_int("page", text) if text else 1
     if not 1 <= page <= 10**9:
-        raise InvalidQuery(f"page is {page}; pages count from 1.", "Begin with page=1.")
+        raise InvalidQuery(f"page is {page}; pages are numbered from 1.", "Begin with page=1.")
     return (page - 1) * per_page, page

@@ -1,4 +1,4 @@
-"""Results to take away: a table as CSV, the originals as a zip that is made while it is sent."""
+"""Exports of results: a table as CSV, and the original files as a streamed zip."""
 
 import csv
 import re
@@ -14,25 +14,25 @@ from flask import Blueprint, Response, request
 from indexer.errors import InvalidQuery, LookalikeError
 from indexer.search import Hit, Searcher
 from server.admission.capacity import capacity, run_search
-from server.current_index import index_holder
-from server.web.page_state import Question, whole
-from server.web.pages import error_page, posted
+from server.current_index import current_index
+from server.web.page_state import PageState, parse_int
+from server.web.pages import error_page, read_form
 
 blueprint = Blueprint("exports", __name__)
 blueprint.register_error_handler(LookalikeError, error_page)
 
 MAX_ZIP_BYTES = 2_000_000_000
 COLUMNS = ("rank", "image_id", "key", "distance", "cosine", "width", "height", "bytes", "sha256")
-TIME_OF_FILES = (1980, 1, 1, 0, 0, 0)  # of the zip's entries: the same results, the same bytes
+ENTRY_TIME = (1980, 1, 1, 0, 0, 0)  # fixed, so that equal results give equal zips
 
 
 @blueprint.route("/export.csv", methods=["GET", "POST"])
 def table() -> Response:
-    """Return the results as CSV, ``count`` of them, near-duplicates as rows of their own."""
+    """Return ``count`` results as CSV, with a row for each near-duplicate."""
     text = StringIO()
     writer = csv.writer(text)
     writer.writerow(COLUMNS)
-    for hit in _hits(index_holder().searcher()):
+    for hit in _hits(current_index().searcher()):
         image = hit.image
         numbers = (f"{hit.distance:.6f}", f"{hit.cosine:.6f}", image.width, image.height)
         writer.writerow((hit.rank, image.id, image.key, *numbers, image.size, image.sha256))
@@ -41,14 +41,14 @@ def table() -> Response:
 
 @blueprint.route("/export.zip", methods=["GET", "POST"])
 def originals() -> Response:
-    """Return the original files of the results as a zip, ``count`` of them."""
-    searcher = index_holder().searcher()
+    """Return the original files of ``count`` results as a zip."""
+    searcher = current_index().searcher()
     hits = _hits(searcher)
     total = sum(hit.image.size or 0 for hit in hits)
     if total > MAX_ZIP_BYTES:
         raise InvalidQuery(
             f"The {len(hits)} originals have {total / 1e9:.1f} GB; "
-            f"a zip may have {MAX_ZIP_BYTES / 1e9:.0f} GB.",
+            f"the limit is {MAX_ZIP_BYTES / 1e9:.0f} GB.",
             "Export fewer results.",
         )
     with ExitStack() as held:
@@ -59,19 +59,19 @@ def originals() -> Response:
 
 
 def safe_name(rank: int, key: str) -> str:
-    """Return a name for a file inside the zip: its rank and the last part of its key, no path."""
+    """Return a file name for the zip: the rank and the last part of the key, without a path."""
     base = re.sub(r"[^\w.\- ]", "_", key.rpartition("/")[2]).strip(". ")[-100:]
     return f"{rank:04d}_{base or 'image'}"
 
 
 def _hits(searcher: Searcher) -> Sequence[Hit]:
-    question = posted() if request.method == "POST" else Question.of(request.args, {})
-    if question.is_empty:
-        raise InvalidQuery("There is nothing to export.", "Search with an image first.")
+    state = read_form() if request.method == "POST" else PageState.parse(request.args, {})
+    if state.is_empty:
+        raise InvalidQuery("There are no results to export.", "Search with an image first.")
     text = request.values.get("count")
-    count = whole("count", text) if text else question.k
-    everything = replace(question.selection(), k=count, page=1, collapse_duplicates=False)
-    return run_search(searcher, question.query(), everything).hits
+    count = parse_int("count", text) if text else state.k
+    selection = replace(state.selection(), k=count, page=1, collapse_duplicates=False)
+    return run_search(searcher, state.query(), selection).hits
 
 
 def _download(content: str | Iterator[bytes], media_type: str, name: str) -> Response:
@@ -80,10 +80,10 @@ def _download(content: str | Iterator[bytes], media_type: str, name: str) -> Res
 
 
 def _zipped(searcher: Searcher, hits: Sequence[Hit]) -> Iterator[bytes]:
-    """Yield a zip file by file: one original at a time is in memory. Images are not compressed."""
-    sink = _Sink()
+    """Yield the zip file by file, uncompressed, with one original in memory at a time."""
+    buffer = _Buffer()
     missing = []
-    with zipfile.ZipFile(sink, "w") as archive:
+    with zipfile.ZipFile(buffer, "w") as archive:
         for hit in hits:
             try:
                 data = searcher.collection.image_file(hit.image.id).data
@@ -91,20 +91,20 @@ def _zipped(searcher: Searcher, hits: Sequence[Hit]) -> Iterator[bytes]:
                 missing.append(f"{hit.image.key}: {error.message}\n")
                 continue
             archive.writestr(_entry(safe_name(hit.rank, hit.image.key)), data)
-            yield sink.taken()
+            yield buffer.drain()
         if missing:
             archive.writestr(_entry("missing.txt"), "".join(missing))
-    yield sink.taken()
+    yield buffer.drain()
 
 
 def _entry(name: str) -> zipfile.ZipInfo:
-    entry = zipfile.ZipInfo(name, TIME_OF_FILES)
+    entry = zipfile.ZipInfo(name, ENTRY_TIME)
     entry.external_attr = 0o644 << 16
     return entry
 
 
-class _Sink(RawIOBase):
-    """A file that only grows, whose content is taken away as it comes."""
+class _Buffer(RawIOBase):
+    """A write-only file in memory that is emptied as it is sent."""
 
     def __init__(self) -> None:
         self._content = bytearray()
@@ -116,8 +116,8 @@ class _Sink(RawIOBase):
         self._content += data
         return len(data)
 
-    def taken(self) -> bytes:
-        """Return what was written since the last time."""
+    def drain(self) -> bytes:
+        """Return what was written since the last call."""
         content = bytes(self._content)
         self._content.clear()
         return content

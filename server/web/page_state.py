@@ -1,9 +1,9 @@
-"""What the page asks: its state in an address or a form, and the query that stands for.
+"""The state of the search page, read from a URL or a form, and the query it describes.
 
-Addresses hold every state: ``/?image_id=12&image_id=15&not=17&crop=0.1,0.2,0.5,0.5&mode=exact
-&threshold=0.9&duplicates=show&k=30&page=2``. An upload has no address, for nothing uploaded is
-kept: its page carries the feature, a small picture and the name in the fields of a form instead, so
-that the next page of results, a threshold or another example need neither the file nor the encoder.
+A URL holds the whole state: ``/?image_id=12&image_id=15&not=17&crop=0.1,0.2,0.5,0.5&mode=exact
+&threshold=0.9&duplicates=show&k=30&page=2``. Upload results have no shareable URL: uploads are not
+stored. Their page carries the image's feature, a small preview and the file's name in form fields,
+so that further pages, thresholds and examples need neither the file nor the encoder.
 """
 
 import base64
@@ -25,7 +25,7 @@ MAX_PREVIEW_CHARACTERS = 60_000
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """An uploaded image: the file's bytes at first, afterwards the feature that was made of it."""
+    """An uploaded image: the file's bytes, or on later pages the feature made from them."""
 
     name: str
     image: bytes | None = None
@@ -34,7 +34,7 @@ class Upload:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class PageState:
     """One state of the search page."""
 
     positives: tuple[int, ...] = ()
@@ -48,42 +48,42 @@ class Question:
     upload: Upload | None = None
 
     @classmethod
-    def of(cls, fields: MultiDict[str, str], files: Mapping[str, bytes]) -> "Question":
-        """Read an address's or a form's fields; empty ones count as left out.
+    def parse(cls, fields: MultiDict[str, str], files: Mapping[str, bytes]) -> "PageState":
+        """Read the fields of a URL or a form; empty fields count as missing.
 
-        Raises :class:`~indexer.errors.InvalidQuery` for a value that cannot be read.
+        Raises :class:`~indexer.errors.InvalidQuery` for a field whose value is not valid.
         """
-        dropped = {whole("drop", text) for text in fields.getlist("drop") if text}
+        dropped = {parse_int("drop", text) for text in fields.getlist("drop") if text}
         positives, negatives = (_ids(fields, name) for name in ("image_id", "not"))
         mode = fields.get("mode") or None
         if mode not in (None, "exact", "approximate"):
-            raise InvalidQuery("mode is neither exact nor approximate.")
+            raise InvalidQuery("mode must be exact or approximate.")
         return cls(
             positives=tuple(i for i in positives if i not in dropped),
             negatives=tuple(i for i in negatives if i not in dropped and i not in positives),
             crop=_box(fields.get("crop", "")),
             mode=mode,  # type: ignore[arg-type]  # checked above
-            threshold=_number("threshold", fields["threshold"])
+            threshold=_parse_float("threshold", fields["threshold"])
             if fields.get("threshold")
             else None,
             show_duplicates=fields.get("duplicates") == "show",
-            k=whole("k", fields["k"]) if fields.get("k") else None,
-            page=whole("page", fields["page"]) if fields.get("page") else 1,
+            k=parse_int("k", fields["k"]) if fields.get("k") else None,
+            page=parse_int("page", fields["page"]) if fields.get("page") else 1,
             upload=_upload(fields, files),
         )
 
     @property
     def is_empty(self) -> bool:
-        """True if nothing is asked: the start page."""
+        """True if there is no query: the start page."""
         return not self.positives and self.upload is None
 
     @property
     def preview(self) -> str | None:
-        """A small picture of an upload that is no longer here, as base64."""
+        """The preview of an upload whose file was sent with an earlier page, as base64."""
         return self.upload.preview if self.upload and self.upload.preview else None
 
     def query(self) -> Query:
-        """Return what is asked: the upload or the first image, and the others as examples."""
+        """Return the query: the upload or the first image, and the other images as examples."""
         negatives = [Example(i) for i in self.negatives]
         if self.upload is None:
             first, *others = self.positives
@@ -101,7 +101,7 @@ class Question:
         return Query(vector=vector, positives=positives, negatives=negatives)
 
     def selection(self) -> Selection:
-        """Return which of the neighbours are wanted."""
+        """Return which results are wanted."""
         return Selection(
             k=self.k,
             page=self.page,
@@ -110,19 +110,19 @@ class Question:
             collapse_duplicates=not self.show_duplicates,
         )
 
-    def answered(self, answer: Answer) -> "Question":
-        """Return the question with what the answer made of an upload's file."""
+    def with_answer(self, answer: Answer) -> "PageState":
+        """Return the state with an upload's feature and preview in place of its file."""
         if self.upload is None or self.upload.image is None or answer.own_vector is None:
             return self
         feature = base64_text(answer.own_vector.astype("<f4").tobytes())
         preview = base64_text(answer.preview or b"")
         if len(preview) > MAX_PREVIEW_CHARACTERS:
-            preview = ""  # the next page does without
+            preview = ""  # later pages show none
         upload = Upload(self.upload.name, feature=feature, preview=preview)
         return replace(self, upload=upload, crop=None)
 
-    def fields(self) -> list[tuple[str, str]]:
-        """Return the state as form fields, all but the page and what has its own control."""
+    def hidden_fields(self) -> list[tuple[str, str]]:
+        """Return hidden form fields for the state that has no form control of its own."""
         pairs = [("image_id", str(i)) for i in self.positives]
         pairs += [("not", str(i)) for i in self.negatives]
         if self.crop:
@@ -131,15 +131,12 @@ class Question:
             pairs.append(("k", str(self.k)))
         return pairs
 
-    def address(self, path: str = "/", **changes: object) -> str:
-        """Return the address of this state, with other values where they are given.
-
-        An upload has none: then it is the path alone.
-        """
+    def url(self, path: str = "/", **changes: object) -> str:
+        """Return the URL of this state with some fields changed; for an upload the path alone."""
         if self.upload:
             return path
         state = replace(self, **changes)  # type: ignore[arg-type]
-        pairs = state.fields()
+        pairs = state.hidden_fields()
         if state.mode:
             pairs.append(("mode", state.mode))
         if state.threshold is not None and state.threshold < 2:
@@ -152,7 +149,7 @@ class Question:
 
 
 def base64_text(data: bytes) -> str:
-    """Return bytes as form fields and data: addresses carry them."""
+    """Return bytes in base64, for form fields and ``data:`` URLs."""
     return base64.b64encode(data).decode("ascii")
 
 
@@ -172,34 +169,32 @@ def _vector(feature: str) -> np.ndarray:
     try:
         return np.frombuffer(base64.b64decode(feature, validate=True), "<f4")
     except (ValueError, binascii.Error):
-        raise InvalidQuery(
-            "The page's feature cannot be read.", "Choose the image again."
-        ) from None
+        raise InvalidQuery("The form's feature is damaged.", "Choose the image again.") from None
 
 
 def _ids(fields: MultiDict[str, str], name: str) -> tuple[int, ...]:
-    """Return a repeated field's numbers, each once, in order."""
-    return tuple(dict.fromkeys(whole(name, text) for text in fields.getlist(name) if text))
+    """Return the ids of a repeated field, without duplicates, in order."""
+    return tuple(dict.fromkeys(parse_int(name, text) for text in fields.getlist(name) if text))
 
 
 def _box(text: str) -> Box | None:
     if not text:
         return None
-    parts = [_number("crop", part) for part in text.split(",")]
+    parts = [_parse_float("crop", part) for part in text.split(",")]
     if len(parts) != 4:
-        raise InvalidQuery("crop is not four numbers: x, y, width and height.")
+        raise InvalidQuery("crop must be four numbers: x, y, width and height.")
     return Box(*parts)
 
 
-def whole(name: str, text: str) -> int:
-    """Return the number a field holds. Raises :class:`~indexer.errors.InvalidQuery`."""
+def parse_int(name: str, text: str) -> int:
+    """Return the integer in a field. Raises :class:`~indexer.errors.InvalidQuery`."""
     try:
         return int(text)
     except ValueError:
         raise InvalidQuery(f"{name} is not a whole number.", "Write digits only.") from None
 
 
-def _number(name: str, text: str) -> float:
+def _parse_float(name: str, text: str) -> float:
     try:
         return float(text)
     except ValueError:

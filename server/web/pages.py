@@ -1,4 +1,4 @@
-"""The search page and the page of one image. Works without JavaScript."""
+"""The search page and the page of one image. Both work without JavaScript."""
 
 from flask import Blueprint, Response, redirect, render_template, request
 from werkzeug.datastructures import MultiDict
@@ -8,87 +8,87 @@ from indexer.errors import InvalidQuery, LookalikeError
 from indexer.search import Query, Searcher, Selection
 from server.admission.capacity import run_search
 from server.api import search_answers
-from server.api.bodies import here, uploaded_image
-from server.current_index import index_holder
+from server.api.bodies import local_url, uploaded_image
+from server.current_index import current_index
 from server.errors import is_expected, public_error, set_retry_after, status_of
 from server.web import layout
-from server.web.page_state import Question, base64_text
+from server.web.page_state import PageState, base64_text
 
 blueprint = Blueprint("pages", __name__)
 
 SAMPLE_SIZE = 24
 PREVIEW_SIDE = 320
-NEIGHBOURS = 12
+NEIGHBOUR_COUNT = 12
 
 
 @blueprint.get("/")
 def start() -> AnyResponse | str:
-    """Show the results of the address's question, or images to start from."""
-    searcher = index_holder().searcher()
-    question = Question.of(request.args, {})
-    if question.is_empty:
+    """Show the results for the URL's state, or a sample of images to start from."""
+    searcher = current_index().searcher()
+    state = PageState.parse(request.args, {})
+    if state.is_empty:
         return render("search.html", searcher, sample=searcher.collection.sample(SAMPLE_SIZE))
     if request.args.getlist("drop"):
-        return redirect(here(question.address()))
-    return _answer_page(searcher, question)
+        return redirect(local_url(state.url()))
+    return _answer_page(searcher, state)
 
 
 @blueprint.post("/")
 def search() -> str:
-    """Show the results of an uploaded image, which is answered and forgotten."""
-    searcher = index_holder().searcher()
-    question = posted()
-    if question.is_empty:
+    """Show the results for an uploaded image, which is not stored."""
+    searcher = current_index().searcher()
+    state = read_form()
+    if state.is_empty:
         raise InvalidQuery("No image was chosen.", "Choose a file, then search.")
-    return _answer_page(searcher, question)
+    return _answer_page(searcher, state)
 
 
 @blueprint.get("/random")
 def random_image() -> AnyResponse:
-    """Lead to the neighbours of any image."""
-    return redirect(here(f"/?image_id={index_holder().searcher().collection.random_id()}"))
+    """Redirect to the results for a random image."""
+    return redirect(local_url(f"/?image_id={current_index().searcher().collection.random_id()}"))
 
 
 @blueprint.get("/images/<int:image_id>")
 def image(image_id: int) -> str:
-    """Show one image: the original, what is known of it, and how it lies to the question."""
-    searcher = index_holder().searcher()
+    """Show one image: the original, its metadata, its neighbours, its distance to the query."""
+    searcher = current_index().searcher()
     row = searcher.collection.image(image_id)
-    question = Question.of(request.args, {})
+    state = PageState.parse(request.args, {})
     own = Query(image_id=image_id)
-    neighbours = run_search(searcher, own, Selection(k=NEIGHBOURS + 1))
+    neighbours = run_search(searcher, own, Selection(k=NEIGHBOUR_COUNT + 1))
     vector, distance = neighbours.vector, None
-    if not question.is_empty:
-        vector = run_search(searcher, question.query(), Selection(k=1)).vector
+    if not state.is_empty:
+        vector = run_search(searcher, state.query(), Selection(k=1)).vector
         distance = searcher.collection.distance(vector, image_id)
     distribution = searcher.collection.distribution(vector)
     return render(
         "image.html",
         searcher,
         image=row,
-        question=question,
-        neighbours=[hit for hit in neighbours.hits if hit.image.id != image_id][:NEIGHBOURS],
+        state=state,
+        neighbours=[hit for hit in neighbours.hits if hit.image.id != image_id][:NEIGHBOUR_COUNT],
         distance=distance,
         share_nearer=None if distance is None else distribution.share_nearer(distance),
         plot=layout.plot(distribution, distance),
     )
 
 
-def posted() -> Question:
-    """Return the question of a form, with the name of an uploaded file."""
+def read_form() -> PageState:
+    """Return the state in the request's form, with an uploaded file and its name."""
     fields: MultiDict[str, str] = request.form.copy()
     if "image" in request.files:
         fields["name"] = request.files["image"].filename or ""
-    return Question.of(fields, uploaded_image())
+    return PageState.parse(fields, uploaded_image())
 
 
 @blueprint.errorhandler(LookalikeError)
 def error_page(error: LookalikeError) -> Response:
-    """Show the search page with the reason instead of results."""
+    """Show the search page with an error in place of results."""
     if not is_expected(error):
         raise error
     try:
-        searcher = index_holder().searcher()
+        searcher = current_index().searcher()
     except LookalikeError:
         searcher = None
     shown = public_error(error)
@@ -100,8 +100,8 @@ def error_page(error: LookalikeError) -> Response:
 
 
 def render(template: str, searcher: Searcher | None, **values: object) -> str:
-    """Render a page; every one names the encoder and the version, if there is one."""
-    config = index_holder().config
+    """Render a page with the values that all pages need."""
+    config = current_index().config
     return render_template(
         template,
         info=searcher.info if searcher else None,
@@ -115,17 +115,17 @@ def render(template: str, searcher: Searcher | None, **values: object) -> str:
     )
 
 
-def _answer_page(searcher: Searcher, question: Question) -> str:
-    answer = run_search(searcher, question.query(), question.selection(), preview_side=PREVIEW_SIDE)
-    examples = [searcher.collection.image(i) for i in (*question.positives, *question.negatives)]
-    first = None if question.upload else examples.pop(0)
+def _answer_page(searcher: Searcher, state: PageState) -> str:
+    answer = run_search(searcher, state.query(), state.selection(), preview_side=PREVIEW_SIDE)
+    examples = [searcher.collection.image(i) for i in (*state.positives, *state.negatives)]
+    first = None if state.upload else examples.pop(0)
     return render(
         "search.html",
         searcher,
         answer=answer,
-        question=question.answered(answer),
+        state=state.with_answer(answer),
         first=first,
         combined=examples,
-        subject=first.key if first else question.upload and question.upload.name,
-        preview=base64_text(answer.preview) if answer.preview else question.preview,
+        subject=first.key if first else state.upload and state.upload.name,
+        preview=base64_text(answer.preview) if answer.preview else state.preview,
     )

@@ -14,7 +14,7 @@ from werkzeug.serving import make_server
 
 from indexer.build import build
 from tests.conftest import DEMO_IMAGES, small_config
-from tests.server.asking import ready_app
+from tests.server.helpers import ready_app
 
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",

@@ -7,7 +7,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from server.web.layout import NARROWEST
+from server.web.layout import MIN_ASPECT
 from tests.browser.conftest import Visitor, keep
 
 PAGES = [
@@ -107,7 +107,7 @@ def test_pictures_have_their_place_before_they_come(page: Page) -> None:
     )
     assert len(boxes) == 30
     for shown, own in boxes:
-        assert shown == pytest.approx(max(own, NARROWEST), rel=0.06)
+        assert shown == pytest.approx(max(own, MIN_ASPECT), rel=0.06)
 
 
 def test_the_keyboard_reaches_everything(page: Page) -> None:

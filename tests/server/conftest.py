@@ -13,7 +13,7 @@ from werkzeug.test import Client
 from indexer.config import Config
 from server.app import Application
 from server.errors import CODES
-from tests.server.asking import ready_app
+from tests.server.helpers import ready_app
 from tests.server.processes import running_server
 
 

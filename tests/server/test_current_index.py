@@ -18,7 +18,7 @@ from indexer.config import Config
 from indexer.maintenance import rollback
 from indexer.store import Store
 from server.app import create_app
-from server.current_index import IndexHolder
+from server.current_index import CurrentIndex
 from tests.conftest import small_config
 from tests.server.processes import running_server
 from tests.waiting import eventually
@@ -39,8 +39,8 @@ def client(reindex: Reindex, config: Config) -> Iterator[FlaskClient]:
         yield client
 
 
-def holder(client: FlaskClient) -> IndexHolder:
-    found: IndexHolder = client.application.extensions["lookalike"]
+def current(client: FlaskClient) -> CurrentIndex:
+    found: CurrentIndex = client.application.extensions["current_index"]
     return found
 
 
@@ -53,11 +53,11 @@ def test_a_new_version_is_taken_up_by_itself_and_so_is_an_old_one(
     client: FlaskClient, reindex: Reindex, images: Path, config: Config
 ) -> None:
     eventually(lambda: ready(client).get("version") == "00000001")
-    encoder = holder(client).searcher()._encoder
+    encoder = current(client).searcher()._encoder
     next(images.rglob("*.jpg")).unlink()
     reindex()
     eventually(lambda: ready(client).get("version") == "00000002")
-    assert holder(client).searcher()._encoder is encoder, "the model is not loaded twice"
+    assert current(client).searcher()._encoder is encoder, "the model is not loaded twice"
     assert client.get("/api/v1/index").get_json()["indexed"] == 5
     rollback(config)
     eventually(lambda: ready(client).get("version") == "00000001")
@@ -67,13 +67,13 @@ def test_a_query_finishes_on_the_version_it_began_with(
     client: FlaskClient, reindex: Reindex, images: Path
 ) -> None:
     client.get("/api/v1/index")
-    old = holder(client).searcher()
+    old = current(client).searcher()
     for photo in sorted(images.rglob("*.jpg"))[1:]:
         photo.unlink()
     reindex()
     eventually(lambda: ready(client).get("version") == "00000002")
     assert len(old.search_id(1).hits) == 6
-    assert len(holder(client).searcher().search_id(1).hits) == 1
+    assert len(current(client).searcher().search_id(1).hits) == 1
 
 
 @pytest.mark.parametrize("damage", ["vectors", "catalogue", "CURRENT", "wrong vectors"])
@@ -86,7 +86,7 @@ def test_a_version_that_fails_its_checks_is_refused_and_the_old_one_stays(
     damage: str,
 ) -> None:
     eventually(lambda: ready(client).get("version") == "00000001")
-    watched, holder(client).refresh = holder(client).refresh, lambda: None  # type: ignore[method-assign]
+    watched, current(client).refresh = current(client).refresh, lambda: None  # type: ignore[method-assign]
     (images / "new.jpg").write_bytes(next(images.rglob("*.jpg")).read_bytes() + b"\0")
     reindex()
     store = Store(config.store)
@@ -100,7 +100,7 @@ def test_a_version_that_fails_its_checks_is_refused_and_the_old_one_stays(
         (config.store / "CURRENT").write_text("../elsewhere")
     else:  # of the right size: not numbers
         segment.vectors_path.write_bytes(content[:-4000] + b"\xff" * 4000)
-    holder(client).refresh = watched  # type: ignore[method-assign]
+    current(client).refresh = watched  # type: ignore[method-assign]
     eventually(lambda: ready(client).get("refused") is not None)
     assert ready(client)["version"] == "00000001"
     assert str(config.store) not in str(ready(client))

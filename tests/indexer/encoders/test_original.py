@@ -13,7 +13,7 @@ from PIL import Image
 
 from indexer.build import build
 from tests.conftest import small_config
-from tests.server.asking import ready_app
+from tests.server.helpers import ready_app
 
 
 def original_search(files: list[Path], query: Path) -> list[tuple[float, str]]:

@@ -19,7 +19,7 @@ from server.admission.slots import Overloaded, Slots
 from server.api import routes as api
 from server.app import create_app
 from tests.conftest import small_config
-from tests.server.asking import assert_error, ready_app, upload
+from tests.server.helpers import assert_error, ready_app, upload
 
 READ, ADMIN = "r" * 43, "a" * 43
 KEYS = [
@@ -220,7 +220,7 @@ def test_nobody_waits_for_the_encoder_to_be_loaded(
     assert client.get("/?image_id=1&crop=0,0,0.5,0.5").status_code == 503
     assert client.get("/?image_id=1").status_code == 200
     may_load.set()
-    client.application.extensions["lookalike"].searcher().load_encoder()
+    client.application.extensions["current_index"].searcher().load_encoder()
     assert upload(client, photos[0].read_bytes()).status_code == 200
 
 

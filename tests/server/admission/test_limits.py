@@ -13,7 +13,7 @@ from werkzeug.test import TestResponse
 from indexer.config import Config
 from server.api import bodies as wire
 from tests.conftest import small_config
-from tests.server.asking import BATCH, assert_error, body, png, ready_app, upload
+from tests.server.helpers import BATCH, assert_error, body, png, ready_app, upload
 
 SEARCH = "/api/v1/search"
 

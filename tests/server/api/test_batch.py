@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 from werkzeug.datastructures import MultiDict
 
 from server.admission.capacity import Capacity
-from tests.server.asking import BATCH, ask, assert_error, body, upload
+from tests.server.helpers import BATCH, ask, assert_error, body, upload
 
 NDJSON = {"Accept": "application/x-ndjson"}
 
@@ -44,7 +44,7 @@ def test_a_batch_of_uploads_shares_its_fields(client: FlaskClient, photos: list[
 
 
 def test_a_batch_is_encoded_and_searched_together(client: FlaskClient, photos: list[Path]) -> None:
-    searcher = client.application.extensions["lookalike"].searcher()
+    searcher = client.application.extensions["current_index"].searcher()
     searcher.load_encoder()
     searched, encoded = (
         Counter(own.sizes) for own in (searcher.search_batcher, searcher.encode_batcher)

@@ -20,7 +20,7 @@ from schemathesis import checks
 from schemathesis.specs.openapi import checks as documented
 
 from indexer.config import Config
-from tests.server.asking import assert_error, ready_app, upload
+from tests.server.helpers import assert_error, ready_app, upload
 
 LONG = bool(os.environ.get("FUZZ_LONG"))
 """With FUZZ_LONG=1 thousands of requests, anew each time; else a few, the same each time."""

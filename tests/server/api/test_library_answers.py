@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 
 from indexer.config import Config
 from indexer.search import Allowed, Answer, Box, Example, Query, Searcher, Selection
-from tests.server.asking import ask, body, upload
+from tests.server.helpers import ask, body, upload
 
 VECTOR = [1.0] + [0.5] * 1279
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from flask.testing import FlaskClient
 
-from tests.server.asking import ask, assert_error, body, upload
+from tests.server.helpers import ask, assert_error, body, upload
 
 
 def test_pages_have_no_overlap_and_no_end_before_the_last_image(client: FlaskClient) -> None:

@@ -16,7 +16,7 @@ from indexer.config import Config
 from server.api.requests import SIDES
 from server.app import create_app
 from tests.conftest import DEMO_IMAGES, small_config
-from tests.server.asking import assert_error, body, png, ready_app, upload
+from tests.server.helpers import assert_error, body, png, ready_app, upload
 
 
 def test_search_by_upload(client: FlaskClient, photos: list[Path]) -> None:

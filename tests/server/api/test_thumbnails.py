@@ -56,7 +56,7 @@ def test_where_nothing_can_be_written_they_are_made_anew_and_it_is_said_once(
     cache = ThumbnailCache(10**6, tmp_path / "file" / "folder")
     for content in (b"one", b"two"):
         assert cache.get(SHA, 256, lambda content=content: content) == content  # type: ignore[misc]
-    assert caplog.text.count("Thumbnails are not kept") == 1
+    assert caplog.text.count("Thumbnails are not cached") == 1
 
 
 def test_none_are_kept_where_the_setting_says_so(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from flask.testing import FlaskClient
 from indexer.config import Config
 from server.api.url_queries import Fetcher, UrlRefused, is_public_address
 from tests.conftest import small_config
-from tests.server.asking import assert_error, body, ready_app
+from tests.server.helpers import assert_error, body, ready_app
 
 NAME = "pictures.test"
 
@@ -95,7 +95,11 @@ def fetcher(certificate: tuple[Path, Path], asked: list[str]) -> Fetcher:
 
     trust = ssl.create_default_context(cafile=str(certificate[1]))
     return Fetcher(
-        100_000, resolve=resolve, trust=trust, timeout_s=1.5, is_public=lambda a: a == "127.0.0.1"
+        100_000,
+        resolve=resolve,
+        ssl_context=trust,
+        timeout_s=1.5,
+        is_public=lambda a: a == "127.0.0.1",
     )
 
 
@@ -180,7 +184,7 @@ def test_addresses_that_are_public(address: str) -> None:
 
 def test_a_name_with_one_private_address_is_refused(asked: list[str]) -> None:
     fetcher = Fetcher(1000, resolve=lambda *_: ["8.8.8.8", "10.0.0.1"])
-    with pytest.raises(UrlRefused, match="not a public one"):
+    with pytest.raises(UrlRefused, match="not have a public address"):
         fetcher.fetch("https://both.test/")
 
 

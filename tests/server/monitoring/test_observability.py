@@ -14,7 +14,7 @@ from indexer.config import Config
 from server.app import create_app
 from server.monitoring.logs import JsonFormatter, TextFormatter
 from tests.conftest import ROOT, small_config
-from tests.server.asking import ready_app, upload
+from tests.server.helpers import ready_app, upload
 
 
 def values(client: FlaskClient) -> dict[str, float]:

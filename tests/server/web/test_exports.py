@@ -13,7 +13,7 @@ from indexer.config import Config
 from server.app import create_app
 from server.web import exports
 from server.web.exports import safe_name
-from tests.server.asking import form_fields
+from tests.server.helpers import form_fields
 
 
 def test_the_table_holds_what_the_page_shows(client: FlaskClient) -> None:

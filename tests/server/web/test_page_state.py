@@ -10,9 +10,9 @@ from werkzeug.datastructures import MultiDict
 
 from indexer.build import build
 from server.app import create_app
-from server.web.page_state import Question
+from server.web.page_state import PageState
 from tests.conftest import small_config
-from tests.server.asking import form_fields
+from tests.server.helpers import form_fields
 
 FULL = (
     "/?image_id=3&image_id=9&not=20&crop=0.1,0.2,0.5,0.5&k=7"
@@ -26,18 +26,18 @@ def keys(page: str) -> list[str]:
 
 def test_an_address_holds_the_whole_state() -> None:
     fields = MultiDict(pair.split("=") for pair in FULL.removeprefix("/?").split("&"))
-    question = Question.of(fields, {})
-    assert question.address() == FULL
-    assert question.positives == (3, 9)
-    assert question.selection().collapse_duplicates is False
-    assert Question.of(MultiDict([("image_id", "3")]), {}).address() == "/?image_id=3"
+    state = PageState.parse(fields, {})
+    assert state.url() == FULL
+    assert state.positives == (3, 9)
+    assert state.selection().collapse_duplicates is False
+    assert PageState.parse(MultiDict([("image_id", "3")]), {}).url() == "/?image_id=3"
 
 
 def test_empty_fields_and_repeated_images_count_once() -> None:
     pairs = [("image_id", "3"), ("image_id", "3"), ("not", "3"), ("not", "4"), ("not", "4")]
-    question = Question.of(MultiDict([*pairs, ("crop", ""), ("threshold", ""), ("k", "")]), {})
-    assert (question.positives, question.negatives) == ((3,), (4,))
-    assert question.address() == "/?image_id=3&not=4"
+    state = PageState.parse(MultiDict([*pairs, ("crop", ""), ("threshold", ""), ("k", "")]), {})
+    assert (state.positives, state.negatives) == ((3,), (4,))
+    assert state.url() == "/?image_id=3&not=4"
 
 
 def test_a_combination_is_shown_and_can_be_taken_apart(client: FlaskClient) -> None:

@@ -12,7 +12,7 @@ from werkzeug.test import TestResponse, encode_multipart
 
 from indexer.config import Config
 from server.app import Application, create_app
-from server.current_index import IndexHolder
+from server.current_index import CurrentIndex
 
 BATCH = "/api/v1/search/batch"
 
@@ -20,8 +20,8 @@ BATCH = "/api/v1/search/batch"
 def ready_app(config: Config) -> Application:
     """The application, once its encoder is loaded."""
     app = create_app(config)
-    holder: IndexHolder = app.extensions["lookalike"]
-    holder.searcher().load_encoder()
+    current: CurrentIndex = app.extensions["current_index"]
+    current.searcher().load_encoder()
     return app
 
 
