@@ -1,4 +1,4 @@
-"""A real Chromium, and the demo served to it."""
+"""A real Chromium, and a server of the demo."""
 
 import logging
 import os
@@ -24,7 +24,7 @@ FLAGS = [
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """Chromium as the system installs it; without it the tests are skipped, in CI they fail."""
+    """The system's Chromium; without it the tests are skipped, or fail with REQUIRE_BROWSER."""
     names = ("chromium", "chromium-browser", "google-chrome")
     path = next(filter(None, map(shutil.which, names)), None)
     if path is None:
@@ -40,7 +40,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def demo_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The whole demo and six copies of its first windmill, indexed with both modes."""
+    """The whole demo and three copies of its first windmill, indexed with both modes."""
     from PIL import Image
 
     folder = tmp_path_factory.mktemp("demo")
@@ -57,14 +57,14 @@ def demo_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def address(demo_store: Path) -> Iterator[str]:
-    """A server of the demo that refuses uploads beyond 1 MB; the same is below ``/photos``."""
+    """A server of the demo that refuses uploads above 1 MB, also mounted at ``/photos``."""
     config = small_config(
         demo_store / "images",
         demo_store / "store",
         index={"approximate": "IVF4,SQ8"},
         server={"max_upload_bytes": 1_000_000},
     )
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # not a line for every picture
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # no line for each image
     app = ready_app(config)
     mounted = DispatcherMiddleware(app.wsgi_app, {"/photos": app})
     server = make_server("127.0.0.1", 0, mounted, threaded=True)
@@ -77,7 +77,7 @@ def address(demo_store: Path) -> Iterator[str]:
 
 
 class Visitor:
-    """Opens pages in a context of its own and notes whatever goes wrong on them."""
+    """Opens pages in its own browser context and records what goes wrong on them."""
 
     def __init__(self, context: BrowserContext, address: str) -> None:
         self.context = context
@@ -100,7 +100,7 @@ class Visitor:
         page.on(
             "requestfailed",
             lambda request: (
-                None  # the next page was opened before this picture had come
+                None  # the next page was opened before this image was loaded
                 if request.failure == "net::ERR_ABORTED"
                 else self._note(f"failed: {request.url}: {request.failure}")
             ),
@@ -122,9 +122,9 @@ class Visitor:
 
 @pytest.fixture
 def visitor(browser: Browser, address: str, request: pytest.FixtureRequest) -> Iterator[Visitor]:
-    """Someone with a browser; the test fails on anything foreign, missing or refused.
+    """A user with a browser. The test fails on requests that are foreign or that fail.
 
-    Parametrise indirectly with options of the context: JavaScript, screen, colours.
+    Parametrise it indirectly with options of the context: JavaScript, screen, colours.
     """
     options = {"viewport": {"width": 1280, "height": 900}, **getattr(request, "param", {})}
     context = browser.new_context(base_url=address, **options)
@@ -142,14 +142,14 @@ def page(visitor: Visitor) -> Page:
 
 @pytest.fixture(scope="session")
 def windmill() -> Path:
-    """A photograph of the demo that has copies in the collection."""
+    """A photograph of the demo that has near-duplicates in the collection."""
     return sorted((DEMO_IMAGES / "windmill").iterdir())[0]
 
 
 def keep(page: Page, request: pytest.FixtureRequest, name: str) -> None:
-    """Keep a screenshot for people to look at."""
+    """Save a screenshot, if a folder for them was given."""
     default = Path(__file__).parent.parent / "screenshots"
     folder = Path(request.config.getoption("--screenshots") or default)
-    page.wait_for_load_state("networkidle")  # lazily loaded pictures
+    page.wait_for_load_state("networkidle")  # images are loaded lazily
     page.evaluate("document.fonts.ready")
     page.screenshot(path=folder / f"{name}.jpg", type="jpeg", quality=72)

@@ -1,4 +1,4 @@
-"""Searching with a region: by mouse, by touch, by keyboard and by numbers."""
+"""Search a region: by mouse, touch, keyboard and numbers."""
 
 import re
 from pathlib import Path
@@ -41,9 +41,9 @@ def test_a_box_is_drawn_moved_and_resized_by_mouse(
 ) -> None:
     page.goto("/?image_id=190")
     edges = open_cropper(page)
-    drag(page, edges, (0.05, 0.1), (0.55, 0.6))  # outside the first box: a new one
+    drag(page, edges, (0.05, 0.1), (0.55, 0.6))  # outside the box: draws a new one
     drag(page, edges, (0.3, 0.35), (0.4, 0.45))  # inside: moves it
-    drag(page, edges, (0.65, 0.7), (0.85, 0.9))  # its corner
+    drag(page, edges, (0.65, 0.7), (0.85, 0.9))  # a corner: resizes it
     keep(page, request, "crop")
     page.get_by_role("button", name="Search this region").click()
     page.wait_for_url("**crop=*")
@@ -109,7 +109,7 @@ def test_a_finger_draws_a_box(page: Page) -> None:
     assert crop_of(page) == pytest.approx([0.1, 0.1, 0.5, 0.4], abs=0.03)
 
 
-def test_a_region_of_an_upload_is_searched_and_the_whole_comes_back(
+def test_a_region_of_an_upload_is_searched_and_back_shows_the_whole(
     page: Page, windmill: Path
 ) -> None:
     page.goto("/")

@@ -1,4 +1,4 @@
-"""The map of the collection: points, then pictures; by mouse, keyboard and buttons."""
+"""The map of the collection: points and thumbnails; by mouse, keyboard and buttons."""
 
 import re
 import struct
@@ -45,7 +45,7 @@ def test_zooming_by_wheel_button_and_key_shows_fewer(page: Page) -> None:
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     for step in (
         lambda: page.mouse.wheel(0, -400),
-        lambda: page.get_by_role("button", name="Closer").click(),
+        lambda: page.get_by_role("button", name="Zoom in").click(),
         lambda: page.locator("#map").press("+"),
     ):
         step()
@@ -71,7 +71,7 @@ def test_dragging_moves_and_does_not_open(page: Page) -> None:
 
 
 def test_a_hundred_thousand_points_are_drawn(page: Page) -> None:
-    """A made-up map of that size through the real page; pictures come after zooming in."""
+    """A synthetic map of that size on the real page; thumbnails appear after zooming in."""
     count = 100_000
     random = np.random.default_rng(0)
     places = (random.normal(0.5, 0.12, (count, 2)).clip(0, 1) * 65535).astype("<u2")
@@ -89,7 +89,7 @@ def test_a_hundred_thousand_points_are_drawn(page: Page) -> None:
     page.wait_for_function("() => document.getElementById('map').dataset.visible > 99000")
     assert shown(page)[1] == 0
     for _ in range(12):
-        page.get_by_role("button", name="Closer").click()
+        page.get_by_role("button", name="Zoom in").click()
     page.wait_for_function("() => document.getElementById('map').dataset.pictures > 5")
     assert shown(page)[0] < 2500
     expect(page.locator("#map")).to_have_attribute("data-ms", re.compile(r"\d"))

@@ -1,4 +1,4 @@
-"""The pages below a path of a site: nothing leads out of it."""
+"""The pages behind a proxy that adds a path prefix: no link leaves it."""
 
 import re
 from pathlib import Path
@@ -9,8 +9,8 @@ from tests.browser.conftest import Visitor
 from tests.browser.test_scripted import choose, results
 
 
-def test_below_a_path_scripts_stay_there(browser: Browser, address: str, windmill: Path) -> None:
-    """Uploads, examples, endless results, regions, the map, the API's page; and the way back."""
+def test_below_a_prefix_scripts_keep_it(browser: Browser, address: str, windmill: Path) -> None:
+    """Uploads, examples, endless results, regions, the map, the API's page, and Back."""
     root = f"{address}/photos/"
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     visitor = Visitor(context, root)

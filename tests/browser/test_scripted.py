@@ -1,4 +1,4 @@
-"""The page as most people use it: choosing, dropping, pasting, cropping, going back."""
+"""The page with JavaScript: choosing, dropping, pasting, cropping, going back."""
 
 import re
 from pathlib import Path
@@ -39,7 +39,7 @@ def hand_over(page: Page, photo: Path, kind: str) -> object:
     return page.evaluate(HAND_OVER, [photo.name, content, kind])
 
 
-def test_a_chosen_file_is_answered_on_the_spot(
+def test_a_chosen_file_is_searched_without_a_page_load(
     page: Page, windmill: Path, request: pytest.FixtureRequest
 ) -> None:
     page.goto("/")
@@ -60,7 +60,7 @@ def test_an_image_can_be_dropped_anywhere_or_pasted(page: Page, windmill: Path, 
     assert kind == "paste" or shown
 
 
-def test_back_and_forward_between_uploads_and_addresses(
+def test_back_and_forward_between_uploads_and_urls(
     page: Page, windmill: Path, photos: list[Path]
 ) -> None:
     page.goto("/?image_id=5")
@@ -82,7 +82,7 @@ def test_back_and_forward_between_uploads_and_addresses(
     expect(subject).to_have_text(windmill.name)
 
 
-def test_examples_are_added_and_removed_and_in_the_address(page: Page) -> None:
+def test_examples_are_added_and_removed_and_in_the_url(page: Page) -> None:
     page.goto("/?image_id=190")
     results(page).nth(3).get_by_role("button", name="Also like").click()
     examples = page.locator(".examples li")
@@ -99,9 +99,9 @@ def test_examples_are_added_and_removed_and_in_the_address(page: Page) -> None:
     expect(examples).to_have_count(2)
 
 
-def test_the_threshold_hides_at_once_and_then_asks(page: Page) -> None:
+def test_the_threshold_hides_results_at_once_and_then_searches(page: Page) -> None:
     page.goto("/?image_id=190")
-    slider = page.get_by_label("Within")
+    slider = page.get_by_label("Distance up to")
     slider.evaluate(
         "(s) => { s.value = 0.9; s.dispatchEvent(new Event('input', {bubbles: true})); }"
     )
@@ -116,22 +116,22 @@ def test_the_threshold_hides_at_once_and_then_asks(page: Page) -> None:
 
 def test_the_keyboard_moves_the_threshold(page: Page) -> None:
     page.goto("/?image_id=190")
-    page.get_by_label("Within").focus()
+    page.get_by_label("Distance up to").focus()
     for _ in range(3):
         page.keyboard.press("ArrowLeft")
     page.wait_for_url("**threshold=1.97*")
 
 
-def test_modes_and_duplicates_answer_at_once(page: Page) -> None:
+def test_modes_and_duplicates_take_effect_at_once(page: Page) -> None:
     page.goto("/?image_id=190")
     page.get_by_label("Search", exact=True).select_option("approximate")
     page.wait_for_url("**mode=approximate*")
-    page.get_by_label("Near-duplicates apart").check()
+    page.get_by_label("Show near-duplicates").check()
     page.wait_for_url("**duplicates=show*")
-    assert page.get_by_label("Near-duplicates apart").is_checked()
+    assert page.get_by_label("Show near-duplicates").is_checked()
 
 
-def test_results_go_on_without_an_end(page: Page) -> None:
+def test_results_are_endless(page: Page) -> None:
     page.goto("/?image_id=190&duplicates=show")
     for _ in range(20):
         page.mouse.wheel(0, 4000)
@@ -144,7 +144,7 @@ def test_results_go_on_without_an_end(page: Page) -> None:
     assert page.locator("#next").count() == 0
 
 
-def test_the_way_back_leads_to_where_one_was(page: Page) -> None:
+def test_back_from_another_page_restores_the_scroll_position(page: Page) -> None:
     page.goto("/?image_id=190")
     page.mouse.wheel(0, 3000)
     expect(results(page).nth(55)).to_be_attached()
@@ -154,7 +154,7 @@ def test_the_way_back_leads_to_where_one_was(page: Page) -> None:
     expect(results(page).nth(55)).to_be_attached()
 
 
-def test_an_uploads_results_go_on_without_sending_it_again(page: Page, windmill: Path) -> None:
+def test_further_results_of_an_upload_do_not_send_it_again(page: Page, windmill: Path) -> None:
     page.goto("/")
     choose(page, windmill)
     with page.expect_request(lambda r: r.method == "POST") as request:
@@ -174,7 +174,7 @@ def test_one_image_has_a_page_of_its_own(page: Page, request: pytest.FixtureRequ
     page.wait_for_url("**/?image_id=190")
 
 
-def test_refusals_keep_the_page_usable(
+def test_errors_keep_the_page_usable(
     page: Page, visitor: Visitor, windmill: Path, tmp_path: Path
 ) -> None:
     page.goto("/")
@@ -200,7 +200,7 @@ def test_refusals_keep_the_page_usable(
     expect(alert).to_have_count(0)
 
 
-def test_back_leads_to_where_one_was_without_leaving_the_page(page: Page) -> None:
+def test_back_on_the_page_restores_the_scroll_position(page: Page) -> None:
     page.goto("/?image_id=190")
     page.mouse.wheel(0, 3000)
     expect(results(page).nth(59)).to_be_attached()

@@ -1,4 +1,4 @@
-"""The page with JavaScript switched off: what a person sees and clicks."""
+"""The page without JavaScript."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def results(page: Page):  # type: ignore[no-untyped-def]
 def search(page: Page, photo: Path) -> None:
     page.goto("/")
     page.get_by_label("Search with an image").set_input_files(photo)
-    with page.expect_navigation():  # until the style sheet is in force
+    with page.expect_navigation():  # until the style sheet is applied
         page.get_by_role("button", name="Search", exact=True).click()
 
 
@@ -69,7 +69,7 @@ def test_less_like_this_and_its_removal(page: Page, windmill: Path) -> None:
 
 def test_controls_apply_by_a_button(page: Page) -> None:
     page.goto("/?image_id=190")
-    page.get_by_label("Within").fill("1")
+    page.get_by_label("Distance up to").fill("1")
     page.get_by_label("Search", exact=True).select_option("approximate")
     page.get_by_role("button", name="Apply").click()
     assert "threshold=1" in page.url
@@ -124,9 +124,7 @@ def test_the_collection_and_its_lists(page: Page) -> None:
     assert page.get_by_role("link", name="More like this").is_visible()
 
 
-def test_visitors_without_scripts_see_no_control_that_needs_them(
-    page: Page, visitor: Visitor
-) -> None:
+def test_without_scripts_no_control_that_needs_them_is_shown(page: Page, visitor: Visitor) -> None:
     page.goto("/?image_id=190")
     for control in page.locator(".scripted").all():
         assert not control.is_visible()

@@ -1,88 +1,90 @@
-// Shows an answer in place of the page's content, and keeps what Back and Forward need.
+// Shows results in place of the page's content, and makes Back and Forward work.
 //
-// Answers with an address are fetched again by it. The answer to an upload has none, for the server
-// keeps nothing: its page is kept in this tab's session storage, until the tab is closed.
+// Results with a URL are fetched again. Upload results have no URL, because the server does not store
+// uploads: their page is kept in this tab's session storage until the tab is closed.
 import { ROOT, send } from "./server.js";
 
 const main = document.getElementById("main");
-const KEPT = 8; // answers to uploads
-let current = null; // the number of the upload's answer that is shown, if it is one
+const MAX_STORED = 8; // pages of upload results
+let currentUpload = null; // number of the upload results being shown, if they are shown
 
-/** Sends a question, shows the answer and makes it a new place in the history. */
-export async function ask(request, { focus } = {}) {
-  const answer = await send(request);
-  if (!answer) return;
-  leave();
+/** Sends a search, shows its results and adds them to the history. */
+export async function search(request, { focus } = {}) {
+  const response = await send(request);
+  if (!response) return;
+  saveState();
   if (request.method === "GET") {
-    current = null;
-    history.pushState({}, "", answer.url);
+    currentUpload = null;
+    history.pushState({}, "", response.url);
   } else {
-    current = Number(sessionStorage.getItem("answers") ?? 0) + 1;
-    sessionStorage.setItem("answers", current);
-    sessionStorage.removeItem(`answer-${current - KEPT}`);
-    history.pushState({ answer: current }, "", ROOT);
+    currentUpload = Number(sessionStorage.getItem("uploads") ?? 0) + 1;
+    sessionStorage.setItem("uploads", currentUpload);
+    sessionStorage.removeItem(`upload-${currentUpload - MAX_STORED}`);
+    history.pushState({ upload: currentUpload }, "", ROOT);
   }
-  show(answer.html);
+  show(response.html);
   const target = focus && document.getElementById(focus);
   (target || main).focus({ preventScroll: true });
   if (!target) scrollTo(0, 0);
 }
 
-/** After a reload or the way back from another page: shows the upload's answer again.
+/**
+ * Shows upload results again after a reload, or after Back from another page.
  *
- * A link to the address one is at keeps the state of the history, and yet leads to the start page. */
+ * A link to the current URL keeps the history's state, but it must show the start page.
+ */
 export function restoreOnLoad() {
-  const [arrival] = performance.getEntriesByType("navigation");
-  if (arrival?.type !== "navigate") return restoreAnswer();
-  history.replaceState({}, "");
-  return false;
+  const [navigation] = performance.getEntriesByType("navigation");
+  if (navigation?.type === "navigate") history.replaceState({}, "");
+  else restoreUpload();
 }
 
-function restoreAnswer() {
-  const kept = history.state?.answer && sessionStorage.getItem(`answer-${history.state.answer}`);
-  if (!kept) return false;
-  current = history.state.answer;
-  show(kept, { again: true });
+function restoreUpload() {
+  const upload = history.state?.upload;
+  const page = upload && sessionStorage.getItem(`upload-${upload}`);
+  if (!page) return false;
+  currentUpload = upload;
+  show(page, { restored: true });
   return true;
 }
 
 export function watchHistory() {
-  addEventListener("pagehide", leave);
+  addEventListener("pagehide", saveState);
   addEventListener("popstate", async () => {
-    keepCurrent();
-    current = null;
-    if (restoreAnswer()) return;
-    const answer = await send({ method: "GET", url: location.href });
-    if (answer) show(answer.html, { again: true });
+    storeUpload();
+    currentUpload = null;
+    if (restoreUpload()) return;
+    const response = await send({ method: "GET", url: location.href });
+    if (response) show(response.html, { restored: true });
   });
   addEventListener("click", (event) => {
     const link = event.target.closest?.(`a[href^="${ROOT}?"]`);
     if (!link || event.defaultPrevented || event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
     event.preventDefault();
-    ask({ method: "GET", url: link.href });
+    search({ method: "GET", url: link.href });
   });
 }
 
-/** Notes what the way back needs: how far down one was, and the answer to an upload. */
-function leave() {
+/** Saves what Back needs: the scroll position and upload results. */
+function saveState() {
   history.replaceState({ ...history.state, scroll: scrollY }, "");
-  keepCurrent();
+  storeUpload();
 }
 
-/** again: it has been here before, and one may have been further down. */
-function show(html, { again = false } = {}) {
+/** Shows a page; restored: it was shown before, and its scroll position is in the history. */
+function show(html, { restored = false } = {}) {
   const page = new DOMParser().parseFromString(html, "text/html");
   document.title = page.title;
   main.replaceChildren(...page.getElementById("main").childNodes);
-  dispatchEvent(new CustomEvent("shown", { detail: { again } }));
+  dispatchEvent(new CustomEvent("shown", { detail: { restored } }));
 }
 
-function keepCurrent() {
-  if (current === null) return;
+function storeUpload() {
+  if (currentUpload === null) return;
   const page = `<title>${document.title.replace(/[<&]/g, "")}</title><main id="main">${main.innerHTML}</main>`;
   try {
-    sessionStorage.setItem(`answer-${current}`, page);
+    sessionStorage.setItem(`upload-${currentUpload}`, page);
   } catch {
-    sessionStorage.removeItem(`answer-${current}`); // no room: Back leads to the start page
+    sessionStorage.removeItem(`upload-${currentUpload}`); // storage is full: Back shows the start page
   }
 }

@@ -1,25 +1,25 @@
-// The form that holds the state: its controls answer at once, without the Apply button.
-import { ask } from "./answers.js";
+// The form with the page's state: its controls take effect at once, without the Apply button.
+import { search } from "./answers.js";
 import { ROOT } from "./server.js";
 
-const SETTLE_MS = 250; // between the last step of a slider and asking
+const DEBOUNCE_MS = 250; // between the last change of a control and the search
 let timer;
 
-/** What the state form would send, with the button that was pressed. */
-export function state(form, submitter) {
+/** Returns the fields that the state form would send, with the button that was pressed. */
+export function formState(form, submitter) {
   const fields = new FormData(form, submitter);
   if (fields.get("threshold") === form.elements.threshold.max) fields.delete("threshold");
   return fields;
 }
 
-/** A question for the server: an address where there is one, else the form as it is. */
-export function question(form, fields) {
+/** Returns the request for a state: the form's fields after an upload, else a URL. */
+export function stateRequest(form, fields) {
   if (form.method === "post") return { method: "POST", body: fields };
-  return { method: "GET", url: address(fields) };
+  return { method: "GET", url: stateUrl(fields) };
 }
 
-/** The address of a state, written as the server writes it. */
-export const address = (fields) => `${ROOT}?${new URLSearchParams(fields)}`.replaceAll("%2C", ",");
+/** Returns the URL of a state, formatted as the server does. */
+export const stateUrl = (fields) => `${ROOT}?${new URLSearchParams(fields)}`.replaceAll("%2C", ",");
 
 export function watchControls() {
   addEventListener("input", ({ target }) => {
@@ -32,16 +32,16 @@ export function watchControls() {
   addEventListener("change", ({ target }) => {
     if (target.form?.id !== "state") return;
     clearTimeout(timer);
-    timer = setTimeout(() => target.form.isConnected && submit(target.form, null, target.id), SETTLE_MS);
+    timer = setTimeout(() => target.form.isConnected && submit(target.form, null, target.id), DEBOUNCE_MS);
   });
   addEventListener("submit", (event) => {
-    const exported = event.submitter?.hasAttribute("formaction");
-    if (event.target.id !== "state" || exported) return;
+    const isExport = event.submitter?.hasAttribute("formaction");
+    if (event.target.id !== "state" || isExport) return;
     event.preventDefault();
     if (event.submitter?.name !== "page") submit(event.target, event.submitter);
   });
 }
 
 function submit(form, submitter, focus) {
-  ask(question(form, state(form, submitter)), { focus });
+  search(stateRequest(form, formState(form, submitter)), { focus });
 }

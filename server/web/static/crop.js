@@ -1,37 +1,37 @@
-// A region of the query to search with: drawn, moved and resized by mouse, finger or arrow keys.
-// A region is { x, y, width, height } in fractions of the upright image, as the server takes it.
-import { ask } from "./answers.js";
-import { askedFile, searchWith } from "./asking.js";
-import { address, state } from "./controls.js";
+// The dialog to search with a region of an image: drawn, moved and resized by mouse, touch or keys.
+// A region is { x, y, width, height } in fractions of the upright image, as in the API.
+import { search } from "./answers.js";
+import { searchWith, uploadedFile } from "./upload.js";
+import { formState, stateUrl } from "./controls.js";
 
-const SMALLEST = 0.04;
-const STEP = 0.02;
-const START = { x: 0.2, y: 0.2, width: 0.6, height: 0.6 };
+const MIN_SIDE = 0.04;
+const KEY_STEP = 0.02;
+const INITIAL_REGION = { x: 0.2, y: 0.2, width: 0.6, height: 0.6 };
 
 const dialog = document.getElementById("cropper");
-let region = START;
-let file = null; // null: the image is one of the collection
+let region = INITIAL_REGION;
+let file = null; // the uploaded file; null for an image of the collection
 
 export function watchCropping() {
   if (!dialog) return;
   const image = dialog.querySelector("img");
-  addEventListener("shown", offer);
+  addEventListener("shown", showButton);
   addEventListener("click", ({ target }) => {
     if (target.id !== "crop") return;
     const [x, y, width, height] = target.dataset.crop.split(",").map(Number);
-    file = "upload" in target.dataset ? askedFile() : null;
+    file = "upload" in target.dataset ? uploadedFile() : null;
     image.src = file ? URL.createObjectURL(file) : target.dataset.source;
-    place(height ? { x, y, width, height } : START);
+    setRegion(height ? { x, y, width, height } : INITIAL_REGION);
     dialog.showModal();
     box().focus();
   });
   dialog.addEventListener("close", () => {
     if (file) URL.revokeObjectURL(image.src);
-    if (dialog.returnValue === "search") search();
+    if (dialog.returnValue === "search") searchRegion();
     dialog.returnValue = "";
   });
   dialog.addEventListener("input", ({ target }) => {
-    if (target.valueAsNumber >= 0) place({ ...region, [target.name]: target.valueAsNumber / 100 });
+    if (target.valueAsNumber >= 0) setRegion({ ...region, [target.name]: target.valueAsNumber / 100 });
   });
   watchPointer(dialog.querySelector(".stage"));
   box().addEventListener("keydown", onKey);
@@ -39,25 +39,25 @@ export function watchCropping() {
 
 const box = () => dialog.querySelector(".box");
 
-/** The button for an upload's region is of use only while the file is here. */
-function offer() {
+/** Shows the button for regions of an upload if this page still has the file. */
+function showButton() {
   const button = document.querySelector("#crop[data-upload]");
-  if (button && askedFile()) button.hidden = false;
+  if (button && uploadedFile()) button.hidden = false;
 }
 
-function search() {
+function searchRegion() {
   const crop = [region.x, region.y, region.width, region.height].map((part) => part.toFixed(4)).join(",");
   if (file) return searchWith(file, crop);
-  const fields = state(document.getElementById("state"));
+  const fields = formState(document.getElementById("state"));
   fields.set("crop", crop);
-  ask({ method: "GET", url: address(fields) });
+  search({ method: "GET", url: stateUrl(fields) });
 }
 
-/** Puts the region inside the image and shows it. */
-function place(wanted) {
-  const width = clamp(wanted.width, SMALLEST, 1);
-  const height = clamp(wanted.height, SMALLEST, 1);
-  region = { x: clamp(wanted.x, 0, 1 - width), y: clamp(wanted.y, 0, 1 - height), width, height };
+/** Sets the region, moved and resized to lie inside the image, and shows it. */
+function setRegion(proposed) {
+  const width = clamp(proposed.width, MIN_SIDE, 1);
+  const height = clamp(proposed.height, MIN_SIDE, 1);
+  region = { x: clamp(proposed.x, 0, 1 - width), y: clamp(proposed.y, 0, 1 - height), width, height };
   const percent = (part) => `${100 * part}%`;
   Object.assign(box().style, {
     left: percent(region.x), top: percent(region.y), width: percent(width), height: percent(height),
@@ -71,27 +71,27 @@ function onKey(event) {
   const [dx, dy] = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key] ?? [0, 0];
   if (event.key === "Enter") dialog.close("search");
   else if (dx || dy) {
-    const by = { x: STEP * dx, y: STEP * dy };
-    if (event.shiftKey) place({ ...region, width: region.width + by.x, height: region.height + by.y });
-    else place({ ...region, x: region.x + by.x, y: region.y + by.y });
+    const delta = { x: KEY_STEP * dx, y: KEY_STEP * dy };
+    if (event.shiftKey) setRegion({ ...region, width: region.width + delta.x, height: region.height + delta.y });
+    else setRegion({ ...region, x: region.x + delta.x, y: region.y + delta.y });
   } else return;
   event.preventDefault();
 }
 
-/** Drags a corner, the whole box, or draws a new one, whichever the pointer went down on. */
+/** Resizes the box by a dragged corner, moves it, or draws a new one, by where the pointer went down. */
 function watchPointer(stage) {
   stage.addEventListener("pointerdown", (event) => {
     event.preventDefault();
     box().focus();
     stage.setPointerCapture(event.pointerId);
-    const start = at(event, stage);
+    const start = pointIn(stage, event);
     const corner = event.target.dataset?.corner;
-    const moved = event.target === box() ? region : null;
-    const fixed = corner ? opposite(corner) : start;
+    const movedRegion = event.target === box() ? region : null;
+    const anchor = corner ? opposite(corner) : start;
     const onMove = (move) => {
-      const point = at(move, stage);
-      if (moved) place({ ...moved, x: moved.x + point.x - start.x, y: moved.y + point.y - start.y });
-      else place(between(fixed, point));
+      const point = pointIn(stage, move);
+      if (movedRegion) setRegion({ ...movedRegion, x: movedRegion.x + point.x - start.x, y: movedRegion.y + point.y - start.y });
+      else setRegion(between(anchor, point));
     };
     stage.addEventListener("pointermove", onMove);
     const stop = () => stage.removeEventListener("pointermove", onMove);
@@ -100,7 +100,8 @@ function watchPointer(stage) {
   });
 }
 
-function at(event, stage) {
+/** Returns where a pointer event is, in fractions of the stage. */
+function pointIn(stage, event) {
   const edges = stage.getBoundingClientRect();
   return {
     x: clamp((event.clientX - edges.left) / edges.width, 0, 1),

@@ -1,6 +1,6 @@
-// Improves the pages, which work without it: searching without leaving the page, endless results,
-// a region to search with. Each module has one subject; nothing is loaded from anywhere else.
-import { watchFiles } from "./asking.js";
+// Enhances the pages, which work without it: searches without a page load, endless results, regions.
+// Nothing is loaded from other hosts.
+import { watchFiles } from "./upload.js";
 import { restoreOnLoad, watchHistory } from "./answers.js";
 import { watchControls } from "./controls.js";
 import { watchCropping } from "./crop.js";

@@ -1,21 +1,21 @@
-// The map of the collection: every image a point, near ones alike, pictures as one comes closer.
-// The view maps a point's place (0 to 1 on both axes) to pixels: pixel = place * scale + offset.
+// The map of the collection: a point for every image, similar images near each other, thumbnails
+// when zoomed in. The view converts a point's coordinates (0 to 1) to pixels: x * scale + view.x.
 import { loadPoints } from "./map_points.js";
 import { Pictures } from "./map_pictures.js";
 import { ROOT } from "./server.js";
 
 const canvas = document.getElementById("map");
 const context = canvas.getContext("2d");
-const NEAREST_PX = 14; // how far from a point a click still means it
-const MARGIN = 0.92; // how much of the canvas the whole collection fills
-const CLOSEST = 4000; // times the first view
+const CLICK_RADIUS_PX = 14; // how far from a point a click still opens it
+const FILL = 0.92; // share of the canvas that the whole collection fills
+const MAX_ZOOM = 4000; // relative to the view of everything
 
 const pictures = new Pictures(() => redraw());
 const pointers = new Map();
 let points;
 let view;
-let queued = false;
-let dragged = 0; // pixels since the pointer went down: a click is less than a few
+let isQueued = false;
+let draggedPx = 0; // since the pointer went down; a click moves less than 5
 
 start();
 
@@ -30,43 +30,43 @@ async function start() {
   canvas.addEventListener("wheel", onWheel, { passive: false });
   for (const type of ["pointerdown", "pointermove", "pointerup", "pointercancel"]) canvas.addEventListener(type, onPointer);
   canvas.addEventListener("keydown", onKey);
-  canvas.addEventListener("click", (event) => dragged < 5 && open(event.offsetX, event.offsetY));
+  canvas.addEventListener("click", (event) => draggedPx < 5 && open(event.offsetX, event.offsetY));
   for (const button of document.querySelectorAll("[data-zoom]")) {
     button.addEventListener("click", () => zoom(Number(button.dataset.zoom)));
   }
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
 }
 
-/** The whole collection, again after the canvas has got another size. */
+/** Shows the whole collection; also after the canvas was resized. */
 function fit() {
   const { clientWidth: width, clientHeight: height } = canvas;
   canvas.width = Math.round(width * devicePixelRatio);
   canvas.height = Math.round(height * devicePixelRatio);
-  const scale = MARGIN * Math.min(width, height);
-  view = { scale, least: scale, x: (width - scale) / 2, y: (height - scale) / 2 };
+  const scale = FILL * Math.min(width, height);
+  view = { scale, fitScale: scale, x: (width - scale) / 2, y: (height - scale) / 2 };
   redraw();
 }
 
 function redraw() {
-  if (queued || !view) return;
-  queued = true;
+  if (isQueued || !view) return;
+  isQueued = true;
   requestAnimationFrame(() => {
-    queued = false;
-    const began = performance.now();
+    isQueued = false;
+    const start = performance.now();
     const visible = points.draw(canvas, context, view);
     const shown = pictures.draw(context, points, visible, view);
     canvas.dataset.visible = visible.length;
     canvas.dataset.pictures = shown;
-    canvas.dataset.ms = (performance.now() - began).toFixed(1);
+    canvas.dataset.ms = (performance.now() - start).toFixed(1);
   });
 }
 
-/** Zooms by a factor around a pixel, which stays where it is; 0 shows everything again. */
+/** Zooms by a factor around a fixed pixel; factor 0 shows everything. */
 function zoom(factor, x = canvas.clientWidth / 2, y = canvas.clientHeight / 2) {
   if (!factor) return fit();
-  const scale = Math.min(Math.max(view.scale * factor, view.least / 2), view.least * CLOSEST);
-  const real = scale / view.scale;
-  view = { ...view, scale, x: x - (x - view.x) * real, y: y - (y - view.y) * real };
+  const scale = Math.min(Math.max(view.scale * factor, view.fitScale / 2), view.fitScale * MAX_ZOOM);
+  const ratio = scale / view.scale;
+  view = { ...view, scale, x: x - (x - view.x) * ratio, y: y - (y - view.y) * ratio };
   redraw();
 }
 
@@ -83,19 +83,19 @@ function onWheel(event) {
 function onPointer(event) {
   const { pointerId, type, offsetX: x, offsetY: y } = event;
   if (type === "pointerdown") {
-    if (!pointers.size) dragged = 0;
+    if (!pointers.size) draggedPx = 0;
     canvas.setPointerCapture(pointerId);
     pointers.set(pointerId, { x, y });
   } else if (type !== "pointermove") {
     pointers.delete(pointerId);
   } else if (pointers.has(pointerId)) {
     const before = pointers.get(pointerId);
-    const [other] = [...pointers].filter(([id]) => id !== pointerId).map(([, place]) => place);
+    const [other] = [...pointers].filter(([id]) => id !== pointerId).map(([, point]) => point);
     if (other) {
-      const apart = (place) => Math.hypot(place.x - other.x, place.y - other.y) || 1;
-      zoom(apart({ x, y }) / apart(before), other.x, other.y);
+      const distance = (point) => Math.hypot(point.x - other.x, point.y - other.y) || 1;
+      zoom(distance({ x, y }) / distance(before), other.x, other.y);
     } else pan(x - before.x, y - before.y);
-    dragged += Math.hypot(x - before.x, y - before.y);
+    draggedPx += Math.hypot(x - before.x, y - before.y);
     pointers.set(pointerId, { x, y });
   }
 }
@@ -112,8 +112,8 @@ function onKey(event) {
   actions[event.key]();
 }
 
-/** Opens the image at a pixel: the picture that is drawn there, else the nearest point. */
-function open(x, y, reach = NEAREST_PX) {
-  const id = pictures.at(x, y) ?? points.nearest(x, y, view, reach);
+/** Opens the image at a pixel: the thumbnail drawn there, else the nearest point. */
+function open(x, y, radius = CLICK_RADIUS_PX) {
+  const id = pictures.at(x, y) ?? points.nearest(x, y, view, radius);
   if (id !== null) location.href = `${ROOT}images/${id}`;
 }

@@ -1,35 +1,35 @@
-// The pictures of the map: shown where few enough images are in view, one for each cell of a grid,
-// so that they never cover each other.
+// Thumbnails on the map: shown if few enough images are in view, one in each cell of a grid, so that
+// they do not overlap.
 import { ROOT } from "./server.js";
 
-const FEW = 4000; // images in view from which pictures appear
-const CELL = 66; // pixels
-const LARGEST = 60;
-const AT_ONCE = 6; // thumbnails that are asked for at the same time
-const KEPT = 1200; // decoded thumbnails kept in memory
+const MAX_VISIBLE = 4000; // images in view; with more of them no thumbnails are shown
+const CELL_PX = 66;
+const THUMBNAIL_PX = 60; // longest side
+const MAX_LOADING = 6; // requests at the same time
+const MAX_CACHED = 1200; // decoded thumbnails in memory
 
 export class Pictures {
-  #loaded = new Map(); // id -> HTMLImageElement, null while it is on its way
+  #loaded = new Map(); // id -> HTMLImageElement, or null while it is being loaded
   #wanted = [];
   #loading = 0;
   #drawn = [];
-  #changed;
+  #onLoad;
 
-  constructor(changed) {
-    this.#changed = changed;
+  constructor(onLoad) {
+    this.#onLoad = onLoad;
   }
 
-  /** Draws the pictures of a view and asks for those that are missing; returns how many it drew. */
+  /** Draws the thumbnails of a view and loads missing ones; returns how many it drew. */
   draw(context, points, visible, view) {
     this.#drawn = [];
     this.#wanted = [];
-    if (visible.length > FEW) return 0;
-    const taken = new Set();
+    if (visible.length > MAX_VISIBLE) return 0;
+    const occupied = new Set();
     for (const i of visible) {
       const [x, y] = points.at(i, view);
-      const cell = `${Math.floor((x - view.x) / CELL)} ${Math.floor((y - view.y) / CELL)}`;
-      if (taken.has(cell)) continue;
-      taken.add(cell);
+      const cell = `${Math.floor((x - view.x) / CELL_PX)} ${Math.floor((y - view.y) / CELL_PX)}`;
+      if (occupied.has(cell)) continue;
+      occupied.add(cell);
       const id = points.ids[i];
       const image = this.#loaded.get(id);
       if (image) this.#paint(context, id, image, view, x, y);
@@ -39,18 +39,18 @@ export class Pictures {
     return this.#drawn.length;
   }
 
-  /** The id of the picture at a pixel, or null. */
+  /** Returns the id of the thumbnail at a pixel, or null. */
   at(x, y) {
     const hit = this.#drawn.find((box) => x >= box.x && y >= box.y && x < box.x + box.width && y < box.y + box.height);
     return hit ? hit.id : null;
   }
 
-  /** In the middle of its cell, so that neighbours keep clear of each other. */
+  /** Draws a thumbnail in the middle of its cell. */
   #paint(context, id, image, view, px, py) {
-    const scale = LARGEST / Math.max(image.naturalWidth, image.naturalHeight);
+    const scale = THUMBNAIL_PX / Math.max(image.naturalWidth, image.naturalHeight);
     const width = image.naturalWidth * scale;
     const height = image.naturalHeight * scale;
-    const middle = (place, offset) => (Math.floor((place - offset) / CELL) + 0.5) * CELL + offset;
+    const middle = (pixel, offset) => (Math.floor((pixel - offset) / CELL_PX) + 0.5) * CELL_PX + offset;
     const x = middle(px, view.x) - width / 2;
     const y = middle(py, view.y) - height / 2;
     context.drawImage(image, x, y, width, height);
@@ -58,7 +58,7 @@ export class Pictures {
   }
 
   #load() {
-    while (this.#loading < AT_ONCE && this.#wanted.length) {
+    while (this.#loading < MAX_LOADING && this.#wanted.length) {
       const id = this.#wanted.shift();
       const image = new Image();
       this.#loading++;
@@ -66,18 +66,18 @@ export class Pictures {
       image.src = `${ROOT}api/v1/images/${id}/thumbnail?side=128`;
       image
         .decode()
-        .then(() => this.#loaded.set(id, image), () => {}) // one that is gone leaves its point
+        .then(() => this.#loaded.set(id, image), () => {}) // an image that is gone stays a point
         .finally(() => {
           this.#loading--;
-          this.#forget();
-          this.#changed();
+          this.#evict();
+          this.#onLoad();
         });
     }
   }
 
-  #forget() {
+  #evict() {
     for (const id of this.#loaded.keys()) {
-      if (this.#loaded.size <= KEPT) return;
+      if (this.#loaded.size <= MAX_CACHED) return;
       this.#loaded.delete(id);
     }
   }

@@ -1,65 +1,65 @@
-// Endless results: the next page is fetched when the end of the last one comes near.
-import { question, state } from "./controls.js";
-import { ROOT, complain } from "./server.js";
+// Endless results: the next page is loaded when the user scrolls near the end of the last one.
+import { formState, stateRequest } from "./controls.js";
+import { ROOT, showError } from "./server.js";
 
-let running = {}; // the end of the results that the next page is on its way to
+let loading = {}; // the end of the results that is being extended, and the promise of it
 const observer = new IntersectionObserver(
-  (entries) => entries.some((entry) => entry.isIntersecting) && more(),
+  (entries) => entries.some((entry) => entry.isIntersecting) && loadMore(),
   { rootMargin: "600px" },
 );
 
 export function watchMore() {
   addEventListener("shown", ({ detail }) => {
-    watch();
-    if (detail.again) catchUp();
+    observe();
+    if (detail.restored) restorePages();
   });
   addEventListener("click", (event) => {
     if (!event.target.closest?.("#next")) return;
     event.preventDefault();
-    more();
+    loadMore();
   });
-  watch();
-  catchUp();
+  observe();
+  restorePages();
 }
 
-function watch() {
+function observe() {
   observer.disconnect();
   const end = document.getElementById("more");
   if (document.getElementById("next")) observer.observe(end);
 }
 
-/** After a reload or the way back: as many pages as there were, and where one was on them. */
-async function catchUp() {
+/** After a reload or Back: loads as many pages as there were and scrolls to where the user was. */
+async function restorePages() {
   const { pages = 1, scroll = 0 } = history.state ?? {};
-  while (document.getElementById("next")?.value <= pages && (await more()));
+  while (document.getElementById("next")?.value <= pages && (await loadMore()));
   if (scroll) scrollTo(0, scroll);
 }
 
-/** Appends the next page, one at a time; true if there was one. */
-function more() {
+/** Appends the next page, one at a time; resolves to true if there was one. */
+function loadMore() {
   const end = document.getElementById("more");
-  if (running.end !== end) running = { end, done: append(end) };
-  return running.done;
+  if (loading.end !== end) loading = { end, done: append(end) };
+  return loading.done;
 }
 
 async function append(end) {
-  const place = location.href;
+  const startUrl = location.href;
   const button = document.getElementById("next");
   if (!button) return false;
   try {
-    const { method, url = ROOT, body } = question(button.form, state(button.form, button));
+    const { method, url = ROOT, body } = stateRequest(button.form, formState(button.form, button));
     const response = await fetch(url, { method, body, headers: { Accept: "text/html" } });
     const page = new DOMParser().parseFromString(await response.text(), "text/html");
-    if (!end.isConnected || location.href !== place) return false; // another question was asked
+    if (!end.isConnected || location.href !== startUrl) return false; // another search was made
     document.getElementById("results").append(...page.getElementById("results").children);
     end.replaceWith(page.getElementById("more"));
     history.replaceState({ ...history.state, pages: Number(button.value) }, "");
-    watch();
+    observe();
     return true;
   } catch {
     observer.disconnect();
-    running = {}; // a click tries again
-    complain("The server cannot be reached. More tries again.");
+    loading = {}; // so that a click tries again
+    showError("The server cannot be reached. Press More to try again.");
     return false;
   }
 }

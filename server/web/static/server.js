@@ -1,28 +1,28 @@
-// Talks to the server, shows how far it is and what went wrong. XMLHttpRequest, because fetch knows no upload progress.
+// Sends requests, shows their progress and errors. With XMLHttpRequest: fetch has no upload progress.
 
-/** Where the server is: "/", or below a path of a proxy's. */
+/** URL path of the start page: "/", or the prefix that a proxy adds. */
 export const ROOT = new URL("..", import.meta.url).pathname;
 
 const panel = document.getElementById("progress");
 const bar = panel.querySelector("progress");
 const status = panel.querySelector("[role=status]");
-const PATIENCE_MS = 150; // quicker answers show no progress: it would only flicker
-let running = null;
+const PROGRESS_DELAY_MS = 150; // for faster answers the progress bar would only flicker
+let pending = null;
 
 /**
- * Sends { method, url, body } and returns { html, url }, or null where a later question has taken its
- * place or there was no answer, which is then said. Refusals are pages and come back like answers.
+ * Sends { method, url, body } and resolves to { html, url }. Pages with an error status are pages, too.
+ * Resolves to null if a later request replaced this one, or if there was no page: then it shows an error.
  */
 export function send({ method, url = ROOT, body = null }) {
-  running?.abort();
-  const request = (running = new XMLHttpRequest());
-  const patience = setTimeout(() => (panel.hidden = false), PATIENCE_MS);
-  progress("Searching…", null);
+  pending?.abort();
+  const request = (pending = new XMLHttpRequest());
+  const timer = setTimeout(() => (panel.hidden = false), PROGRESS_DELAY_MS);
+  showProgress("Searching…", null);
   return new Promise((resolve) => {
     const finish = (value) => {
-      clearTimeout(patience);
-      if (running === request) {
-        running = null;
+      clearTimeout(timer);
+      if (pending === request) {
+        pending = null;
         panel.hidden = true;
       }
       resolve(value);
@@ -30,19 +30,19 @@ export function send({ method, url = ROOT, body = null }) {
     if (body) {
       request.upload.addEventListener("progress", (event) => {
         const share = event.loaded / event.total;
-        if (share < 1) progress(`Uploading ${Math.round(100 * share)} %`, share);
-        else progress("Looking at the image…", null);
+        if (share < 1) showProgress(`Uploading ${Math.round(100 * share)} %`, share);
+        else showProgress("Searching…", null);
       });
     }
     request.addEventListener("load", () => {
       if (request.getResponseHeader("Content-Type")?.startsWith("text/html")) {
         return finish({ html: request.responseText, url: request.responseURL });
       }
-      complain(`The server answered with an error (${request.status}). Try again.`);
+      showError(`The server answered with an error (${request.status}). Try again.`);
       finish(null);
     });
     request.addEventListener("error", () => {
-      complain("The server cannot be reached. Is it still running? Your image was not searched; try again.");
+      showError("The server cannot be reached. Is it still running? Try again.");
       finish(null);
     });
     request.addEventListener("abort", () => finish(null));
@@ -52,11 +52,11 @@ export function send({ method, url = ROOT, body = null }) {
   });
 }
 
-/** Shows a message above the page's content: there is no answer that could replace it. */
-export function complain(text) {
-  document.getElementById("complaint")?.remove();
+/** Shows an error above the page's content. */
+export function showError(text) {
+  document.getElementById("error")?.remove();
   const notice = document.createElement("div");
-  notice.id = "complaint";
+  notice.id = "error";
   notice.className = "notice";
   notice.setAttribute("role", "alert");
   notice.textContent = text;
@@ -64,7 +64,7 @@ export function complain(text) {
   notice.scrollIntoView({ block: "nearest" });
 }
 
-function progress(text, share) {
+function showProgress(text, share) {
   status.textContent = text;
   if (share === null) bar.removeAttribute("value");
   else bar.value = share;

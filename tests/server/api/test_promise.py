@@ -1,4 +1,4 @@
-"""A promise that approximate search cannot keep is said wherever one looks."""
+"""A recall below the setting is reported by the API, the pages and the metrics."""
 
 import json
 from pathlib import Path
@@ -12,13 +12,13 @@ from server.app import create_app
 from tests.conftest import small_config
 
 
-def test_a_promise_that_is_not_kept_is_said_everywhere(
+def test_a_recall_below_the_setting_is_reported_everywhere(
     demo_config: Config,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Of 12 candidates no more than 12 can be among the 30 nearest."""
+    """With 12 candidates at most 12 of the 30 nearest images can be found."""
     monkeypatch.setattr("indexer.vector_index.recall.RERANKED", (12,))
     settings = {"approximate": "IVF4,SQ8", "recall": 0.9}
     config = small_config(demo_config.dataset.root, tmp_path / "store", index=settings)
@@ -47,8 +47,8 @@ def test_a_promise_that_is_not_kept_is_said_everywhere(
     assert json.loads(capsys.readouterr().out)["promise"] == promise
 
 
-def test_so_few_images_that_all_are_compared_need_no_promise(demo_config: Config) -> None:
+def test_a_small_index_that_compares_all_images_has_no_promise(demo_config: Config) -> None:
     client = create_app(demo_config).test_client()
     promise = client.get("/api/v1/index").json["promise"]  # type: ignore[index]
     assert (promise["promised"], promise["queries"], promise["notes"]) == (1, 0, [])
-    assert "so few images are all compared" in client.get("/collection").text
+    assert "so small that every image is compared" in client.get("/collection").text

@@ -1,4 +1,4 @@
-"""What nobody should have to notice: weight, contrast, layout, foreign requests."""
+"""Accessibility, layout, page weight, requests to other hosts."""
 
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,8 @@ PAGES = [
 PHONE: dict[str, Any] = {"viewport": {"width": 360, "height": 740}, "has_touch": True}
 
 
-def complaints(page: Page) -> list[str]:
-    """What axe finds against WCAG 2.2 A and AA and good practice."""
+def violations(page: Page) -> list[str]:
+    """Return what axe finds against WCAG 2.2 A and AA and best practices."""
     return [
         f"{violation['id']}: {node['html'][:160]}"
         for violation in Axe().run(page).response["violations"]
@@ -38,15 +38,15 @@ def test_axe_finds_nothing(page: Page, windmill: Path) -> None:
     found = {}
     for url in PAGES:
         page.goto(url)
-        found[url] = complaints(page)
+        found[url] = violations(page)
     page.goto("/")
     page.get_by_label("Search with an image").set_input_files(windmill)
     expect(page.locator("#subject")).to_have_text(windmill.name)
     page.locator(".duplicates summary").first.click()
     page.get_by_text("Export").click()
-    found["upload"] = complaints(page)
+    found["upload"] = violations(page)
     page.get_by_role("button", name="Search a region").click()
-    found["crop"] = complaints(page)
+    found["crop"] = violations(page)
     assert {url: problems for url, problems in found.items() if problems} == {}
 
 
@@ -77,7 +77,7 @@ def test_dark_mode(page: Page, request: pytest.FixtureRequest) -> None:
 
 
 def test_the_budget_of_a_page(page: Page) -> None:
-    """Everything but pictures below 100 kB, uncompressed; nothing shifts while pictures come."""
+    """Without images below 100 kB, uncompressed; nothing shifts while images load."""
     weights: dict[str, int] = {}
 
     def weigh(response: Any) -> None:
@@ -98,7 +98,7 @@ def test_the_budget_of_a_page(page: Page) -> None:
         assert page.evaluate("window.shifts") < 0.02, url
 
 
-def test_pictures_have_their_place_before_they_come(page: Page) -> None:
+def test_images_have_their_size_before_they_load(page: Page) -> None:
     page.route("**/thumbnail*", lambda route: route.abort("aborted"))
     page.goto("/?image_id=190")
     boxes = page.locator("#results .picture").evaluate_all(

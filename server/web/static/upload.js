@@ -1,27 +1,27 @@
-// Takes an image wherever it comes from: chosen, photographed, dropped anywhere, or pasted.
-// It is sent as it is: resizing it here would change the result.
-import { ask } from "./answers.js";
-import { complain } from "./server.js";
+// Searches with an image that is chosen, photographed, dropped anywhere, or pasted.
+// The file is sent unchanged: resizing it here would change the results.
+import { search } from "./answers.js";
+import { showError } from "./server.js";
 
 const form = document.getElementById("ask");
-let asked = null; // the file of the last upload, for regions of it
+let lastUpload = null; // the file that was uploaded last, to search regions of it
 
-/** Searches with a file; crop is a region "x,y,width,height" of it in fractions. */
+/** Searches with a file, or with a region of it: "x,y,width,height" in fractions. */
 export async function searchWith(file, crop = "") {
   const limit = Number(form.dataset.maxBytes);
   if (file.size > limit) {
-    return complain(`${file.name} has ${megabytes(file.size)}; the limit is ${megabytes(limit)}. Choose a smaller image.`);
+    return showError(`${file.name} has ${megabytes(file.size)}; the limit is ${megabytes(limit)}. Choose a smaller image.`);
   }
-  if (file.size === 0) return complain(`${file.name} is empty.`);
+  if (file.size === 0) return showError(`${file.name} is empty.`);
   const body = new FormData();
   body.append("image", file);
   if (crop) body.append("crop", crop);
-  asked = file;
-  await ask({ method: "POST", body });
+  lastUpload = file;
+  await search({ method: "POST", body });
 }
 
-/** The file that the answer on the page is about, if it is still here. */
-export const askedFile = () => asked;
+/** Returns the file that was uploaded last, or null after a reload. */
+export const uploadedFile = () => lastUpload;
 
 export function watchFiles() {
   if (!form) return;
@@ -41,11 +41,11 @@ export function watchFiles() {
 }
 
 function watchDrops() {
-  let ours = false; // a picture of this page that is dragged around is no file to search with
-  addEventListener("dragstart", () => (ours = true));
-  addEventListener("dragend", () => (ours = false));
+  let isOwnImage = false; // an image of this page is being dragged: nothing to upload
+  addEventListener("dragstart", () => (isOwnImage = true));
+  addEventListener("dragend", () => (isOwnImage = false));
   addEventListener("dragover", (event) => {
-    if (ours) return;
+    if (isOwnImage) return;
     event.preventDefault();
     document.body.classList.add("dropping");
   });
@@ -54,11 +54,11 @@ function watchDrops() {
   });
   addEventListener("drop", (event) => {
     document.body.classList.remove("dropping");
-    if (ours) return;
+    if (isOwnImage) return;
     event.preventDefault();
     const file = firstFile(event.dataTransfer);
     if (file) searchWith(file);
-    else complain("That is no file. Save the image first, then drop it here.");
+    else showError("That is not a file. Save the image first, then drop it here.");
   });
 }
 
