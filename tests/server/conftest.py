@@ -1,4 +1,4 @@
-"""A client of the real application over the demo index, and a document every answer is held to."""
+"""A client of the real application; every answer is compared with the OpenAPI document."""
 
 from collections.abc import Callable, Iterator
 from functools import partialmethod
@@ -29,14 +29,14 @@ def _buffered_open(
 
 
 @pytest.fixture(autouse=True)
-def _every_answer_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As WSGI servers do it: to its end, then closed; a test may say ``buffered=False``."""
-    for kind in (Client, FlaskClient):  # the first is the one that schemathesis uses
+def _read_every_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read each answer to its end and close it, as WSGI servers do, unless ``buffered=False``."""
+    for kind in (Client, FlaskClient):  # schemathesis uses the first
         monkeypatch.setattr(kind, "open", partialmethod(_buffered_open, kind.open))
 
 
-class Answered(NamedTuple):
-    """An answer of an application, and the document of that application."""
+class RecordedAnswer(NamedTuple):
+    """An answer of an application, and the application's OpenAPI document."""
 
     document: dict[str, Any]
     method: str
@@ -45,22 +45,22 @@ class Answered(NamedTuple):
 
 
 @pytest.fixture(autouse=True)
-def _every_answer_is_documented() -> Iterator[None]:
-    """Compare whatever the application answers to any test with its OpenAPI document."""
-    answers: list[Answered] = []
+def _check_every_answer() -> Iterator[None]:
+    """Compare every answer in every test with the OpenAPI document."""
+    answers: list[RecordedAnswer] = []
 
-    def note(app: Application, response: Response, **_: object) -> None:
+    def record(app: Application, response: Response, **_: object) -> None:
         path = parse_rule(request.url_rule.rule) if request.url_rule else ""
         method = "get" if request.method == "HEAD" else request.method.lower()
-        answers.append(Answered(app.api_doc, method, path, response))
+        answers.append(RecordedAnswer(app.api_doc, method, path, response))
 
-    with request_finished.connected_to(note):
+    with request_finished.connected_to(record):
         yield
     for answer in answers:
-        _is_documented(answer)
+        _check_answer(answer)
 
 
-def _is_documented(answer: Answered) -> None:
+def _check_answer(answer: RecordedAnswer) -> None:
     document, response = answer.document, answer.response
     if response.status_code >= 400 and response.mimetype == "application/json":
         code = response.json["error"]["code"]  # type: ignore[index]
@@ -79,6 +79,6 @@ def _is_documented(answer: Answered) -> None:
 
 @pytest.fixture(scope="module")
 def small(demo_config: Config) -> Iterator[int]:
-    """A server of two slots, and of uploads up to 100 kB."""
+    """A server with two slots that accepts uploads up to 100 kB."""
     with running_server(demo_config, "/readyz", threads=2, max_upload_bytes=100_000) as (_, port):
         yield port

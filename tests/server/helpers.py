@@ -1,4 +1,4 @@
-"""What tests ask of the application, and what they read of its answers."""
+"""Helpers that send requests to the application and check its answers."""
 
 import re
 from html import unescape
@@ -18,7 +18,7 @@ BATCH = "/api/v1/search/batch"
 
 
 def ready_app(config: Config) -> Application:
-    """The application, once its encoder is loaded."""
+    """Return the application with its encoder loaded."""
     app = create_app(config)
     current: CurrentIndex = app.extensions["current_index"]
     current.searcher().load_encoder()
@@ -37,7 +37,7 @@ def body(response: TestResponse) -> dict[str, Any]:
 
 
 def assert_error(response: TestResponse, status: int, code: str) -> dict[str, str]:
-    """Every error has this shape and no other."""
+    """Check the shape of an error, its status and its code."""
     assert response.status_code == status, response.text
     assert set(body(response)) == {"error"}
     error: dict[str, str] = body(response)["error"]
@@ -60,7 +60,7 @@ def ask(client: FlaskClient, **query: Any) -> dict[str, Any]:
 
 
 def form_fields(page: str) -> MultiDict[str, str]:
-    """The hidden fields of the form that holds the state."""
+    """Return the hidden fields of the state form."""
     (form,) = re.findall(r'<form class="controls".*?</form>', page, re.S)
     pairs = re.findall(r'type="hidden" name="([^"]*)" value="([^"]*)"', form)
     return MultiDict((name, unescape(value)) for name, value in pairs)

@@ -1,4 +1,4 @@
-"""Real servers in processes of their own, for the tests that need sockets and signals."""
+"""Starts real servers as processes, for tests that need sockets and signals."""
 
 import os
 import random
@@ -17,10 +17,10 @@ from tests.waiting import eventually
 
 
 def free_port() -> int:
-    """Return a port nobody listens on.
+    """Return a free port.
 
-    It is not one of those the system gives to clients: tests run beside each other, and a client
-    of another test could have it by the time the server is up.
+    It is not one that the system assigns to clients: tests run in parallel, and a client of another
+    test could get it before the server starts.
     """
     for port in random.Random().sample(range(10_000, 32_000), 100):  # noqa: S311 -- no secret
         with socket.socket() as probe, suppress(OSError):
@@ -48,7 +48,7 @@ def running_server(
     command = [*start, "--store", str(config.store), "--port", str(port)]
     if max_files is not None:
         command = ["/bin/sh", "-c", f'ulimit -n {max_files} && exec "$0" "$@"', *command]
-    with (log or Path(os.devnull)).open("w") as errors:  # a pipe nobody reads would fill up
+    with (log or Path(os.devnull)).open("w") as errors:  # a pipe that is not read would fill up
         process = subprocess.Popen(
             command,
             cwd=folder,
@@ -76,5 +76,5 @@ def wait_until_answering(port: int, path: str = "/healthz") -> None:
 
 
 def children(pid: int) -> list[int]:
-    """The process ids of a process' children: gunicorn's workers."""
+    """Return the process ids of a process's children: gunicorn's workers."""
     return [int(i) for i in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]

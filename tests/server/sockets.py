@@ -1,4 +1,4 @@
-"""What tests send over real sockets, and what they read there."""
+"""Requests over real sockets."""
 
 import json
 import socket
@@ -11,7 +11,7 @@ QUERY = json.dumps({"image_id": 1, "k": 3})
 
 
 def ask(port: int, body: str | bytes = QUERY, content_type: str = "application/json") -> Any:
-    """The status and the JSON of one search over a connection of its own."""
+    """Return the status and JSON of one search, over a new connection."""
     connection = HTTPConnection("127.0.0.1", port, timeout=30)
     try:
         connection.request("POST", "/api/v1/search", body, {"Content-Type": content_type})
@@ -46,7 +46,7 @@ def answer(sock: socket.socket) -> Answer:
 
 
 def slow_reader(port: int, path: str, buffer_bytes: int = 4096) -> socket.socket:
-    """A client that asks for a file and takes nothing of it; its system takes a few kB."""
+    """Return a client that requests a file and reads nothing; its system buffers a few kB."""
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
     sock.connect(("127.0.0.1", port))

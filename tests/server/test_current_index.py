@@ -1,4 +1,4 @@
-"""A running server takes up a new version: no request fails, a bad version is refused."""
+"""A running server switches to a new version: no request fails, a damaged one is rejected."""
 
 import json
 import shutil
@@ -49,7 +49,7 @@ def ready(client: FlaskClient) -> dict[str, object]:
     return answer
 
 
-def test_a_new_version_is_taken_up_by_itself_and_so_is_an_old_one(
+def test_a_published_or_restored_version_is_used_without_a_restart(
     client: FlaskClient, reindex: Reindex, images: Path, config: Config
 ) -> None:
     eventually(lambda: ready(client).get("version") == "00000001")
@@ -77,7 +77,7 @@ def test_a_query_finishes_on_the_version_it_began_with(
 
 
 @pytest.mark.parametrize("damage", ["vectors", "catalogue", "CURRENT", "wrong vectors"])
-def test_a_version_that_fails_its_checks_is_refused_and_the_old_one_stays(
+def test_a_version_that_fails_its_checks_is_rejected_and_the_old_one_stays(
     client: FlaskClient,
     reindex: Reindex,
     images: Path,

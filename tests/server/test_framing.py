@@ -1,4 +1,4 @@
-"""What is a request on the wire, and what is none."""
+"""How requests are framed: pipelining, chunks, ambiguous heads."""
 
 import json
 import socket
@@ -10,7 +10,7 @@ import pytest
 from tests.server.sockets import FORM, QUERY, answer, ask, head
 
 LIMIT = 100_000 + 128 * 1024
-"""Bytes a body may have."""
+"""Largest size of a body."""
 
 
 def test_a_request_may_come_in_pieces(small: int) -> None:
@@ -23,7 +23,7 @@ def test_a_request_may_come_in_pieces(small: int) -> None:
 def test_a_connection_serves_request_after_request_also_sent_at_once(
     small: int, photos: list[Path]
 ) -> None:
-    """Searches, and after an upload a search that came with it."""
+    """Send searches; after an upload also a pipelined search."""
     form = FORM % photos[0].read_bytes()
     upload_head = head(len(form)).replace(b"application/json", b"multipart/form-data; boundary=b")
     post = head(len(QUERY)) + QUERY.encode()
@@ -39,7 +39,7 @@ def test_a_connection_serves_request_after_request_also_sent_at_once(
                 stream.read(int(fields[b"content-length"]))
 
 
-def test_a_client_that_waits_for_leave_to_send_gets_it(small: int) -> None:
+def test_a_client_that_waits_for_100_continue_gets_it(small: int) -> None:
     with socket.create_connection(("127.0.0.1", small), timeout=10) as sock:
         sock.sendall(head(len(QUERY), "Expect: 100-continue"))
         assert sock.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -82,7 +82,7 @@ def test_bodies_may_come_in_chunks(small: int, photos: list[Path]) -> None:
 
 @pytest.mark.parametrize("media_type", ["application/json", "multipart/form-data; boundary=b"])
 def test_the_limit_holds_for_chunks_as_well(small: int, media_type: str) -> None:
-    """The answer comes before the end of the body: it must reach who is still sending."""
+    """The answer is sent before the body ends, and reaches a client that is still sending."""
     body = (FORM % bytes(LIMIT))[: LIMIT + 1]
     status, refused = chunked(small, body, media_type)
     assert status == 413
@@ -109,7 +109,7 @@ def test_the_limit_holds_for_chunks_as_well(small: int, media_type: str) -> None
     ],
 )
 def test_heads_that_can_be_read_in_two_ways_are_refused(small: int, smuggled: bytes) -> None:
-    """And the connection closed: what follows is no request. The words are gunicorn's own."""
+    """The connection is closed: the rest is not read as a request. Gunicorn writes the page."""
     with socket.create_connection(("127.0.0.1", small), timeout=10) as sock:
         sock.sendall(head(0).replace(b"Content-Length: 0", smuggled) + b"{}{}")
         refused = answer(sock)

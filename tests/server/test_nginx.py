@@ -34,7 +34,7 @@ UPLOAD = "multipart/form-data; boundary=b"
 
 
 def test_its_limits_are_those_of_the_server() -> None:
-    """With the default settings of both."""
+    """Compare the default settings of both."""
     settings, server = CONFIGURATION.read_text(), ServerConfig()
     ((body, buffered),) = re.findall(
         r"client_max_body_size (\d+)m;\s*client_body_buffer_size (\d+)m;", settings
@@ -56,7 +56,7 @@ def proxy(demo_config: Config) -> Iterator[Proxy]:
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Proxy, int, bytes]]:
-    """One image of 12 MB: nginx before a server of four slots, its port, and the image."""
+    """One image of 12 MB: nginx in front of a server with four slots, its port, and the image."""
     folder = tmp_path_factory.mktemp("large")
     noise = np.random.default_rng(0).integers(0, 255, (2000, 2000, 3), np.uint8)
     (folder / "images").mkdir()
@@ -71,7 +71,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Proxy, int
 
 
 def connected(port: int, client: int = 1, buffer_bytes: int | None = None) -> socket.socket:
-    """Connect as one of many clients, each with an address of its own."""
+    """Connect as one of many clients, each with its own address."""
     sock = socket.socket()
     sock.settimeout(60)
     if buffer_bytes:
@@ -117,7 +117,7 @@ def test_what_nginx_refuses_has_the_shape_of_every_error(
     assert set(error) == {"code", "message", "hint"}
 
 
-def test_a_server_that_is_not_there_is_told_in_that_shape_too(demo_config: Config) -> None:
+def test_nginx_answers_in_that_shape_without_the_server(demo_config: Config) -> None:
     with (
         running_server(demo_config, "/readyz", proxies=1) as (process, port),
         behind_nginx(port) as proxy,
@@ -142,7 +142,7 @@ def test_a_client_that_asks_too_often_is_refused_and_others_are_not(proxy: Proxy
 
 
 def test_the_largest_upload_stays_in_memory(proxy: Proxy, photos: list[Path]) -> None:
-    """In one piece and in chunks: nginx would log that it wrote it to a file."""
+    """Whole and in chunks; nginx would log that it wrote the body to a file."""
     photo = photos[0].read_bytes()
     form = FORM % (photo + bytes(20_000_000 - len(photo)))
     assert ask(proxy.port, form, UPLOAD)[0] == 200
@@ -159,7 +159,7 @@ def test_the_largest_upload_stays_in_memory(proxy: Proxy, photos: list[Path]) ->
 def test_slow_clients_do_not_keep_others_waiting(
     large: tuple[Proxy, int, bytes], photos: list[Path]
 ) -> None:
-    """A hundred that send a head and half a body, a dozen that read nothing, before four slots."""
+    """A hundred clients send half a body, a dozen read nothing; the server has four slots."""
     proxy, server, data = large
     form = FORM % photos[0].read_bytes()
     request = head(len(form)).replace(b"application/json", UPLOAD.encode()) + form
@@ -173,7 +173,7 @@ def test_slow_clients_do_not_keep_others_waiting(
             readers[-1].sendall(b"GET /api/v1/images/1/file HTTP/1.1\r\nHost: localhost\r\n\r\n")
             wait_until_idle(server)
         assert [ask(proxy.port)[0] for _ in range(20)] == [200] * 20
-        for sock in readers:  # what they left waits for them, whole
+        for sock in readers:  # the whole answer is still there for them
             assert answer(sock).body == data
         for sock in writers[::25]:
             sock.sendall(request[len(request) // 2 :])
@@ -194,8 +194,8 @@ def test_a_large_original_is_delivered_whole(
         assert answer(sock).body == data
 
 
-def test_a_client_is_the_one_that_nginx_names(demo_config: Config) -> None:
-    """Whatever the client says of itself."""
+def test_the_clients_address_comes_from_nginx(demo_config: Config) -> None:
+    """Not the one in the client's own headers."""
     with (
         running_server(demo_config, "/readyz", proxies=1, rate_limit="2/hour") as (_, port),
         behind_nginx(port) as proxy,
@@ -208,8 +208,8 @@ def test_a_client_is_the_one_that_nginx_names(demo_config: Config) -> None:
         assert b"evil" not in page
 
 
-def test_below_a_path_every_address_leads_there(demo_config: Config) -> None:
-    """All pages and the API, followed from the start."""
+def test_below_a_prefix_every_url_has_it(demo_config: Config) -> None:
+    """Follow all links, from the start page."""
     with (
         running_server(demo_config, "/readyz", proxies=1) as (_, port),
         behind_nginx(port, "/photos") as proxy,

@@ -92,7 +92,7 @@ def test_a_port_that_is_taken_is_explained(demo_config: Config) -> None:
 
 
 def test_threads_are_kept_from_spinning_before_numpy_starts_them() -> None:
-    """The libraries read these settings once, when they are loaded."""
+    """The libraries read these settings only when they are loaded."""
     for package in ("server", "indexer"):
         script = f"import sys, {package}.__main__; assert 'numpy' not in sys.modules"
         subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
@@ -101,7 +101,7 @@ def test_threads_are_kept_from_spinning_before_numpy_starts_them() -> None:
 def test_it_works_in_a_folder_with_files_of_the_same_names(
     demo_config: Config, log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Started by a script elsewhere, as an installed command is."""
+    """The server is started by a script in another folder, as an installed command is."""
     folder, script = tmp_path / "photos", tmp_path / "bin" / "start"
     folder.mkdir()
     for name in ("server", "indexer", "keras", "random"):

@@ -1,4 +1,4 @@
-"""Load for a while: every answer as documented, memory as it was."""
+"""Load over minutes: every answer is documented, memory does not grow."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def resident_bytes(pid: int) -> int:
 
 
 def something(chance: random.Random, images: list[bytes]) -> tuple[str, str, bytes, str]:
-    """Any request of those that people and programs send: method, path, body, media type."""
+    """Return a random request that browsers or programs send: method, path, body, media type."""
     image = chance.choice(images)
     if chance.random() < 0.1:
         image = image[: chance.randrange(len(image))]
@@ -51,7 +51,7 @@ def something(chance: random.Random, images: list[bytes]) -> tuple[str, str, byt
 
 
 def test_memory_is_flat_under_load(tmp_path: Path, photos: list[Path]) -> None:
-    """Whatever is asked, a new version now and then included."""
+    """For all kinds of requests, with a new version now and then."""
     images = [photo.read_bytes() for photo in photos[:40]]
     folder = tmp_path / "images"
     folder.mkdir()

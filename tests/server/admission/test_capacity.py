@@ -1,4 +1,4 @@
-"""Keys, rates and capacity: what is refused, in the shape of every error."""
+"""API keys, rate limits and slots: what is refused, and how."""
 
 import base64
 import threading
@@ -76,7 +76,7 @@ def test_the_rate_limit_holds_on_both_sides(demo_config: Config) -> None:
     assert other.status_code == 200
 
 
-def test_retry_after_is_said_where_it_helps_and_nowhere_else(demo_config: Config) -> None:
+def test_only_errors_that_can_pass_have_retry_after(demo_config: Config) -> None:
     client = app_client(demo_config, rate_limit="9/hour", max_encoding=1)
     first = client.get("/api/v1/index").headers
     assert "Retry-After" not in first
@@ -126,12 +126,12 @@ def test_the_client_behind_a_proxy_is_believed_only_if_configured(
 
 
 @pytest.mark.parametrize("rate", ["fast", "0/minute", "5/fortnight", "5"])
-def test_a_rate_that_is_none_is_refused(demo_config: Config, rate: str) -> None:
+def test_an_invalid_rate_is_refused(demo_config: Config, rate: str) -> None:
     with pytest.raises(ConfigError, match="rate_limit"):
         app_client(demo_config, rate_limit=rate)
 
 
-def test_beyond_the_slots_for_encoding_uploads_are_refused_and_searches_are_not(
+def test_without_a_slot_for_encoding_uploads_are_refused_and_searches_are_not(
     demo_config: Config, photos: list[Path]
 ) -> None:
     client = app_client(demo_config, max_encoding=1)
@@ -159,7 +159,7 @@ def test_beyond_the_slots_for_encoding_uploads_are_refused_and_searches_are_not(
         ({"crop": {"x": 0.1, "y": 0.1, "width": 0.5, "height": 0.5}}, 503),
     ],
 )
-def test_what_takes_a_core_for_long_takes_a_slot(
+def test_searches_that_take_a_core_for_long_need_a_slot(
     demo_config: Config, query: dict[str, object], status: int
 ) -> None:
     client = app_client(demo_config, max_encoding=1)
@@ -173,7 +173,7 @@ def test_what_takes_a_core_for_long_takes_a_slot(
     assert capacity.long_searches.taken == 0
 
 
-def test_a_thumbnail_waits_for_a_slot_but_not_for_ever(
+def test_a_thumbnail_waits_for_a_slot_for_a_limited_time(
     demo_config: Config, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
@@ -193,10 +193,10 @@ def test_a_thumbnail_waits_for_a_slot_but_not_for_ever(
         assert client.get("/api/v1/images/1/thumbnail").status_code == 200  # it is there already
 
 
-def test_nobody_waits_for_the_encoder_to_be_loaded(
+def test_no_request_waits_until_the_encoder_is_loaded(
     demo_config: Config, photos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever has to be encoded is refused at once; everything else is answered."""
+    """Queries that must be encoded are refused at once; others are answered."""
     may_load = threading.Event()
     opened = indexer.search.query_encoder.open_encoder
 
@@ -224,13 +224,13 @@ def test_nobody_waits_for_the_encoder_to_be_loaded(
     assert upload(client, photos[0].read_bytes()).status_code == 200
 
 
-def test_a_slot_is_given_back_after_an_error(demo_config: Config) -> None:
+def test_a_slot_is_released_after_an_error(demo_config: Config) -> None:
     client = app_client(demo_config, max_encoding=1)
     for _ in range(3):
         assert_error(upload(client, b"no image"), 415, "unsupported_image")
 
 
-def test_no_more_slots_are_given_than_there_are() -> None:
+def test_no_more_slots_are_taken_than_there_are() -> None:
     slots, barrier = Slots(3), threading.Barrier(8)
     outcomes: list[bool] = []
 
@@ -254,7 +254,7 @@ def test_no_more_slots_are_given_than_there_are() -> None:
     assert sorted(outcomes) == [False] * 5 + [True] * 3
 
 
-def test_beyond_the_slots_everything_is_refused_but_what_watches_the_server(
+def test_without_a_free_slot_only_probes_are_answered(
     demo_config: Config,
 ) -> None:
     client = app_client(demo_config, threads=1)

@@ -1,4 +1,4 @@
-"""Requests that are small to send and would be large to answer, and what people read of limits."""
+"""Limits of requests that are small but costly, and the errors that name the limits."""
 
 import json
 from io import BytesIO
@@ -29,7 +29,7 @@ def images(*files: bytes) -> dict[str, Any]:
 
 @pytest.fixture
 def frugal(demo_config: Config) -> FlaskClient:
-    """A server of 10,000 pixels and one slot for encoding."""
+    """A server that accepts 10,000 pixels and encodes one image at a time."""
     server = {"max_pixels": 10_000, "max_encoding": 1}
     return ready_app(
         small_config(demo_config.dataset.roots[0], demo_config.store, server=server)
@@ -50,10 +50,10 @@ def frugal(demo_config: Config) -> FlaskClient:
         (BATCH, {"queries": [{"image_id": 1}, *[{"vector": ["x"] * 10_000}] * 50]}),
     ],
 )
-def test_a_request_full_of_faults_is_refused_in_a_few_words(
+def test_a_request_with_many_faults_gets_a_short_error(
     client: FlaskClient, path: str, content: object
 ) -> None:
-    """Each fault would be an error with a copy of what it is about."""
+    """The error does not list every fault with its value."""
     refused = post(client, content, path)
     assert_error(refused, 422, "invalid_request")
     assert len(refused.data) < 3000
@@ -80,7 +80,9 @@ def test_json_within_its_limit_and_beyond(
 @pytest.mark.parametrize(
     ("text", "words"), [("{", "line 1 column 2"), ("[" * 200_000, "nested"), (b"\xff", "utf-8")]
 )
-def test_what_is_no_json_is_told_where(client: FlaskClient, text: str, words: str) -> None:
+def test_invalid_json_is_reported_with_its_position(
+    client: FlaskClient, text: str, words: str
+) -> None:
     for path in (SEARCH, BATCH):
         refused = client.post(path, data=text, content_type="application/json")
         assert words in assert_error(refused, 400, "bad_request")["message"]
@@ -99,14 +101,14 @@ def test_what_is_no_json_is_told_where(client: FlaskClient, text: str, words: st
         {"metadata": {"x" * 1001: 1}},
     ],
 )
-def test_filters_that_nothing_can_be_compared_with(client: FlaskClient, allowed: object) -> None:
+def test_filters_with_values_metadata_cannot_have(client: FlaskClient, allowed: object) -> None:
     error = assert_error(post(client, {"image_id": 1, "allowed": allowed}), 422, "invalid_request")
     assert error["message"].startswith("allowed.")
     assert error["message"].count(";") == 0
 
 
 def test_a_batch_decodes_no_more_pixels_than_one_upload(frugal: FlaskClient) -> None:
-    """Whatever comes in, ten kB of one colour or a real photograph."""
+    """Pixels count, not bytes."""
     half, more = png(50, 100), png(51, 100)
     assert all(
         "results" in found for found in body(frugal.post(BATCH, **images(half, half)))["answers"]
@@ -142,7 +144,7 @@ def test_a_batch_counts_as_many_requests_as_it_has_searches(demo_config: Config)
     assert [post(client, content, BATCH).status_code for content in (two, three)] == [200, 200]
     assert_error(post(client, two, BATCH), 429, "too_many_requests")
     seven = {"queries": [{"image_id": 1}] * 7}
-    other = {"REMOTE_ADDR": "10.0.0.9"}  # whom it would be allowed never
+    other = {"REMOTE_ADDR": "10.0.0.9"}  # never allowed, whatever was sent before
     refused = client.post(BATCH, json=seven, environ_overrides=other)
     assert "Send fewer" in assert_error(refused, 422, "invalid_query")["hint"]
     assert client.get("/api/v1/index", environ_overrides=other).status_code == 200
@@ -166,7 +168,7 @@ def test_nothing_that_is_sent_is_dropped_silently(client: FlaskClient, photos: l
     assert "k: sent 2 times" in assert_error(twice, 422, "invalid_request")["message"]
 
 
-def test_what_is_too_large_is_told_by_how_much(demo_config: Config) -> None:
+def test_an_upload_that_is_too_large_is_reported_with_the_limit(demo_config: Config) -> None:
     server = {"max_upload_bytes": 100_000}
     client = ready_app(
         small_config(demo_config.dataset.roots[0], demo_config.store, server=server)

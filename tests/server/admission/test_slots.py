@@ -1,4 +1,4 @@
-"""A real server with real sockets: overload, slow clients, signals, death."""
+"""A real server over sockets: overload, slow clients, signals, a killed worker."""
 
 import json
 import os
@@ -26,7 +26,7 @@ from tests.server.sockets import FORM, answer, ask, head, metric, slow_reader, u
 from tests.waiting import eventually
 
 FILE = "/api/v1/images/1/file"
-WATCHED = ("/healthz", "/readyz", "/metrics")
+PROBE_PATHS = ("/healthz", "/readyz", "/metrics")
 
 
 def upload_request(image: bytes) -> bytes:
@@ -35,13 +35,13 @@ def upload_request(image: bytes) -> bytes:
 
 
 def wait_for(port: int, working: int) -> None:
-    """Wait until that many requests are at work."""
+    """Wait until this many requests are being handled."""
     eventually(lambda: metric(port, "lookalike_requests_working") == working)
 
 
 @pytest.fixture
 def large(tmp_path: Path) -> Iterator[tuple[int, bytes]]:
-    """A server of two slots over one image of 12 MB."""
+    """A server with two slots, and an index of one image of 12 MB."""
     noise = np.random.default_rng(0).integers(0, 255, (2000, 2000, 3), np.uint8)
     (tmp_path / "images").mkdir()
     Image.fromarray(noise).save(tmp_path / "images" / "noise.bmp")
@@ -54,7 +54,7 @@ def large(tmp_path: Path) -> Iterator[tuple[int, bytes]]:
 def test_a_large_original_is_delivered_whole_however_fast_it_is_read(
     large: tuple[int, bytes],
 ) -> None:
-    """It has a hundred times the bytes an upload may have."""
+    """It is a hundred times larger than an upload can be."""
     port, data = large
     with urlopen(f"http://127.0.0.1:{port}{FILE}", timeout=30) as response:
         assert response.read() == data
@@ -68,17 +68,17 @@ def test_a_large_original_is_delivered_whole_however_fast_it_is_read(
     assert body == data
 
 
-def test_slow_readers_take_the_slots_and_those_that_watch_are_answered(
+def test_slow_readers_take_the_slots_and_probes_are_answered(
     large: tuple[int, bytes],
 ) -> None:
-    """Without a proxy; as soon as they have read, others are answered."""
+    """Without a proxy. When they have finished, other clients are answered."""
     port, data = large
     slow = [slow_reader(port, FILE) for _ in range(2)]
     wait_for(port, working=2)
     for _ in range(10):
         status, refused = ask(port)
         assert (status, refused["error"]["code"]) == (503, "overloaded")
-        for path in WATCHED:
+        for path in PROBE_PATHS:
             wait_until_answering(port, path)
     assert [answer(sock).body for sock in slow] == [data] * 2
     for sock in slow:
@@ -87,8 +87,8 @@ def test_slow_readers_take_the_slots_and_those_that_watch_are_answered(
     assert ask(port)[0] == 200
 
 
-def test_a_refused_upload_is_told_so_also_while_it_is_sent(large: tuple[int, bytes]) -> None:
-    """And its connection goes on."""
+def test_an_upload_is_refused_while_it_is_being_sent(large: tuple[int, bytes]) -> None:
+    """The connection stays open."""
     port, _ = large
     slow = [slow_reader(port, FILE) for _ in range(2)]
     wait_for(port, working=2)
@@ -109,10 +109,10 @@ def test_a_zip_is_made_as_it_is_read(large: tuple[int, bytes]) -> None:
         assert answer(sock).body.startswith(b"PK")
 
 
-def test_beyond_capacity_the_answer_is_503_at_once_and_health_is_answered(
+def test_without_a_slot_the_answer_is_503_at_once_and_health_checks_succeed(
     demo_config: Config, photos: list[Path]
 ) -> None:
-    """Forty clients ask two slots."""
+    """Forty clients share two slots."""
     stop = threading.Event()
     with running_server(demo_config, "/readyz", threads=2) as (_, port):
         image = photos[0].read_bytes()
@@ -138,7 +138,7 @@ def test_beyond_capacity_the_answer_is_503_at_once_and_health_is_answered(
 
 
 def test_more_connections_than_files_do_not_end_the_server(demo_config: Config) -> None:
-    """What is beyond its limit waits until others have gone."""
+    """Further connections wait until others are closed."""
     with running_server(demo_config, "/readyz", max_files=200, threads=2) as (process, port):
         (worker,) = children(process.pid)
         idle = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(250)]
@@ -152,7 +152,9 @@ def test_more_connections_than_files_do_not_end_the_server(demo_config: Config) 
         assert children(process.pid) == [worker]
 
 
-def test_stopping_answers_what_has_been_asked(demo_config: Config, photos: list[Path]) -> None:
+def test_pending_requests_are_answered_before_the_server_stops(
+    demo_config: Config, photos: list[Path]
+) -> None:
     with running_server(demo_config, "/readyz", max_encoding=20) as (process, port):
         idle = socket.create_connection(("127.0.0.1", port))
         socks = [socket.create_connection(("127.0.0.1", port)) for _ in range(20)]
@@ -177,7 +179,11 @@ def test_a_worker_that_is_killed_under_load_is_replaced(demo_config: Config) -> 
             while not stop.is_set():
                 try:
                     status, answered = ask(port)
-                except (OSError, ValueError, HTTPException):  # the connection went with the worker
+                except (
+                    OSError,
+                    ValueError,
+                    HTTPException,
+                ):  # the connection was closed with the worker
                     continue
                 if status != 200 or len(answered["results"]) != 3:
                     wrong.append((status, answered))

@@ -1,4 +1,4 @@
-"""Many searches in one call, features alone, and searches among some of the images."""
+"""Batches, ``/embed``, and filters."""
 
 import json
 from collections import Counter
@@ -75,7 +75,9 @@ def test_a_batch_comes_line_by_line_on_request(client: FlaskClient, photos: list
     assert len(streamed.text.splitlines()) == 2
 
 
-def test_what_fails_has_its_error_in_its_place(client: FlaskClient, photos: list[Path]) -> None:
+def test_a_search_that_fails_has_its_error_in_its_position(
+    client: FlaskClient, photos: list[Path]
+) -> None:
     form = files(photos[:1])
     form["data"].add("image", (BytesIO(b"no image"), "x.jpg"))
     first, second = body(client.post(BATCH, **form))["answers"]
@@ -91,23 +93,23 @@ def test_a_batch_within_its_limits(client: FlaskClient, count: int) -> None:
 
 
 @pytest.mark.parametrize("queries", [[], [{"image_id": 1}] * 101, [{}], [{"image_id": "1"}], 5])
-def test_a_batch_beyond_its_limits(client: FlaskClient, queries: object) -> None:
+def test_a_batch_above_its_limits(client: FlaskClient, queries: object) -> None:
     assert_error(client.post(BATCH, json={"queries": queries}), 422, "invalid_request")
 
 
-def test_a_batch_that_is_none(client: FlaskClient) -> None:
+def test_an_invalid_batch(client: FlaskClient) -> None:
     assert_error(client.post(BATCH, data={"k": "3"}), 415, "unsupported_media_type")
     empty = client.post(BATCH, data={"k": "3"}, content_type="multipart/form-data")
     assert_error(empty, 422, "invalid_request")
 
 
-def test_slots_are_given_back_after_a_stream(client: FlaskClient, photos: list[Path]) -> None:
+def test_slots_are_released_after_a_stream(client: FlaskClient, photos: list[Path]) -> None:
     for _ in range(10):  # more than there are slots
         with client.post(BATCH, headers=NDJSON, **files(photos[:1], k=1)) as response:
             assert response.status_code == 200
 
 
-def test_a_batch_without_a_slot_is_refused_and_one_left_gives_its_slot_back(
+def test_a_batch_without_a_slot_is_refused_and_an_abandoned_one_releases_its_slot(
     client: FlaskClient, photos: list[Path]
 ) -> None:
     capacity: Capacity = client.application.extensions["capacity"]
@@ -161,7 +163,7 @@ def test_where_no_image_is_allowed_none_is_found(client: FlaskClient, allowed: o
     "allowed",
     [5, {"prefix": "a"}, {"metadata": {"a": []}}, {"key_prefix": 1}],
 )
-def test_filters_that_are_none(client: FlaskClient, allowed: object) -> None:
+def test_invalid_filters(client: FlaskClient, allowed: object) -> None:
     refused = client.post("/api/v1/search", json={"image_id": 1, "allowed": allowed})
     assert_error(refused, 422, "invalid_request")
     lone_surrogate = '{"image_id": 1, "allowed": {"key_prefix": "\\ud800"}}'

@@ -1,4 +1,4 @@
-"""Requests nobody would write by hand: none may be answered with what is not documented."""
+"""Generated requests: every answer must be a documented one."""
 
 import os
 import random
@@ -23,7 +23,7 @@ from indexer.config import Config
 from tests.server.helpers import assert_error, ready_app, upload
 
 LONG = bool(os.environ.get("FUZZ_LONG"))
-"""With FUZZ_LONG=1 thousands of requests, anew each time; else a few, the same each time."""
+"""With FUZZ_LONG=1 thousands of random requests, else a few, always the same."""
 
 OPERATIONS = [
     "POST /api/v1/search",
@@ -61,7 +61,7 @@ def test_every_operation_is_tried(operations: dict[str, Any]) -> None:
 def test_generated_requests_get_documented_answers(
     operations: dict[str, Any], operation: str, mode: schemathesis.GenerationMode
 ) -> None:
-    """Requests as the document has them, and such as it does not allow."""
+    """Valid and invalid requests, generated from the OpenAPI document."""
 
     @given(case=operations[operation].as_strategy(generation_mode=mode))
     @settings(
@@ -81,7 +81,7 @@ def test_generated_requests_get_documented_answers(
 
 
 def mutated(data: bytes, chance: random.Random) -> bytes:
-    """An image file with some bytes changed, left out, doubled or cut off."""
+    """An image file with some bytes changed, removed, repeated or cut off."""
     changed = bytearray(data)
     for _ in range(chance.randint(1, 12)):
         place = chance.randrange(len(changed))
@@ -167,7 +167,7 @@ def test_what_is_not_on_the_list_of_formats_is_refused(client: FlaskClient, data
 def test_an_image_that_is_also_something_else_is_an_image(
     client: FlaskClient, photos: list[Path]
 ) -> None:
-    """What a browser gets of it has the type of the image, and is not sniffed."""
+    """A browser gets it with the type of the image, and does not sniff another."""
     data = photos[0].read_bytes() + b"<script>alert(1)</script>" + archive()
     answer = upload(client, data)
     assert answer.status_code == 200
@@ -204,7 +204,7 @@ def test_malformed_forms_are_refused(client: FlaskClient, form: bytes) -> None:
         "/docs/..%2f..%2f__init__.py",
     ],
 )
-def test_paths_lead_nowhere_else(client: FlaskClient, path: str) -> None:
+def test_paths_outside_the_routes_are_not_found(client: FlaskClient, path: str) -> None:
     assert client.get(path, follow_redirects=True).status_code == 404
 
 

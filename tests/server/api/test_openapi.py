@@ -49,7 +49,7 @@ def test_the_document_is_valid_and_has_every_route(client: FlaskClient, document
 
 
 def test_every_operation_may_be_refused_and_fail(document: Document) -> None:
-    """By the proxy or gunicorn, beyond capacity, or by a fault."""
+    """By the proxy or gunicorn, when the server is busy, or by a fault."""
     for name, operation in operations(document):
         documented = {int(status) for status in operation["responses"]}
         assert documented >= {400, 414, 431, 500, 503}, name
@@ -67,7 +67,7 @@ def test_every_scheme_of_security_is_described(document: Document) -> None:
 
 
 def test_every_operation_has_a_name_and_a_tag(document: Document) -> None:
-    """Names become those of functions in generated clients: they stay."""
+    """Generated clients name functions after them, so they must not change."""
     assert {name: found["operationId"] for name, found in operations(document)} == {
         "post /api/v1/search": "search",
         "post /api/v1/search/batch": "searchBatch",
@@ -116,7 +116,7 @@ def test_files_are_binary_and_json_in_forms_says_that_it_is_text(document: Docum
         assert requests.SearchUpload.model_validate({"image": b"", field: example})
 
 
-def test_examples_are_what_they_are_examples_of(client: FlaskClient, document: Document) -> None:
+def test_examples_are_valid(client: FlaskClient, document: Document) -> None:
     written = json.dumps(document)
     models = (requests.SearchStored, requests.BatchStored, schemas.SearchAnswer)
     assert [model.__name__ for model in models] == [*EXAMPLES]
@@ -132,7 +132,7 @@ def test_examples_are_what_they_are_examples_of(client: FlaskClient, document: D
 
 
 def names(value: Any) -> Any:
-    """The names of an object's members, and of those in it; what metadata holds aside."""
+    """The names of an object's members, recursively, without those of metadata."""
     if isinstance(value, list):
         return [names(item) for item in value]
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""The JSON API's richer queries: examples, regions, pages, thresholds, duplicates, explanations."""
+"""Queries of the JSON API: examples, regions, pages, thresholds, duplicates, explanations."""
 
 import json
 from pathlib import Path

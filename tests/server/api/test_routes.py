@@ -1,4 +1,4 @@
-"""The JSON API: what it answers and what it refuses."""
+"""The routes of the JSON API: answers and errors."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -161,7 +161,7 @@ def test_the_limits_of_uploads_hold_on_both_sides(demo_config: Config) -> None:
 def test_a_large_upload_never_touches_the_disk(
     client: FlaskClient, photos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Werkzeug's own parser would put anything above 500 kB into a temporary file."""
+    """Werkzeug's own parser writes uploads above 500 kB to a temporary file."""
     import tempfile
 
     def forbidden(*_: object, **__: object) -> None:
@@ -247,7 +247,7 @@ def test_the_index_describes_itself(client: FlaskClient) -> None:
 
 
 def test_addresses_of_two_stores_differ(client: FlaskClient, config: Config) -> None:
-    """Ids begin at 1 in every store; a browser must not mix what it kept of two."""
+    """Ids begin at 1 in every store; a browser must not show cached images of another one."""
     build(config)
     other = create_app(config).test_client()
     ours, theirs = (body(c.get("/api/v1/images/3"))["thumbnail_url"] for c in (client, other))
@@ -287,13 +287,13 @@ def test_many_clients_at_once_get_their_own_answers(
 def test_foreign_host_names_are_refused_on_the_loopback(
     client: FlaskClient, demo_config: Config
 ) -> None:
-    """Else a web page could point its own name here and read the answers."""
+    """Otherwise a foreign web page could point its own name here and read the answers."""
     evil = {"Host": "evil.example"}
     assert_error(client.get("/api/v1/images/1", headers=evil), 400, "bad_request")
     page = client.get("/", headers={**evil, "Accept": "text/html"})
     assert (page.status_code, page.mimetype) == (400, "text/html")
     assert "trusted_hosts" in page.text
-    for path in ("/healthz", "/readyz"):  # probes come by address
+    for path in ("/healthz", "/readyz"):  # health checks use the IP address
         assert client.get(path, headers={"Host": "10.0.0.5:8000"}).status_code != 400
     for name in ("localhost:8000", "127.0.0.1"):
         assert client.get("/api/v1/images/1", headers={"Host": name}).status_code == 200
@@ -308,7 +308,7 @@ def test_json_nested_too_deeply(client: FlaskClient) -> None:
     assert_error(response, 400, "bad_request")
 
 
-def test_programs_get_json_wherever_they_knock(client: FlaskClient) -> None:
+def test_programs_get_errors_as_json_on_every_path(client: FlaskClient) -> None:
     for accept in ("*/*", "application/json"):
         assert_error(client.get("/nothing", headers={"Accept": accept}), 404, "not_found")
 

@@ -1,4 +1,4 @@
-"""Thumbnails are made once, kept within bounds, and never mixed up."""
+"""The cache of thumbnails: each is made once, and the size is limited."""
 
 import os
 from pathlib import Path
@@ -41,7 +41,7 @@ def test_the_oldest_go_when_there_is_no_room(tmp_path: Path) -> None:
     assert kept == [f"{number:062}-64.jpg" for number in (2, 3, 4)]
 
 
-def test_half_a_file_is_no_thumbnail(tmp_path: Path) -> None:
+def test_an_empty_file_is_not_a_thumbnail(tmp_path: Path) -> None:
     cache = ThumbnailCache(10**6, tmp_path)
     (tmp_path / "ab").mkdir()
     (tmp_path / "ab" / f"{SHA[2:]}-256.jpg").touch()
@@ -49,7 +49,7 @@ def test_half_a_file_is_no_thumbnail(tmp_path: Path) -> None:
     assert cache.get(SHA, 256, lambda: b"other") == b"picture"
 
 
-def test_where_nothing_can_be_written_they_are_made_anew_and_it_is_said_once(
+def test_without_a_writable_folder_each_is_made_again_and_it_is_logged_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").touch()
@@ -59,7 +59,7 @@ def test_where_nothing_can_be_written_they_are_made_anew_and_it_is_said_once(
     assert caplog.text.count("Thumbnails are not cached") == 1
 
 
-def test_none_are_kept_where_the_setting_says_so(tmp_path: Path) -> None:
+def test_none_are_cached_with_a_size_of_0(tmp_path: Path) -> None:
     ThumbnailCache(0, tmp_path).get(SHA, 256, lambda: b"picture")
     assert list(tmp_path.iterdir()) == []
 
@@ -67,7 +67,7 @@ def test_none_are_kept_where_the_setting_says_so(tmp_path: Path) -> None:
 def test_the_server_makes_each_once_and_a_new_content_gets_its_own(
     config: Config, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))  # where no other test has made it
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))  # an empty cache
     build(config)
     made: list[int] = []
     original = Collection.thumbnail

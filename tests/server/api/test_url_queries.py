@@ -1,4 +1,4 @@
-"""Images fetched from addresses: only what is public, small and quick, from a real TLS server."""
+"""Images fetched by URL from a real TLS server: only public, small and fast ones."""
 
 import shutil
 import ssl
@@ -81,13 +81,13 @@ def port(certificate: tuple[Path, Path], photos: list[Path]) -> Iterator[int]:
 
 @pytest.fixture
 def asked() -> list[str]:
-    """The names that were looked up."""
+    """The names that were resolved."""
     return []
 
 
 @pytest.fixture
 def fetcher(certificate: tuple[Path, Path], asked: list[str]) -> Fetcher:
-    """One that takes the local server, and no other local address, for a public one."""
+    """A fetcher that treats only the local server as public."""
 
     def resolve(host: str, _: int) -> list[str]:
         asked.append(host)
@@ -103,7 +103,7 @@ def fetcher(certificate: tuple[Path, Path], asked: list[str]) -> Fetcher:
     )
 
 
-def test_a_search_by_address_is_one_by_its_image(
+def test_a_search_by_url_is_one_by_its_image(
     demo_config: Config, fetcher: Fetcher, port: int, asked: list[str]
 ) -> None:
     config = small_config(
@@ -131,7 +131,7 @@ def test_a_search_by_address_is_one_by_its_image(
         "/to-nonsense",
     ],
 )
-def test_what_is_refused_on_the_way(fetcher: Fetcher, port: int, path: str) -> None:
+def test_responses_that_are_refused(fetcher: Fetcher, port: int, path: str) -> None:
     with pytest.raises(UrlRefused):
         fetcher.fetch(f"https://{NAME}:{port}{path}")
 
@@ -144,7 +144,7 @@ def test_what_is_refused_on_the_way(fetcher: Fetcher, port: int, path: str) -> N
         "https://pictures.test/a b\r\nX: y",
     ],
 )  # fmt: skip
-def test_addresses_that_are_not_fetched(fetcher: Fetcher, url: str) -> None:
+def test_urls_that_are_not_fetched(fetcher: Fetcher, url: str) -> None:
     with pytest.raises(UrlRefused):
         fetcher.fetch(url)
 
@@ -188,7 +188,7 @@ def test_a_name_with_one_private_address_is_refused(asked: list[str]) -> None:
         fetcher.fetch("https://both.test/")
 
 
-def test_queries_by_address_are_off_unless_configured(client: FlaskClient) -> None:
+def test_queries_by_url_are_off_unless_configured(client: FlaskClient) -> None:
     query = {"url": "https://example.org/a.jpg"}
     assert_error(client.post("/api/v1/search", json=query), 422, "url_refused")
     batch = client.post("/api/v1/search/batch", json={"queries": [query]})

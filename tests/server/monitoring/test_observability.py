@@ -1,4 +1,4 @@
-"""Request ids, logs and metrics: what an operator sees of the server."""
+"""Request ids, logs and metrics."""
 
 import json
 import logging
@@ -77,7 +77,7 @@ def test_a_line_of_the_log_is_one_line_whatever_is_logged() -> None:
     assert json.loads(line)["message"] == "a\nb \u2028 \x1b[31m"
 
 
-def test_a_line_for_people_has_the_id_and_nothing_that_moves_a_cursor(
+def test_a_line_of_text_has_the_id_and_no_control_characters(
     demo_config: Config,
 ) -> None:
     record = logging.makeLogRecord({"levelname": "ERROR", "msg": "at %s", "args": ("/\x1b[2J\n",)})

@@ -1,4 +1,4 @@
-"""Results as a table and as a zip of originals."""
+"""Exports: a table, and a zip of original files."""
 
 import csv
 import io
@@ -72,7 +72,7 @@ def test_a_zip_has_a_largest_size(client: FlaskClient, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("query", ["", "?count=5", "?image_id=1&count=x", "?image_id=1&count=0.5"])
-def test_what_cannot_be_exported_is_explained(client: FlaskClient, query: str) -> None:
+def test_exports_that_fail_are_explained(client: FlaskClient, query: str) -> None:
     assert client.get(f"/export.csv{query}").status_code == 422
 
 

@@ -1,4 +1,4 @@
-"""Every state of the search page is in its address, or, after an upload, in its form."""
+"""The state of the search page is in its URL or, after an upload, in its form."""
 
 import json
 import re
@@ -24,7 +24,7 @@ def keys(page: str) -> list[str]:
     return re.findall(r'<span class="key" title="([^"]*)">', page)
 
 
-def test_an_address_holds_the_whole_state() -> None:
+def test_a_url_has_the_whole_state() -> None:
     fields = MultiDict(pair.split("=") for pair in FULL.removeprefix("/?").split("&"))
     state = PageState.parse(fields, {})
     assert state.url() == FULL
@@ -40,7 +40,7 @@ def test_empty_fields_and_repeated_images_count_once() -> None:
     assert state.url() == "/?image_id=3&not=4"
 
 
-def test_a_combination_is_shown_and_can_be_taken_apart(client: FlaskClient) -> None:
+def test_examples_are_shown_and_can_be_removed(client: FlaskClient) -> None:
     page = client.get("/?image_id=3&image_id=9&not=20").text
     assert page.count("like this, too") == 1
     assert page.count("not like this") == 1
@@ -49,7 +49,7 @@ def test_a_combination_is_shown_and_can_be_taken_apart(client: FlaskClient) -> N
     assert "Find images by how they look" in client.get("/?image_id=3&drop=3").text
 
 
-def test_an_uploads_page_goes_on_without_the_file(client: FlaskClient, photos: list[Path]) -> None:
+def test_later_pages_of_an_upload_need_no_file(client: FlaskClient, photos: list[Path]) -> None:
     upload = {"image": (photos[0].open("rb"), "holiday.jpg")}
     first = client.post("/", data=upload).text
     fields = form_fields(first)
@@ -65,7 +65,7 @@ def test_an_uploads_page_goes_on_without_the_file(client: FlaskClient, photos: l
 
 
 @pytest.mark.parametrize("feature", ["%%%", "AAAA", "AAAAAA==", "A" * 90_000])
-def test_a_feature_that_is_none_is_refused(client: FlaskClient, feature: str) -> None:
+def test_an_invalid_feature_is_refused(client: FlaskClient, feature: str) -> None:
     response = client.post("/", data={"feature": feature, "name": "a.jpg"})
     assert response.status_code == 422
     assert 'role="alert"' in response.text
@@ -81,7 +81,7 @@ def test_the_preview_in_the_form_is_text_and_nothing_else(
     assert client.post("/", data=long).status_code == 422
 
 
-def test_a_region_of_an_indexed_image_has_an_address(client: FlaskClient) -> None:
+def test_a_region_of_an_indexed_image_has_a_url(client: FlaskClient) -> None:
     page = client.get("/?image_id=3&crop=0.1,0.2,0.5,0.5").text
     assert "Region of" in page
     assert "Encode" in page
@@ -109,7 +109,7 @@ def test_one_image_and_its_place_in_the_distances(client: FlaskClient) -> None:
 
 
 def test_the_metadata_of_an_image_is_on_its_page(tmp_path: Path, photos: list[Path]) -> None:
-    """Captions of a COCO annotation file are several; they are shown as text, not as code."""
+    """A COCO image has several captions; they are escaped."""
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "a.jpg").write_bytes(photos[0].read_bytes())
     annotations = {

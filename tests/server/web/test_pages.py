@@ -1,4 +1,4 @@
-"""The web page without a browser: what the server renders, and the headers around it."""
+"""The pages as the server renders them, and their headers."""
 
 from io import BytesIO
 from pathlib import Path
@@ -13,7 +13,7 @@ from tests.conftest import small_config
 
 
 def shown(page: str) -> int:
-    """How many results a page shows, near-duplicates of others not counted."""
+    """How many results a page shows, without grouped near-duplicates."""
     return page.count('class="distance"')
 
 
@@ -75,7 +75,9 @@ def test_more_like_this_needs_no_upload(client: FlaskClient) -> None:
         ("/collection?page=0", 422),
     ],
 )
-def test_a_bad_address_is_explained_on_the_page(client: FlaskClient, url: str, status: int) -> None:
+def test_an_invalid_url_is_explained_on_the_page(
+    client: FlaskClient, url: str, status: int
+) -> None:
     response = client.get(url)
     assert response.status_code == status
     assert 'role="alert"' in response.text
@@ -151,7 +153,7 @@ def test_the_headers_hold_on_every_kind_of_answer(client: FlaskClient) -> None:
     assert "'unsafe-inline'" not in CONTENT_SECURITY_POLICY
 
 
-def test_readiness_says_why_not_and_then_yes(demo_config: Config) -> None:
+def test_readiness_gives_the_reason_until_it_is_ready(demo_config: Config) -> None:
     import time
 
     client = create_app(demo_config).test_client()
@@ -163,7 +165,7 @@ def test_readiness_says_why_not_and_then_yes(demo_config: Config) -> None:
     assert answer.json == {"status": "ready", "version": "00000001", "refused": None}
 
 
-def test_the_docs_are_served_from_here(client: FlaskClient) -> None:
+def test_the_docs_load_nothing_from_other_hosts(client: FlaskClient) -> None:
     page = client.get("/docs").text
     assert "http" not in page
     for name in ("css/swagger-ui.css", "js/swagger-ui-bundle.js"):
