@@ -1,1 +1,1 @@
-"""The JSON API: routes, the models of what is asked and answered, the OpenAPI document."""
+"""The JSON API: routes, models of requests and answers, the OpenAPI document."""

@@ -25,7 +25,7 @@ Document = dict[str, Any]
 
 @pytest.fixture(scope="module")
 def document(client: FlaskClient) -> Document:
-    found: Document = client.get("/openapi.json").json  # type: ignore[assignment]
+    found: Document = client.get("/openapi.json", buffered=True).json  # type: ignore[assignment]
     return found
 
 
