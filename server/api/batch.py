@@ -13,7 +13,7 @@ from indexer.search import Query, Searcher, Selection, pixels
 from server.admission.capacity import capacity, is_deep, run_searches, search_slot
 from server.admission.rates import count_requests
 from server.api import requests, search_answers
-from server.api.bodies import FORM, JSON, NDJSON, content, form_fields, json_body, validated
+from server.api.bodies import FORM, JSON, NDJSON, content, form_fields, json_body, validate
 from server.api.openapi import SEARCH, SECURITY
 from server.api.routes import to_search_answer
 from server.current_index import current_index
@@ -56,9 +56,9 @@ def search_batch() -> Response:
     if request.mimetype == FORM:
         images = [file.read() for file in request.files.getlist("image")]
         others = dict.fromkeys(request.files.keys() - {"image"}, b"")  # which the model refuses
-        body = validated(requests.BatchUpload, {**form_fields(), **others, "image": images})
+        body = validate(requests.BatchUpload, {**form_fields(), **others, "image": images})
     elif request.is_json:
-        body = validated(requests.BatchStored, json_body())
+        body = validate(requests.BatchStored, json_body())
     else:
         raise UnsupportedMediaType(
             "Send multipart/form-data with images, or application/json with queries."

@@ -46,7 +46,7 @@ def content(
     return {"content": documented}
 
 
-def validated(model: type[Model], fields: object) -> Model:
+def validate(model: type[Model], fields: object) -> Model:
     """Return the model made of the fields. Raises :class:`~server.errors.InvalidRequest`."""
     try:
         return model.model_validate(fields)
@@ -121,7 +121,7 @@ def uploaded_image() -> dict[str, bytes]:
     return files
 
 
-def answer(model: BaseModel) -> Response:
+def json_answer(model: BaseModel) -> Response:
     """Return a model as a JSON answer."""
     return Response(model.model_dump_json(), mimetype=JSON)
 

@@ -12,12 +12,12 @@ from server.api import index_answers, requests, search_answers
 from server.api.bodies import (
     FORM,
     JSON,
-    answer,
     content,
     form_fields,
+    json_answer,
     json_body,
     uploaded_image,
-    validated,
+    validate,
 )
 from server.api.openapi import IMAGES, INDEX, SEARCH, SECURITY, cacheable_file
 from server.api.thumbnails import ThumbnailCache
@@ -58,10 +58,10 @@ def search() -> Response:
     searcher = current_index().searcher()
     body: requests.SearchUpload | requests.SearchStored
     if request.mimetype == FORM:
-        body = validated(requests.SearchUpload, {**form_fields(), **uploaded_image()})
+        body = validate(requests.SearchUpload, {**form_fields(), **uploaded_image()})
         found = run_search(searcher, body.query(), body.selection())
     elif request.is_json:
-        body = validated(requests.SearchStored, json_body())
+        body = validate(requests.SearchStored, json_body())
         if body.url is None:
             found = run_search(searcher, body.query(), body.selection())
         else:
@@ -73,7 +73,7 @@ def search() -> Response:
             "Send multipart/form-data with an image, or application/json with image_id, vector "
             "or positives."
         )
-    return answer(to_search_answer(searcher, body, found))
+    return json_answer(to_search_answer(searcher, body, found))
 
 
 def _fetch_image(url: str) -> bytes:
@@ -112,11 +112,11 @@ def embed() -> Response:
     searcher = current_index().searcher()
     if request.mimetype != FORM:
         raise UnsupportedMediaType("Send multipart/form-data with an image.")
-    body = validated(requests.EmbedUpload, {**form_fields(), **uploaded_image()})
+    body = validate(requests.EmbedUpload, {**form_fields(), **uploaded_image()})
     with encoding_slot(searcher):
         vector, timings = searcher.embed(body.image, body.box())
     keep_timings(timings)
-    return answer(search_answers.Embedding.of(searcher.encoder_spec, vector.tolist(), timings))
+    return json_answer(search_answers.Embedding.of(searcher.encoder_spec, vector.tolist(), timings))
 
 
 @blueprint.get(
@@ -132,7 +132,7 @@ def embed() -> Response:
 def image(path: requests.ImagePath) -> Response:
     """Return an indexed image's key, size and metadata."""
     row = current_index().searcher().collection.image(path.image_id)
-    return answer(search_answers.Image.of(row))
+    return json_answer(search_answers.Image.of(row))
 
 
 @blueprint.get(
@@ -196,7 +196,7 @@ def image_thumbnail(path: requests.ImagePath, query: requests.ThumbnailQuery) ->
 )
 def index() -> Response:
     """Return counts, encoder, version and search modes."""
-    return answer(index_answers.Index.of(current_index().searcher().info))
+    return json_answer(index_answers.Index.of(current_index().searcher().info))
 
 
 @blueprint.get(

@@ -6,7 +6,7 @@ from flask import Response
 from flask_openapi import APIBlueprint
 
 from server.api import index_answers
-from server.api.bodies import answer
+from server.api.bodies import json_answer
 from server.api.openapi import OPERATIONS
 from server.current_index import current_index
 
@@ -21,7 +21,7 @@ blueprint = APIBlueprint("health", __name__, abp_tags=[OPERATIONS])
 )
 def healthz() -> Response:
     """Return 200 while the process answers requests."""
-    return answer(index_answers.Health(status="ok"))
+    return json_answer(index_answers.Health(status="ok"))
 
 
 @blueprint.get(
@@ -36,4 +36,4 @@ def readyz() -> Response:
     reason = index.not_ready()
     if reason:
         raise reason
-    return answer(index_answers.Ready.of(index.searcher().info, index.rejected))
+    return json_answer(index_answers.Ready.of(index.searcher().info, index.rejected))

@@ -29,6 +29,7 @@ from prometheus_client.registry import Collector
 
 from indexer.errors import LookalikeError
 from indexer.search import Batcher
+from server.admission.capacity import Capacity
 from server.api.openapi import OPERATIONS, SECURITY
 from server.current_index import CurrentIndex
 from server.errors import error_responses
@@ -103,13 +104,13 @@ class IndexCollector(Collector):
             "Files that could not be indexed.",
             float(info.counts.skipped),
         )
-        yield self._batches(
+        yield _batch_sizes(
             "lookalike_search_batch_queries",
             "Exact searches that run together.",
             searcher.search_batcher,
         )
         if searcher.encode_batcher:
-            yield self._batches(
+            yield _batch_sizes(
                 "lookalike_encode_batch_images", "Images encoded together.", searcher.encode_batcher
             )
             yield GaugeMetricFamily(
@@ -127,21 +128,11 @@ class IndexCollector(Collector):
                 "lookalike_recall_wanted", "The setting index.recall.", info.promise.wanted
             )
 
-    def _batches(self, name: str, text: str, batcher: Batcher[Any, Any]) -> Metric:
-        sizes = dict(batcher.sizes)
-        buckets = [
-            (str(bound), float(sum(n for size, n in sizes.items() if size <= bound)))
-            for bound in (1, 2, 4, 8, 16, 32, math.inf)
-        ]
-        buckets[-1] = ("+Inf", buckets[-1][1])
-        items = float(sum(size * n for size, n in sizes.items()))
-        return HistogramMetricFamily(name, text, buckets, items)
-
 
 def register(app: Flask) -> None:
     """Measure every request of the application, and the slots that are taken."""
     app.extensions["metrics"] = registered = Metrics(app.extensions["current_index"])
-    capacity = app.extensions["capacity"]
+    capacity: Capacity = app.extensions["capacity"]
     for name, text, slots in (
         ("lookalike_requests_working", "Requests being handled.", capacity.requests),
         (
@@ -192,3 +183,17 @@ def _measure(response: Response) -> Response:
 
     call_when_complete(response, observe)
     return response
+
+
+def _batch_sizes(name: str, text: str, batcher: Batcher[Any, Any]) -> Metric:
+    sizes = dict(batcher.sizes)
+    buckets = [
+        ("+Inf" if bound == math.inf else str(bound), _count_up_to(bound, sizes))
+        for bound in (1, 2, 4, 8, 16, 32, math.inf)
+    ]
+    items = float(sum(size * count for size, count in sizes.items()))
+    return HistogramMetricFamily(name, text, buckets, items)
+
+
+def _count_up_to(bound: float, sizes: Mapping[int, int]) -> float:
+    return float(sum(count for size, count in sizes.items() if size <= bound))

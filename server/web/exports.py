@@ -27,12 +27,12 @@ ENTRY_TIME = (1980, 1, 1, 0, 0, 0)  # fixed, so that equal results give equal zi
 
 
 @blueprint.route("/export.csv", methods=["GET", "POST"])
-def table() -> Response:
+def export_csv() -> Response:
     """Return ``count`` results as CSV, with a row for each near-duplicate."""
     text = StringIO()
     writer = csv.writer(text)
     writer.writerow(COLUMNS)
-    for hit in _hits(current_index().searcher()):
+    for hit in _search(current_index().searcher()):
         image = hit.image
         numbers = (f"{hit.distance:.6f}", f"{hit.cosine:.6f}", image.width, image.height)
         writer.writerow((hit.rank, image.id, image.key, *numbers, image.size, image.sha256))
@@ -40,10 +40,10 @@ def table() -> Response:
 
 
 @blueprint.route("/export.zip", methods=["GET", "POST"])
-def originals() -> Response:
+def export_zip() -> Response:
     """Return the original files of ``count`` results as a zip."""
     searcher = current_index().searcher()
-    hits = _hits(searcher)
+    hits = _search(searcher)
     total = sum(hit.image.size or 0 for hit in hits)
     if total > MAX_ZIP_BYTES:
         raise InvalidQuery(
@@ -51,10 +51,10 @@ def originals() -> Response:
             f"the limit is {MAX_ZIP_BYTES / 1e9:.0f} GB.",
             "Export fewer results.",
         )
-    with ExitStack() as held:
-        held.enter_context(capacity().streams.hold())
-        response = _download(_zipped(searcher, hits), "application/zip", "lookalike.zip")
-        response.call_on_close(held.pop_all().close)
+    with ExitStack() as slots:
+        slots.enter_context(capacity().streams.hold())
+        response = _download(_stream_zip(searcher, hits), "application/zip", "lookalike.zip")
+        response.call_on_close(slots.pop_all().close)
     return response
 
 
@@ -64,7 +64,7 @@ def safe_name(rank: int, key: str) -> str:
     return f"{rank:04d}_{base or 'image'}"
 
 
-def _hits(searcher: Searcher) -> Sequence[Hit]:
+def _search(searcher: Searcher) -> Sequence[Hit]:
     state = read_form() if request.method == "POST" else PageState.parse(request.args, {})
     if state.is_empty:
         raise InvalidQuery("There are no results to export.", "Search with an image first.")
@@ -79,7 +79,7 @@ def _download(content: str | Iterator[bytes], media_type: str, name: str) -> Res
     return Response(content, mimetype=media_type, headers=disposition)
 
 
-def _zipped(searcher: Searcher, hits: Sequence[Hit]) -> Iterator[bytes]:
+def _stream_zip(searcher: Searcher, hits: Sequence[Hit]) -> Iterator[bytes]:
     """Yield the zip file by file, uncompressed, with one original in memory at a time."""
     buffer = _Buffer()
     missing = []
@@ -90,14 +90,14 @@ def _zipped(searcher: Searcher, hits: Sequence[Hit]) -> Iterator[bytes]:
             except LookalikeError as error:
                 missing.append(f"{hit.image.key}: {error.message}\n")
                 continue
-            archive.writestr(_entry(safe_name(hit.rank, hit.image.key)), data)
+            archive.writestr(_zip_entry(safe_name(hit.rank, hit.image.key)), data)
             yield buffer.drain()
         if missing:
-            archive.writestr(_entry("missing.txt"), "".join(missing))
+            archive.writestr(_zip_entry("missing.txt"), "".join(missing))
     yield buffer.drain()
 
 
-def _entry(name: str) -> zipfile.ZipInfo:
+def _zip_entry(name: str) -> zipfile.ZipInfo:
     entry = zipfile.ZipInfo(name, ENTRY_TIME)
     entry.external_attr = 0o644 << 16
     return entry

@@ -61,7 +61,7 @@ def test_it_listens_on_the_loopback_only(server: tuple["subprocess.Popen[str]", 
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "warned"),
     [
         ({"host": "0.0.0.0"}, True),  # noqa: S104
         ({"host": "0.0.0.0", "proxies": 1}, False),  # noqa: S104
@@ -69,12 +69,12 @@ def test_it_listens_on_the_loopback_only(server: tuple["subprocess.Popen[str]", 
     ],
 )
 def test_a_public_address_without_a_proxy_is_warned_about(
-    demo_config: Config, log: Path, settings: dict[str, object], *, told: bool
+    demo_config: Config, log: Path, settings: dict[str, object], *, warned: bool
 ) -> None:
     with running_server(demo_config, log=log, **settings):
         text = log.read_text()
-    assert ("deploy/nginx.conf" in text and "server.proxies" in text) is told
-    assert ("0.0.0.0 is not a loopback address" in text) is told
+    assert ("deploy/nginx.conf" in text and "server.proxies" in text) is warned
+    assert ("0.0.0.0 is not a loopback address" in text) is warned
 
 
 def test_a_port_that_is_taken_is_explained(demo_config: Config) -> None:

@@ -16,7 +16,7 @@ from indexer.errors import ConfigError
 from server.admission.capacity import Capacity
 from server.admission.keys import digest
 from server.admission.slots import Overloaded, Slots
-from server.api import routes as api
+from server.api import routes
 from server.app import create_app
 from tests.conftest import small_config
 from tests.server.helpers import assert_error, ready_app, upload
@@ -177,12 +177,12 @@ def test_a_thumbnail_waits_for_a_slot_for_a_limited_time(
     demo_config: Config, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(api, "THUMBNAIL_WAIT_S", 0.05)
+    monkeypatch.setattr(routes, "THUMBNAIL_WAIT_S", 0.05)
     client = app_client(demo_config, max_encoding=1)
     capacity: Capacity = client.application.extensions["capacity"]
     with capacity.thumbnails.hold():
         assert_error(client.get("/api/v1/images/1/thumbnail"), 503, "overloaded")
-        monkeypatch.setattr(api, "THUMBNAIL_WAIT_S", 60)
+        monkeypatch.setattr(routes, "THUMBNAIL_WAIT_S", 60)
         with ThreadPoolExecutor(1) as pool:
             waits = pool.submit(client.get, "/api/v1/images/1/thumbnail")
             with pytest.raises(TimeoutError):

@@ -11,7 +11,7 @@ from werkzeug.datastructures import MultiDict
 from werkzeug.test import TestResponse
 
 from indexer.config import Config
-from server.api import bodies as wire
+from server.api import bodies
 from tests.conftest import small_config
 from tests.server.helpers import BATCH, assert_error, body, png, ready_app, upload
 
@@ -60,7 +60,10 @@ def test_a_request_with_many_faults_gets_a_short_error(
 
 
 def test_as_many_fields_as_can_be_and_one_more(client: FlaskClient) -> None:
-    for count, words in ((wire.MAX_FIELDS, "no such field"), (wire.MAX_FIELDS + 1, "65 fields")):
+    for count, words in (
+        (bodies.MAX_FIELDS, "no such field"),
+        (bodies.MAX_FIELDS + 1, "65 fields"),
+    ):
         error = assert_error(
             post(client, {f"f{n}": 1 for n in range(count)}), 422, "invalid_request"
         )
@@ -72,7 +75,7 @@ def test_json_within_its_limit_and_beyond(
 ) -> None:
     content = json.dumps({"image_id": 1})
     for limit, status in ((len(content), 200), (len(content) - 1, 413)):
-        monkeypatch.setattr(wire, "MAX_JSON_BYTES", limit)
+        monkeypatch.setattr(bodies, "MAX_JSON_BYTES", limit)
         refused = client.post(SEARCH, data=content, content_type="application/json")
         assert refused.status_code == status
 

@@ -14,8 +14,7 @@ from flask_openapi.utils import parse_rule
 from openapi_spec_validator import validate
 
 from indexer import errors
-from server.api import requests
-from server.api import search_answers as schemas
+from server.api import requests, search_answers
 from server.api.openapi import ERROR_DESCRIPTIONS, EXAMPLES
 from server.errors import CODES
 from tests.conftest import ROOT
@@ -118,7 +117,7 @@ def test_files_are_binary_and_json_in_forms_says_that_it_is_text(document: Docum
 
 def test_examples_are_valid(client: FlaskClient, document: Document) -> None:
     written = json.dumps(document)
-    models = (requests.SearchStored, requests.BatchStored, schemas.SearchAnswer)
+    models = (requests.SearchStored, requests.BatchStored, search_answers.SearchAnswer)
     assert [model.__name__ for model in models] == [*EXAMPLES]
     for model in models:
         assert json.dumps(EXAMPLES[model.__name__]) in written

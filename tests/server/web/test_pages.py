@@ -121,8 +121,8 @@ def test_without_an_index_every_page_says_so_and_the_log_once(
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "10")
         assert "make index" in answer.text
     client.get("/readyz")
-    told = [record for record in caplog.records if "no_published_index" in record.getMessage()]
-    assert len(told) == 1
+    logged = [record for record in caplog.records if "no_published_index" in record.getMessage()]
+    assert len(logged) == 1
 
 
 def test_an_empty_index_says_why(tmp_path: Path) -> None:
