@@ -69,7 +69,7 @@ class CurrentIndex:
         """
         return self._searcher or self._open_first()
 
-    def not_ready(self) -> LookalikeError | None:
+    def readiness_error(self) -> LookalikeError | None:
         """Return why images cannot be searched with yet, or None if they can."""
         try:
             loaded = self.searcher().encoder_is_loaded

@@ -78,7 +78,7 @@ class Gunicorn(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
 
         app = create_app(self._config)
         index: CurrentIndex = app.extensions["current_index"]
-        reason = index.not_ready()
+        reason = index.readiness_error()
         if reason and not index.is_open:
             _print(f"{reason.message} {reason.hint}")
         return app

@@ -224,7 +224,7 @@ def register(app: OpenAPI) -> None:
 
     @app.route("/docs")
     def docs_page() -> Response:
-        response = Response(render_template("docs.html"))
+        response = Response(render_template("openapi.html"))
         response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
         return response
 

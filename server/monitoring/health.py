@@ -33,7 +33,7 @@ def healthz() -> Response:
 def readyz() -> Response:
     """Return 200 if every kind of query can be answered, else 503 with the reason."""
     index = current_index()
-    reason = index.not_ready()
+    reason = index.readiness_error()
     if reason:
         raise reason
     return json_answer(index_answers.Ready.of(index.searcher().info, index.rejected))

@@ -81,7 +81,7 @@ class IndexCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Yield readiness, version, counts, batches and the promised recall."""
-        ready = self._index.not_ready() is None
+        ready = self._index.readiness_error() is None
         yield GaugeMetricFamily(
             "lookalike_ready", "1 if every kind of query can be answered.", float(ready)
         )

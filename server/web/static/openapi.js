@@ -1,2 +1,2 @@
-// Shows the OpenAPI document; validatorUrl is off because it would call a foreign host.
+// Shows the OpenAPI document; validatorUrl is off because it would send requests to another host.
 SwaggerUIBundle({ url: "openapi.json", dom_id: "#swagger-ui", deepLinking: true, validatorUrl: null });
