@@ -1,5 +1,5 @@
 // The form with the page's state: its controls take effect at once, without the Apply button.
-import { search } from "./answers.js";
+import { search } from "./results.js";
 import { ROOT } from "./server.js";
 
 const DEBOUNCE_MS = 250; // between the last change of a control and the search

@@ -1,6 +1,6 @@
 // The dialog to search with a region of an image: drawn, moved and resized by mouse, touch or keys.
 // A region is { x, y, width, height } in fractions of the upright image, as in the API.
-import { search } from "./answers.js";
+import { search } from "./results.js";
 import { searchWith, uploadedFile } from "./upload.js";
 import { formState, stateUrl } from "./controls.js";
 

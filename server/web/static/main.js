@@ -1,7 +1,7 @@
 // Enhances the pages, which work without it: searches without a page load, endless results, regions.
 // Nothing is loaded from other hosts.
 import { watchFiles } from "./upload.js";
-import { restoreOnLoad, watchHistory } from "./answers.js";
+import { restoreOnLoad, watchHistory } from "./results.js";
 import { watchControls } from "./controls.js";
 import { watchCropping } from "./crop.js";
 import { watchMore } from "./more.js";

@@ -1,6 +1,6 @@
 // Searches with an image that is chosen, photographed, dropped anywhere, or pasted.
 // The file is sent unchanged: resizing it here would change the results.
-import { search } from "./answers.js";
+import { search } from "./results.js";
 import { showError } from "./server.js";
 
 const form = document.getElementById("ask");
