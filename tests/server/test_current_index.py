@@ -86,7 +86,7 @@ def test_a_version_that_fails_its_checks_is_rejected_and_the_old_one_stays(
     damage: str,
 ) -> None:
     eventually(lambda: ready(client).get("version") == "00000001")
-    watched, current(client).refresh = current(client).refresh, lambda: None  # type: ignore[method-assign]
+    refresh, current(client).refresh = current(client).refresh, lambda: None  # type: ignore[method-assign]
     (images / "new.jpg").write_bytes(next(images.rglob("*.jpg")).read_bytes() + b"\0")
     reindex()
     store = Store(config.store)
@@ -100,7 +100,7 @@ def test_a_version_that_fails_its_checks_is_rejected_and_the_old_one_stays(
         (config.store / "CURRENT").write_text("../elsewhere")
     else:  # of the right size: not numbers
         segment.vectors_path.write_bytes(content[:-4000] + b"\xff" * 4000)
-    current(client).refresh = watched  # type: ignore[method-assign]
+    current(client).refresh = refresh  # type: ignore[method-assign]
     eventually(lambda: ready(client).get("refused") is not None)
     assert ready(client)["version"] == "00000001"
     assert str(config.store) not in str(ready(client))
