@@ -73,7 +73,7 @@ class Example(Request):
 
     image_id: Annotated[int, Field(ge=1, le=2**63 - 1, description="An image of the index.")]
     weight: Annotated[
-        FiniteFloat, Field(gt=0, le=100, description="Its weight relative to the other images.")
+        FiniteFloat, Field(gt=0, le=100, description="Factor by which its vector is multiplied.")
     ] = 1.0
 
 

@@ -53,7 +53,9 @@ class ApproximateSearch(BaseModel):
     ]
     queries: Annotated[
         int,
-        Field(description="Number of measured queries; 0 for a small index, which compares all."),
+        Field(
+            description="Number of measured queries; 0 for a small index, which is compared whole."
+        ),
     ]
     notes: Annotated[
         list[str], Field(description="What differs from the settings, in sentences; usually empty.")
@@ -72,7 +74,7 @@ class Index(BaseModel):
     created: Annotated[datetime, Field(description="When the version was published.")]
     encoder: Encoder
     found: Annotated[int, Field(description="Files found in the dataset.")]
-    indexed: Annotated[int, Field(description="Images that can be searched.")]
+    indexed: Annotated[int, Field(description="Images in the index.")]
     skipped: Annotated[int, Field(description="Files that are not images, or damaged ones.")]
     modes: Annotated[list[Mode], Field(description="Available search modes.")]
     approximate: Annotated[

@@ -19,8 +19,9 @@ MAX_DIM = 16_384
 ALLOWED = "Search only images with this key prefix and these metadata values."
 CROP = "Search with this region of the upload or of the indexed image."
 POSITIVES = (
-    "Further images that results should resemble. The query vector is the weighted mean of the "
-    "query and the positives, minus the weighted mean of the negatives; up to 64 examples in all."
+    "Further images that results should resemble. The search uses the mean of the query and the "
+    "positives, minus the mean of the negatives. Each example is multiplied by its weight; the "
+    "means divide by counts, not by weights. Up to 64 examples in all."
 )
 NEGATIVES = "Images that results should not resemble."
 BOX_EXAMPLE = '{"x": 0.1, "y": 0.2, "width": 0.5, "height": 0.5}'
@@ -41,7 +42,7 @@ class SearchRequest(Request):
         int | None, Field(ge=1, description="How many results; the default is search.k.")
     ] = None
     page: Annotated[
-        int, Field(ge=1, description="Page of results, from 1, the nearest; without a limit.")
+        int, Field(ge=1, description="Which page of results, from 1; there is no limit.")
     ] = 1
     per_page: Annotated[
         int | None, Field(ge=1, description="How many results a page has: the same as k.")
@@ -126,7 +127,10 @@ class SearchStored(SearchRequest):
     ] = None
     vector: Annotated[
         Annotated[list[FiniteFloat], Field(max_length=MAX_DIM, fail_fast=True)] | None,
-        Field(description="A feature from the index's encoder: encoder.dim numbers."),
+        Field(
+            description="A feature from the index's encoder, encoder.dim numbers; the server "
+            "normalises it."
+        ),
     ] = None
     url: Annotated[
         str | None,

@@ -97,7 +97,7 @@ class IndexCollector(Collector):
             "lookalike_index_version", "The version in use as a number.", version
         )
         yield GaugeMetricFamily(
-            "lookalike_vectors", "Images that can be searched.", float(info.counts.indexed)
+            "lookalike_vectors", "Images in the index.", float(info.counts.indexed)
         )
         yield GaugeMetricFamily(
             "lookalike_skipped_files",
