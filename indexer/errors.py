@@ -158,3 +158,9 @@ class DiskTooSmall(LookalikeError):
     """The disk has too little free space for a build."""
 
     code = "disk_too_small"
+
+
+class ExportError(LookalikeError):
+    """An export cannot be written where it was asked for."""
+
+    code = "export_error"

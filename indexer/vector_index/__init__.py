@@ -5,7 +5,13 @@ from indexer.vector_index.automatic import choose_factory
 from indexer.vector_index.base import Coder, Found, Part, SearchParameters, Stage, VectorIndex
 from indexer.vector_index.exact import ExactIndex
 from indexer.vector_index.factory import AUTO, code_size, resolve_factory
-from indexer.vector_index.flat import flat_file, merged_file, read_vectors
+from indexer.vector_index.flat import (
+    flat_file,
+    id_mapped_file,
+    mapped_array,
+    merged_file,
+    read_vectors,
+)
 from indexer.vector_index.inverted import ApproximateCoder
 from indexer.vector_index.mapped import MappedVectors
 from indexer.vector_index.projection import Projection, ProjectionCoder, StoredProjection
@@ -40,6 +46,8 @@ __all__ = [
     "choose_factory",
     "code_size",
     "flat_file",
+    "id_mapped_file",
+    "mapped_array",
     "measure_recall",
     "merged_file",
     "read_vectors",

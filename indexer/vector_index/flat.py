@@ -1,20 +1,22 @@
-"""Files of vectors in the format of FAISS' ``IndexFlatL2``: make, read and merge them."""
+"""Files of vectors in the format of FAISS' ``IndexFlatL2``: make, read, merge and label them."""
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import faiss
 import numpy as np
 
 from indexer.errors import StoreCorrupt
-from indexer.vector_index.base import Rows, Vectors
+from indexer.vector_index.base import Ids, Rows, Vectors
+
+Bytes = bytes | bytearray | memoryview
 
 MERGE_BYTES = 2**24
 """Bytes of vectors in memory while files are merged."""
 
 COUNT_AT = 8
-"""Offset of the number of vectors in an ``IndexFlatL2`` file: int64, after type and dimension."""
+"""Offset of the number of vectors in a file of an index: int64, after type and dimension."""
 
 
 def flat_file(vectors: Vectors) -> memoryview:
@@ -45,6 +47,33 @@ def read_vectors(path: Path, rows: Rows) -> Vectors:
         return index.reconstruct_batch(np.ascontiguousarray(rows, np.int64))  # type: ignore[no-any-return]
     except RuntimeError as error:
         raise StoreCorrupt(f"{path} cannot be read: {error}") from error
+
+
+def mapped_array(path: Path, count: int, dim: int) -> Vectors:
+    """Map the vectors of an ``IndexFlatL2`` file into memory, (count, dim), read-only.
+
+    The array keeps the file open as long as it lives.
+    """
+    offset = len(_head(count, dim))
+    return np.memmap(path, np.float32, mode="r", offset=offset, shape=(count, dim))
+
+
+def id_mapped_file(ids: Ids, blocks: Iterable[Vectors], dim: int) -> Iterator[Bytes]:
+    """Yield, piece by piece, the bytes of an ``IndexIDMap2`` over an ``IndexFlatL2``.
+
+    ``ids`` has the id of every vector of ``blocks``, arrays (n, dim), in their order. FAISS would
+    need all vectors in memory to write it.
+    """
+    empty = bytearray(faiss.serialize_index(faiss.IndexIDMap2(faiss.IndexFlatL2(dim))).data)
+    inner, ids_count = len(_head(0, dim)), 8
+    head = empty[: len(empty) - inner - ids_count]
+    struct.pack_into("<q", head, COUNT_AT, len(ids))
+    yield head
+    yield _head(len(ids), dim)
+    for vectors in blocks:
+        yield vectors.data.cast("B")
+    yield struct.pack("<q", len(ids))
+    yield np.ascontiguousarray(ids, "<i8").data.cast("B")
 
 
 def _head(count: int, dim: int) -> memoryview:
