@@ -16,6 +16,7 @@ from pydantic import (
 )
 from pydantic_settings import (
     BaseSettings,
+    InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     YamlConfigSettingsSource,
@@ -23,6 +24,7 @@ from pydantic_settings import (
 from yaml import YAMLError
 
 from indexer.errors import ConfigError
+from indexer.machine import user_data_folder
 
 ENV_PREFIX = "LOOKALIKE_"
 NO_SETTINGS = {"LOOKALIKE_KEY"}
@@ -193,7 +195,8 @@ def load_config(file: Path | None = None, flags: Mapping[str, Any] | None = None
 
     ``flags`` is nested like the file (``{"server": {"port": 8001}}``). Without ``file``,
     ``config.yaml`` in the working directory is read if there is one. Relative paths in the file
-    are relative to the file; elsewhere, to the working directory.
+    are relative to the file; elsewhere, to the working directory. Where no file is read, the store
+    is the user's own, the same from every folder: ``~/.local/share/lookalike/store``.
 
     Raises :class:`ConfigError` for a missing or malformed file, an unknown key or a bad value.
     """
@@ -213,8 +216,14 @@ def load_config(file: Path | None = None, flags: Mapping[str, Any] | None = None
             dotenv_settings: PydanticBaseSettingsSource,
             file_secret_settings: PydanticBaseSettingsSource,
         ) -> tuple[PydanticBaseSettingsSource, ...]:
-            yaml = (_YamlFile(settings_cls, file),) if file else ()
-            return (init_settings, env_settings, *yaml)
+            without_file = {"store": str(user_data_folder() / "store")}
+            return (
+                init_settings,
+                env_settings,
+                _YamlFile(settings_cls, file)
+                if file
+                else InitSettingsSource(settings_cls, without_file),
+            )
 
     try:
         return Sources(**(flags or {}))

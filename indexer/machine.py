@@ -1,4 +1,4 @@
-"""The resources of the machine that this process may use."""
+"""The resources of the machine that this process may use, and the folders of the user."""
 
 import os
 from pathlib import Path
@@ -37,3 +37,13 @@ def available_cores() -> int:
 def may_have_gpu() -> bool:
     """Tell from the device files whether there may be a GPU, without importing a framework."""
     return any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/kfd").exists()
+
+
+def user_data_folder() -> Path:
+    """Return where a user keeps data for good: ``~/.local/share/lookalike``, or as XDG says."""
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "lookalike"
+
+
+def user_cache_folder() -> Path:
+    """Return where a user keeps what can be made again: ``~/.cache/lookalike``, or as XDG says."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lookalike"

@@ -112,3 +112,18 @@ def test_a_misspelt_variable_is_refused(monkeypatch: pytest.MonkeyPatch, name: s
     monkeypatch.setenv(name, "1")
     with pytest.raises(ConfigError):
         load_config()
+
+
+def test_without_a_file_the_store_is_the_users_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same from every folder; what is said otherwise still wins."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    assert load_config().store == tmp_path / "data" / "lookalike" / "store"
+    monkeypatch.setenv("LOOKALIKE_STORE", "elsewhere")
+    assert load_config().store == tmp_path / "elsewhere"
+    assert load_config(None, {"store": "s"}).store == tmp_path / "s"
+    monkeypatch.delenv("LOOKALIKE_STORE")
+    (tmp_path / "config.yaml").write_text("search: {k: 3}\n")
+    assert load_config().store == tmp_path / "var" / "store"
