@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from indexer.config import Config
+from indexer.config import Config, DatasetConfig
 from indexer.errors import NoPublishedIndex, StoreCorrupt, UnknownVersion
 from indexer.store import (
     Counts,
@@ -90,6 +90,16 @@ def status(config: Config) -> Status:
         last_run=last_run,
         bytes_on_disk=sum(f.stat().st_size for f in config.store.rglob("*") if f.is_file()),
     )
+
+
+def indexed_dataset(config: Config) -> DatasetConfig | None:
+    """Return where the images of the published version are from, None if there is no sound one."""
+    store = Store(config.store)
+    try:
+        manifest = store.manifests().get(store.current() or "")
+    except StoreCorrupt:
+        return None
+    return manifest.dataset if manifest else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ def build(options: argparse.Namespace, config: "Config") -> int:
         return _dry_run(options, config)
     from indexer.build import build
 
+    _tell_of_other_images(config)
     report = build(config)
     _warn_of_random_weights(config.encoder.weights)
     if options.json:
@@ -42,11 +43,12 @@ def build(options: argparse.Namespace, config: "Config") -> int:
         names = ", ".join(f"{suffix} {n}" for suffix, n in sorted(report.ignored.items()))
         print(f"passed over, not images by their names: {names}")
     if report.skipped:
-        print("skipped files and reasons: python -m indexer status --skipped")
+        print("skipped files and reasons: lookalike status --skipped")
     if report.recognised:
         print(f"recognised by content, not encoded again: {report.recognised}")
     for note in report.notes:
         print(note)
+    print(f"store   {config.store}")
     print(f"version {report.version}, encoder {report.encoder}, {report.removed} removed")
     print(report.summary)
     return 0
@@ -157,6 +159,15 @@ def verify(options: argparse.Namespace, config: "Config") -> int:
     return 1 if verdict.problems else 0
 
 
+def export(options: argparse.Namespace, config: "Config") -> int:
+    """Write the vectors of the index, with ids and keys, in another format."""
+    from indexer.export import export
+
+    done = export(config, options.to, options.path)
+    print(json.dumps(done.to_json()) if options.json else done.summary)
+    return 0
+
+
 def versions(options: argparse.Namespace, config: "Config") -> int:
     """Print the published versions."""
     from indexer.maintenance import versions as list_versions
@@ -197,6 +208,24 @@ def prune(options: argparse.Namespace, config: "Config") -> int:
     removed = remove_old(config, options.keep)
     print(json.dumps({"removed": removed}) if options.json else f"{len(removed)} versions removed")
     return 0
+
+
+def _tell_of_other_images(config: "Config") -> None:
+    """Say on stderr whose images the index holds, if a build would replace some of them."""
+    from indexer.datasets import open_dataset
+    from indexer.maintenance import indexed_dataset
+
+    indexed = indexed_dataset(config)
+    if indexed is None or set(indexed.roots) <= set(config.dataset.roots):
+        return
+    before, now = open_dataset(indexed).source, open_dataset(config.dataset).source
+    print(
+        f"The index in {config.store} holds the images of {before}; it will hold those of {now}.\n"
+        "Images that are not there leave the index; no image file is touched. "
+        "`lookalike rollback` undoes it.\n"
+        "To have an index of each, stop this and name another store: --store FOLDER.",
+        file=sys.stderr,
+    )
 
 
 def _dry_run(options: argparse.Namespace, config: "Config") -> int:

@@ -1,28 +1,130 @@
-"""The command line: ``python -m indexer VERB``.
+"""The verbs of ``lookalike`` and of ``python -m indexer``: their options, and how they end.
 
 Exit status 0 for success, 1 for a failure explained on stderr, 2 for wrong usage, 130 for Ctrl-C.
 """
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from indexer import __version__
 from indexer.cli import commands
 from indexer.errors import ConfigError, LookalikeError
 
+if TYPE_CHECKING:
+    from indexer.config import Config
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb and return the exit status."""
     options = _parser().parse_args(arguments)
+    status: int = options.command(options)
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m indexer",
+        description="Make an image index, query it, check it.",
+        epilog="Settings come from config.yaml, LOOKALIKE_SECTION__KEY variables and these flags.",
+    )
+    parser.add_argument("--version", action="version", version=f"Lookalike {__version__}")
+    add_verbs(parser.add_subparsers(metavar="VERB", required=True))
+    return parser
+
+
+def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add every verb. The parsed ``command``, called with the options, returns the exit status."""
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--config", type=Path, metavar="FILE", help="settings (config.yaml)")
+    shared.add_argument("--store", metavar="FOLDER", help="where the index lives")
+    shared.add_argument("--json", action="store_true", help="print JSON for machines")
+
+    source = argparse.ArgumentParser(add_help=False)
+    images = source.add_mutually_exclusive_group()
+    images.add_argument(
+        "paths",
+        nargs="*",
+        default=[],
+        metavar="PATH",
+        help="folders of images, a list of them (.txt) or .tar files",
+    )
+    images.add_argument("--images", metavar="PATH", help="the same, for one PATH")
+    source.add_argument(
+        "--annotations", metavar="FILE", help="COCO's JSON file that describes the folder's images"
+    )
+    source.add_argument("--encoder", metavar="MODEL", help="vgg16 or efficientnet_lite0")
+    source.add_argument("--weights", metavar="FILE", help="imagenet, or a Keras weights file")
+
+    verb = verbs.add_parser(
+        "index",
+        aliases=["build"],
+        parents=[shared, source],
+        help="make the index match the images",
+    )
+    verb.add_argument(
+        "--dry-run", action="store_true", help="print what would be done, and change nothing"
+    )
+    verb.set_defaults(command=partial(_run, commands.build))
+
+    verb = verbs.add_parser("plan", parents=[shared, source], help="what indexing will take")
+    verb.set_defaults(command=partial(_run, commands.plan))
+
+    verb = verbs.add_parser("search", parents=[shared], help="find the images most like one image")
+    verb.add_argument("image", type=Path, metavar="IMAGE", help="an image file")
+    verb.add_argument("--k", type=int, metavar="N", help="how many results")
+    verb.add_argument("--mode", choices=("exact", "approximate"), help="how to search")
+    verb.add_argument(
+        "--server", metavar="URL", help="ask this server (with the key LOOKALIKE_KEY, if it is set)"
+    )
+    verb.set_defaults(command=partial(_run, commands.search))
+
+    verb = verbs.add_parser("status", parents=[shared], help="what the index holds")
+    verb.add_argument(
+        "--skipped", action="store_true", help="list every skipped file with its reason"
+    )
+    verb.add_argument(
+        "--csv", action="store_true", help="print the skipped files as CSV, and nothing else"
+    )
+    verb.set_defaults(command=partial(_run, commands.status))
+
+    verb = verbs.add_parser("verify", parents=[shared], help="check every checksum and count")
+    verb.set_defaults(command=partial(_run, commands.verify))
+
+    verb = verbs.add_parser(
+        "export", parents=[shared], help="write the vectors, ids and keys for other programs"
+    )
+    verb.add_argument("--to", choices=("npy", "parquet", "faiss"), required=True, help="the format")
+    verb.add_argument(
+        "path", type=Path, metavar="PATH", help="the file to write; for npy, the folder"
+    )
+    verb.set_defaults(command=partial(_run, commands.export))
+
+    verb = verbs.add_parser("versions", parents=[shared], help="the published versions")
+    verb.set_defaults(command=partial(_run, commands.versions))
+
+    verb = verbs.add_parser("rollback", parents=[shared], help="publish an older version again")
+    verb.add_argument(
+        "version", nargs="?", metavar="VERSION", help="which one (the one before the published one)"
+    )
+    verb.set_defaults(command=partial(_run, commands.rollback))
+
+    verb = verbs.add_parser("prune", parents=[shared], help="remove old versions")
+    verb.add_argument(
+        "--keep", type=int, default=1, metavar="N", help="how many of the last ones stay (1)"
+    )
+    verb.set_defaults(command=partial(_run, commands.prune))
+
+
+def _run(verb: Callable[[argparse.Namespace, "Config"], int], options: argparse.Namespace) -> int:
+    """Run a verb with the settings the options ask for; explain on stderr why it fails."""
     try:
         from indexer.config import load_config
 
-        config = load_config(options.config, _flags(options))
-        status: int = options.run(options, config)
-        return status
+        return verb(options, load_config(options.config, _flags(options)))
     except LookalikeError as error:
         print(f"Error: {error.message}", file=sys.stderr)
         if error.hint:
@@ -36,86 +138,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m indexer",
-        description="Make an image index, query it, check it.",
-        epilog="Settings come from config.yaml, LOOKALIKE_SECTION__KEY variables and these flags.",
-    )
-    parser.add_argument("--version", action="version", version=f"Lookalike {__version__}")
-    verbs = parser.add_subparsers(metavar="VERB", required=True)
-
-    shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--config", type=Path, metavar="FILE", help="settings (config.yaml)")
-    shared.add_argument("--store", metavar="FOLDER", help="where the index lives")
-    shared.add_argument("--json", action="store_true", help="print JSON for machines")
-
-    source = argparse.ArgumentParser(add_help=False)
-    source.add_argument(
-        "--images", metavar="PATH", help="a folder of images, a list of them (.txt) or a .tar file"
-    )
-    source.add_argument(
-        "--annotations", metavar="FILE", help="COCO's JSON file that describes the folder's images"
-    )
-    source.add_argument("--encoder", metavar="MODEL", help="vgg16 or efficientnet_lite0")
-    source.add_argument("--weights", metavar="FILE", help="imagenet, or a Keras weights file")
-
-    verb = verbs.add_parser("plan", parents=[shared, source], help="what a build will take")
-    verb.set_defaults(run=commands.plan)
-
-    verb = verbs.add_parser(
-        "build", parents=[shared, source], help="make the index match the images"
-    )
-    verb.set_defaults(run=commands.build)
-
-    verb.add_argument(
-        "--dry-run", action="store_true", help="print what would be done, and change nothing"
-    )
-
-    verb = verbs.add_parser("search", parents=[shared], help="find the images most like one image")
-    verb.add_argument("image", type=Path, metavar="IMAGE", help="an image file")
-    verb.add_argument("--k", type=int, metavar="N", help="how many results")
-    verb.add_argument("--mode", choices=("exact", "approximate"), help="how to search")
-    verb.add_argument(
-        "--server", metavar="URL", help="ask this server (with the key LOOKALIKE_KEY, if it is set)"
-    )
-    verb.set_defaults(run=commands.search)
-
-    verb = verbs.add_parser("status", parents=[shared], help="what the index holds")
-    verb.add_argument(
-        "--skipped", action="store_true", help="list every skipped file with its reason"
-    )
-    verb.add_argument(
-        "--csv", action="store_true", help="print the skipped files as CSV, and nothing else"
-    )
-    verb.set_defaults(run=commands.status)
-
-    verb = verbs.add_parser("verify", parents=[shared], help="check every checksum and count")
-    verb.set_defaults(run=commands.verify)
-
-    verb = verbs.add_parser("versions", parents=[shared], help="the published versions")
-    verb.set_defaults(run=commands.versions)
-
-    verb = verbs.add_parser("rollback", parents=[shared], help="publish an older version again")
-    verb.add_argument(
-        "version", nargs="?", metavar="VERSION", help="which one (the one before the published one)"
-    )
-    verb.set_defaults(run=commands.rollback)
-
-    verb = verbs.add_parser("prune", parents=[shared], help="remove old versions")
-    verb.add_argument(
-        "--keep", type=int, default=1, metavar="N", help="how many of the last ones stay (1)"
-    )
-    verb.set_defaults(run=commands.prune)
-    return parser
-
-
 def _flags(options: argparse.Namespace) -> dict[str, Any]:
     """Return the flags that were given, nested like the configuration."""
     flags: dict[str, Any] = {}
     places = {
         "store": ("store",),
-        "images": ("dataset", "root"),
         "annotations": ("dataset", "annotations"),
         "encoder": ("encoder", "model"),
         "weights": ("encoder", "weights"),
@@ -126,20 +153,26 @@ def _flags(options: argparse.Namespace) -> dict[str, Any]:
             for part in sections:
                 section = section.setdefault(part, {})
             section[key] = value
-    if kind := _kind(getattr(options, "images", None), getattr(options, "annotations", None)):
+    images = getattr(options, "images", None)
+    paths = [images] if images else getattr(options, "paths", [])
+    if paths:
+        flags.setdefault("dataset", {})["root"] = paths if len(paths) > 1 else paths[0]
+    if kind := _kind(paths, getattr(options, "annotations", None)):
         flags["dataset"]["kind"] = kind
     if getattr(options, "encoder", None) == "efficientnet_lite0" and not options.weights:
         flags["encoder"]["weights"] = "imagenet"  # not those config.yaml has for VGG16
     return flags
 
 
-def _kind(images: str | None, annotations: str | None) -> str | None:
+def _kind(paths: Sequence[str], annotations: str | None) -> str | None:
     """Return the kind of dataset that the flags can only mean, or None: then the configured one."""
     if annotations is not None:
         return "coco"
-    if images and images.lower().endswith(".json"):
+    suffixes = {Path(path).suffix.lower() for path in paths}
+    if ".json" in suffixes:
         raise ConfigError(
-            f"{images} is no folder of images.",
-            "COCO takes two paths: IMAGES=<folder> ANNOTATIONS=<file>.json.",
+            f"{' '.join(paths)} is no folder of images.",
+            "COCO takes two paths: lookalike index FOLDER --annotations FILE.json; with make, "
+            "IMAGES=<folder> ANNOTATIONS=<file>.json.",
         )
-    return {".txt": "list", ".tar": "tar"}.get(Path(images or "").suffix.lower())
+    return {".txt": "list", ".tar": "tar"}.get(suffixes.pop()) if len(suffixes) == 1 else None

@@ -1,6 +1,7 @@
 """The command line as a person or a script uses it: real processes, real exit statuses."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -105,6 +106,64 @@ def test_build_search_status_verify(images: Path, tmp_path: Path) -> None:
 )
 def test_flags_that_name_the_images_say_what_kind_they_are(flags: list[str], kind: str) -> None:
     assert load_config(None, _flags(_parser().parse_args(["build", *flags]))).dataset.kind == kind
+
+
+@pytest.mark.parametrize(
+    ("flags", "kind", "roots"),
+    [
+        (["/p"], "folder", ("/p",)),
+        (["/p", "/q"], "folder", ("/p", "/q")),
+        (["/p.tar", "/q.TAR"], "tar", ("/p.tar", "/q.TAR")),
+        (["/p.txt"], "list", ("/p.txt",)),
+        (["/p", "--annotations=/a.json"], "coco", ("/p",)),
+    ],
+)
+@pytest.mark.parametrize("verb", ["index", "build", "plan"])
+def test_paths_name_the_images_as_well(
+    verb: str, flags: list[str], kind: str, roots: tuple[str, ...]
+) -> None:
+    dataset = load_config(None, _flags(_parser().parse_args([verb, *flags]))).dataset
+    assert (dataset.kind, tuple(map(str, dataset.roots))) == (kind, roots)
+
+
+def test_paths_and_images_are_not_both_taken(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["index", "p", "--images=q"])
+    assert caught.value.code == 2
+    assert "not allowed with argument" in capsys.readouterr().err
+
+
+def test_a_second_folder_in_the_same_store_is_told_of(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its images take the place of the first one's, if they have some names in common."""
+    flags = ["--encoder=efficientnet_lite0", f"--store={tmp_path / 's'}"]
+    assert main(["index", str(images), *flags]) == 0
+    captured = capsys.readouterr()
+    assert "holds the images" not in captured.err
+    assert f"store   {tmp_path / 's'}" in captured.out
+    other = tmp_path / "other"
+    shutil.copytree(images, other)
+    next(other.rglob("*.jpg")).unlink()
+    assert main(["index", str(other), *flags]) == 0
+    captured = capsys.readouterr()
+    assert f"holds the images of {images}; it will hold those of {other}." in captured.err
+    assert "--store FOLDER" in captured.err
+    assert captured.out.splitlines()[-1].startswith("found 5 = ")
+    assert main(["rollback", flags[1]]) == 0
+    assert main(["status", flags[1]]) == 0
+    assert "found      6 = " in capsys.readouterr().out
+
+
+def test_export(store: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    export = ["export", "--to", "npy", str(tmp_path / "out"), store]
+    assert main(export) == 0
+    assert "exported 40 vectors of dimension 1280 to" in capsys.readouterr().out
+    assert main(export) == 1
+    assert "exists already" in capsys.readouterr().err
+    assert main(["export", "--to=faiss", str(tmp_path / "out.faiss"), store, "--json"]) == 0
+    done = json.loads(capsys.readouterr().out)
+    assert (done["format"], done["images"], done["dim"]) == ("faiss", 40, 1280)
 
 
 def test_a_configured_kind_holds_for_a_folder_named_in_a_flag(tmp_path: Path) -> None:
