@@ -5,8 +5,11 @@ import os
 import shutil
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
+from types import ModuleType
 
 from filelock import FileLock
 
@@ -16,7 +19,7 @@ from indexer.encoders.ncnn.network import DamagedFiles, NcnnNetwork
 from indexer.encoders.spec import EncoderSpec, Images, Vectors, normalise
 from indexer.encoders.weights import Weights
 from indexer.errors import WeightsUnavailable
-from indexer.machine import available_cores
+from indexer.machine import available_cores, user_cache_folder
 
 # fc1 alone has 411 MB of weights, which are read once per batch.
 AUTO_BATCH_SIZE = 32
@@ -62,8 +65,7 @@ def converted_folder(spec: EncoderSpec, weights: Weights) -> Path:
     name = f"{spec.model}-{spec.layer}-{spec.weights_sha256[:16]}.ncnn{FORMAT}"
     if weights.path and not weights.embedded and os.access(weights.path.parent, os.W_OK):
         return weights.path.parent / name
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "lookalike" / name
+    return user_cache_folder() / name
 
 
 def _open(spec: EncoderSpec, weights: Weights) -> NcnnNetwork:
@@ -81,7 +83,8 @@ def _open(spec: EncoderSpec, weights: Weights) -> NcnnNetwork:
         spawn = multiprocessing.get_context("spawn")
         receiver, sender = spawn.Pipe(duplex=False)
         process = spawn.Process(target=_convert, args=(sender, spec, weights, folder), daemon=True)
-        process.start()
+        with _hidden_main_module():
+            process.start()
         sender.close()
         try:
             error = receiver.recv()
@@ -96,6 +99,20 @@ def _open(spec: EncoderSpec, weights: Weights) -> NcnnNetwork:
         if error is not None:
             raise error
         return NcnnNetwork(*arguments)
+
+
+@contextmanager
+def _hidden_main_module() -> Iterator[None]:
+    """Keep a process that starts now from importing this one's main module.
+
+    That may be somebody's script, which would build the index again.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _convert(sender: Connection, spec: EncoderSpec, weights: Weights, folder: Path) -> None:
