@@ -8,6 +8,7 @@ import math
 import time
 import warnings
 from io import BytesIO
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -79,6 +80,14 @@ class _TimedFile(BytesIO):
                 "Open it in an image editor and save it again.",
             )
         return super().read(size)
+
+
+def read_file(path: Path) -> bytes:
+    """Return the bytes of an image file. Raises :class:`InvalidImage` if it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidImage(f"{path} cannot be read: {error.strerror}.") from None
 
 
 def decode(data: bytes, *, max_pixels: int) -> Image.Image:

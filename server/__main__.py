@@ -6,11 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from indexer.config import load_config
 from indexer.errors import LookalikeError
 from indexer.machine import isolate_imports, limit_spinning
-from server.admission.keys import digest
-from server.gunicorn_server import serve
 
 
 def main() -> int:
@@ -33,6 +30,9 @@ def run(options: argparse.Namespace) -> int:
     if options.new_key:
         _make_key(options.new_key)
         return 0
+    from indexer.config import load_config
+    from server.gunicorn_server import serve
+
     flags: dict[str, Any] = {}
     if options.store is not None:
         flags["store"] = options.store
@@ -47,6 +47,8 @@ def run(options: argparse.Namespace) -> int:
 
 def _make_key(scope: str) -> None:
     """Print a new key and its entry for the configuration."""
+    from server.admission.keys import digest
+
     key = secrets.token_urlsafe(32)
     sys.stderr.write(
         "The key, which is stored nowhere, and its entry for server.api_keys; choose a name.\n"

@@ -4,21 +4,21 @@ import re
 import subprocess
 from pathlib import Path
 
-from indexer.cli.parser import _parser
 from indexer.config import Config
+from lookalike.cli import make_parser
 from tests.conftest import DEMO_IMAGES, ROOT
 
 README = (ROOT / "README.md").read_text()
 
 
-def test_every_verb_is_in_the_readme() -> None:
-    choices = _parser()._subparsers._group_actions[0].choices  # type: ignore[union-attr]
+def test_every_command_is_in_the_readme() -> None:
+    choices = make_parser()._subparsers._group_actions[0].choices  # type: ignore[union-attr]
     assert choices
     table = README.partition("## The command line")[2].partition("\n## ")[0]
     documented = {
-        verb
+        command
         for first_cell in re.findall(r"^\| (`[^|]+) \|", table, re.M)
-        for verb in re.findall(r"`([a-z]+)", first_cell)
+        for command in re.findall(r"`([a-z]+)", first_cell)
     }
     assert documented == set(choices)
 

@@ -56,12 +56,9 @@ def build(options: argparse.Namespace, config: "Config") -> int:
 
 def search(options: argparse.Namespace, config: "Config") -> int:
     """Print the images most like one, found in the store or by a server."""
-    from indexer.errors import InvalidImage
+    from indexer.images import read_file
 
-    try:
-        image = options.image.read_bytes()
-    except OSError as error:
-        raise InvalidImage(f"{options.image} cannot be read: {error.strerror}.") from None
+    image = read_file(options.image)
     if options.server is not None:
         from indexer.cli.remote import search_remotely
 

@@ -124,7 +124,7 @@ def _run(verb: Callable[[argparse.Namespace, "Config"], int], options: argparse.
     try:
         from indexer.config import load_config
 
-        return verb(options, load_config(options.config, _flags(options)))
+        return verb(options, load_config(options.config, flags_of(options)))
     except LookalikeError as error:
         print(f"Error: {error.message}", file=sys.stderr)
         if error.hint:
@@ -138,7 +138,7 @@ def _run(verb: Callable[[argparse.Namespace, "Config"], int], options: argparse.
         return 130
 
 
-def _flags(options: argparse.Namespace) -> dict[str, Any]:
+def flags_of(options: argparse.Namespace) -> dict[str, Any]:
     """Return the flags that were given, nested like the configuration."""
     flags: dict[str, Any] = {}
     places = {

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from indexer.machine import user_cache_folder
+
 logger = logging.getLogger(__name__)
 
 FOLDERS = 256
@@ -22,8 +24,7 @@ class ThumbnailCache:
     """Keeps about ``max_bytes`` of thumbnails at most, none with 0. Safe between threads."""
 
     def __init__(self, max_bytes: int, folder: Path | None = None) -> None:
-        cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        self.folder = folder or Path(cache) / "lookalike" / "thumbnails"
+        self.folder = folder or user_cache_folder() / "thumbnails"
         self._max_bytes = max_bytes // FOLDERS
         self._writable = max_bytes > 0
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from indexer import __version__
-from indexer.cli.parser import _flags, _parser, main
+from indexer.cli.parser import _parser, flags_of, main
 from indexer.config import Config, load_config
 from tests.conftest import ROOT
 from tests.processes import started
@@ -105,7 +105,7 @@ def test_build_search_status_verify(images: Path, tmp_path: Path) -> None:
     ],
 )
 def test_flags_that_name_the_images_say_what_kind_they_are(flags: list[str], kind: str) -> None:
-    assert load_config(None, _flags(_parser().parse_args(["build", *flags]))).dataset.kind == kind
+    assert load_config(None, flags_of(_parser().parse_args(["build", *flags]))).dataset.kind == kind
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_flags_that_name_the_images_say_what_kind_they_are(flags: list[str], kin
 def test_paths_name_the_images_as_well(
     verb: str, flags: list[str], kind: str, roots: tuple[str, ...]
 ) -> None:
-    dataset = load_config(None, _flags(_parser().parse_args([verb, *flags]))).dataset
+    dataset = load_config(None, flags_of(_parser().parse_args([verb, *flags]))).dataset
     assert (dataset.kind, tuple(map(str, dataset.roots))) == (kind, roots)
 
 
@@ -168,7 +168,7 @@ def test_export(store: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 
 def test_a_configured_kind_holds_for_a_folder_named_in_a_flag(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("dataset: {kind: tar, root: shards}\n")
-    flags = _flags(_parser().parse_args(["build", "--images=/other"]))
+    flags = flags_of(_parser().parse_args(["build", "--images=/other"]))
     dataset = load_config(tmp_path / "config.yaml", flags).dataset
     assert (dataset.kind, dataset.roots) == ("tar", (Path("/other"),))
 

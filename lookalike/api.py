@@ -1,0 +1,195 @@
+"""Open an index, search it, build one."""
+
+from argparse import Namespace
+from collections.abc import Sequence
+from numbers import Integral
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lookalike.results import Result, Results
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from indexer.config import Config, Mode
+    from indexer.search import Query
+
+Image = str | PathLike[str] | bytes
+"""An image file: its path, or its bytes."""
+
+THUMBNAIL_SIDE = 160
+BLOCK_KEYS = 10_000
+"""Keys that are read at once."""
+
+
+def open(store: str | PathLike[str] | None = None) -> "Index":  # noqa: A001 -- lookalike.open
+    """Open the published version of an index.
+
+    Without ``store`` it is the one that the command ``lookalike`` uses in this folder. Settings
+    come from ``config.yaml`` and the environment as they do there.
+
+    Raises :class:`LookalikeError`: there is no index, it is damaged, or a setting is wrong.
+    """
+    return Index(_config(store=store))
+
+
+def index(
+    *images: str | PathLike[str],
+    store: str | PathLike[str] | None = None,
+    encoder: str | None = None,
+    weights: str | PathLike[str] | None = None,
+) -> "Index":
+    """Make an index match images, as ``lookalike index`` does, and open it.
+
+    ``images`` are folders, a list of paths (``.txt``) or ``.tar`` files. Only new and changed
+    images are encoded. If ``store`` holds the index of other folders, their images leave it.
+    ``encoder`` is ``vgg16``, the default, whose weights (553 MB) Keras downloads once, or
+    ``efficientnet_lite0``, which needs no download. ``weights`` may be a file of Keras weights.
+
+    Raises :class:`LookalikeError`, for instance if there are no images or the store was made with
+    another encoder.
+    """
+    from indexer.build import build
+
+    config = _config(images, store, encoder, weights)
+    build(config)
+    return Index(config)
+
+
+class Index:
+    """An opened index: one published version and its encoder. Safe between threads.
+
+    Get one from :func:`open` or :func:`index`. It stays at its version, whatever is published
+    later. Nothing is read until it is needed: the encoder is loaded by the first image that is
+    searched for.
+    """
+
+    def __init__(self, config: "Config") -> None:
+        from indexer.export import StoredVectors
+        from indexer.search import Searcher
+        from indexer.store import Store
+
+        version = Store(config.store).open_published()
+        self._searcher = Searcher(version, config)
+        self._stored = StoredVectors(version)
+        self.store: Path = config.store
+        """The folder of the index."""
+        self.version: str = version.id
+        """The published version that was opened."""
+        self.encoder: str = str(self._searcher.encoder_spec)
+        """The encoder that made the vectors."""
+        self.dim: int = self._stored.dim
+        """The dimension of the vectors."""
+
+    def __len__(self) -> int:
+        return len(self._stored)
+
+    def __repr__(self) -> str:
+        return (
+            f"<lookalike.Index {self.store}: {len(self)} images, version {self.version}, "
+            f"{self.encoder}>"
+        )
+
+    def search(
+        self,
+        query: "Image | int | np.integer[Any] | Sequence[float] | NDArray[np.floating[Any]]",
+        *,
+        k: int | None = None,
+        mode: "Mode | None" = None,
+    ) -> Results:
+        """Return the ``k`` images nearest to a query, nearest first.
+
+        The query is an image file's path or bytes, the id of an indexed image, or a vector of
+        length ``dim``. ``mode`` is ``exact`` or ``approximate``; what is left out comes from the
+        settings.
+
+        Raises :class:`LookalikeError`: the file is no image, the id is unknown, the vector has the
+        wrong length, ``k`` is out of bounds, or there is no approximate index.
+        """
+        from indexer.search import Selection
+
+        answer = self._searcher.search(_query(query), Selection(k=k, mode=mode))
+        hits = answer.hits
+        return Results(
+            (
+                Result(
+                    hit.rank,
+                    hit.image.id,
+                    hit.image.key,
+                    hit.distance,
+                    hit.cosine,
+                    hit.image.metadata,
+                )
+                for hit in hits
+            ),
+            self.thumbnail,
+        )
+
+    def embed(self, image: Image) -> "NDArray[np.float32]":
+        """Return the feature of an image file, its path or bytes: float32 (dim,), of norm 1."""
+        vector, _ = self._searcher.embed(_bytes(image))
+        return vector
+
+    def vectors(self) -> "tuple[NDArray[np.int64], NDArray[np.float32]]":
+        """Return the ids, int64 (n,), and the vectors, float32 (n, dim), of all images.
+
+        Both may only be read. The vectors are mapped into memory where one file holds them all;
+        otherwise they are read, which takes ``4 * n * dim`` bytes. For collections larger than
+        memory there is ``lookalike export --to npy``, whose file ``numpy.load`` can map.
+        """
+        ids = self._stored.ids.copy()
+        ids.flags.writeable = False
+        return ids, self._stored.array()
+
+    def keys(self, ids: "Sequence[int] | NDArray[np.int64]") -> list[str]:
+        """Return the keys of images, their paths below their folder, in the order of ``ids``."""
+        import numpy as np
+
+        wanted = np.asarray(ids, np.int64)
+        blocks = (wanted[start : start + BLOCK_KEYS] for start in range(0, len(wanted), BLOCK_KEYS))
+        return [image.key for block in blocks for image in self._stored.images(block)]
+
+    def read(self, image_id: int) -> bytes:
+        """Return the file of an indexed image. Raises if it has gone or changed since."""
+        return self._searcher.collection.image_file(int(image_id)).data
+
+    def thumbnail(self, image_id: int, side: int = THUMBNAIL_SIDE) -> bytes:
+        """Return an indexed image as a JPEG that fits into ``side`` x ``side`` pixels."""
+        return self._searcher.collection.thumbnail(int(image_id), side)
+
+
+def _config(
+    images: Sequence[str | PathLike[str]] = (),
+    store: str | PathLike[str] | None = None,
+    encoder: str | None = None,
+    weights: str | PathLike[str] | None = None,
+) -> "Config":
+    """Return the settings the command would have with these flags."""
+    from indexer.cli.parser import flags_of
+    from indexer.config import load_config
+
+    options = Namespace(
+        store=None if store is None else str(store),
+        paths=[str(path) for path in images],
+        encoder=encoder,
+        weights=None if weights is None else str(weights),
+    )
+    return load_config(None, flags_of(options))
+
+
+def _query(query: Any) -> "Query":
+    from indexer.search import Query
+
+    if isinstance(query, str | PathLike | bytes):
+        return Query(image=_bytes(query))
+    if isinstance(query, Integral):
+        return Query(image_id=int(query))
+    return Query(vector=query)
+
+
+def _bytes(image: Image) -> bytes:
+    from indexer.images import read_file
+
+    return image if isinstance(image, bytes) else read_file(Path(image))

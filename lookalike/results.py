@@ -1,0 +1,74 @@
+"""What a search from Python returns."""
+
+import base64
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from html import escape
+from typing import Any, overload
+
+from indexer.errors import LookalikeError
+
+MAX_ROWS = 50
+"""Results a notebook shows: each carries its thumbnail."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One neighbour of a query.
+
+    ``distance`` is the Euclidean distance between features of norm 1, 0 to 2, and ``cosine`` is
+    ``1 - distance**2 / 2``. ``rank`` counts from 1. ``key`` is the image's path below its folder.
+    """
+
+    rank: int
+    image_id: int
+    key: str
+    distance: float
+    cosine: float
+    metadata: Mapping[str, Any]
+
+
+class Results(Sequence[Result]):
+    """The neighbours of a query, nearest first. Notebooks show them as a table of thumbnails."""
+
+    def __init__(self, results: Iterable[Result], thumbnail: Callable[[int], bytes]) -> None:
+        self._results = tuple(results)
+        self._thumbnail = thumbnail
+
+    @overload
+    def __getitem__(self, number: int) -> Result: ...
+    @overload
+    def __getitem__(self, number: slice) -> "Results": ...
+    def __getitem__(self, number: int | slice) -> "Result | Results":
+        if isinstance(number, slice):
+            return Results(self._results[number], self._thumbnail)
+        return self._results[number]
+
+    def __len__(self) -> int:
+        return len(self._results)
+
+    def __repr__(self) -> str:
+        lines = (f"{own.rank:4}  {own.distance:.4f}  {own.key}" for own in self)
+        return "\n".join((f"{len(self)} results", *lines))
+
+    def to_list(self) -> list[dict[str, Any]]:
+        """Return a dictionary for each result, as JSON-ready values named as in the HTTP API."""
+        return [{**asdict(own), "metadata": dict(own.metadata)} for own in self]
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td>{own.rank}</td><td>{self._picture(own)}</td>"
+            f"<td>{escape(own.key)}</td><td>{own.distance:.4f}</td></tr>"
+            for own in self[:MAX_ROWS]
+        )
+        head = "<tr><th>rank</th><th>image</th><th>key</th><th>distance</th></tr>"
+        left_out = len(self) - MAX_ROWS
+        more = f"<p>{left_out} more results are not shown.</p>" if left_out > 0 else ""
+        return f"<table><thead>{head}</thead><tbody>{rows}</tbody></table>{more}"
+
+    def _picture(self, result: Result) -> str:
+        try:
+            content = base64.b64encode(self._thumbnail(result.image_id)).decode("ascii")
+        except LookalikeError as error:  # the file has gone since
+            return escape(error.message)
+        return f'<img src="data:image/jpeg;base64,{content}" alt="{escape(result.key)}">'
