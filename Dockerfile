@@ -8,10 +8,12 @@ COPY requirements.lock ./
 RUN pip install --no-cache-dir --require-hashes -r requirements.lock
 COPY indexer ./indexer
 COPY server ./server
+COPY lookalike ./lookalike
 COPY config.yaml ./
+RUN printf '#!/bin/sh\nexec python -m lookalike "$@"\n' > /usr/local/bin/lookalike && chmod 755 /usr/local/bin/lookalike
 
 USER lookalike
-ENV XDG_CACHE_HOME=/cache KERAS_HOME=/cache/keras LOOKALIKE_STORE=/store LOOKALIKE_SERVER__HOST=0.0.0.0 PYTHONDONTWRITEBYTECODE=1
+ENV XDG_CACHE_HOME=/cache KERAS_HOME=/cache/keras LOOKALIKE_STORE=/store LOOKALIKE_SERVER__HOST=0.0.0.0 PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=/app
 EXPOSE 8000
 HEALTHCHECK --start-period=60s CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/healthz')"]
-CMD ["python", "-m", "server"]
+CMD ["python", "-m", "lookalike", "serve"]

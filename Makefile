@@ -20,25 +20,22 @@ help: ## List the targets
 setup: $(VENV)/.installed ## Make the environment in .venv (the other targets do this first)
 
 demo: $(VENV)/.installed ## Index the demo photographs and serve them on http://127.0.0.1:8000 (PORT=)
-	@echo "Indexing the photographs in demo/images with the embedded encoder."
-	@$(PY) -m indexer build --config demo/config.yaml
-	@echo "Starting the server. Ctrl-C stops it."
-	@$(PY) -m server --config demo/config.yaml $(if $(PORT),--port $(PORT))
+	@$(PY) -m lookalike demo --store var/demo $(if $(PORT),--port $(PORT))
 
 index: $(VENV)/.installed ## Index images (IMAGES= ANNOTATIONS= ENCODER= WEIGHTS= STORE= CONFIG=)
-	@$(PY) -m indexer build $(INDEX_FLAGS)
+	@$(PY) -m lookalike index $(INDEX_FLAGS)
 
 plan: $(VENV)/.installed ## Say how long that will take and what it needs (the same variables)
-	@$(PY) -m indexer plan $(INDEX_FLAGS)
+	@$(PY) -m lookalike plan $(INDEX_FLAGS)
 
 serve: $(VENV)/.installed ## Serve the index (CONFIG= STORE= PORT=)
-	@$(PY) -m server $(SERVE_FLAGS)
+	@$(PY) -m lookalike serve $(SERVE_FLAGS)
 
 status: $(VENV)/.installed ## Show what the index holds (CONFIG= STORE=)
-	@$(PY) -m indexer status --config "$(CONFIG)" $(if $(STORE),--store "$(STORE)")
+	@$(PY) -m lookalike status --config "$(CONFIG)" $(if $(STORE),--store "$(STORE)")
 
 verify: $(VENV)/.installed ## Check every checksum and count of the index (CONFIG= STORE=)
-	@$(PY) -m indexer verify --config "$(CONFIG)" $(if $(STORE),--store "$(STORE)")
+	@$(PY) -m lookalike verify --config "$(CONFIG)" $(if $(STORE),--store "$(STORE)")
 
 test: $(VENV)/.installed-dev ## Run all tests, or some (TESTS=); browser tests need Chromium, and say so without it
 	@echo "Running the tests on all cores; they need no network, no GPU and no downloaded weights."
