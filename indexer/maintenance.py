@@ -192,20 +192,22 @@ def rollback(config: Config, name: str | None = None) -> str:
     store = Store(config.store)
     current = store.current()
     if current is None:
-        raise NoPublishedIndex(f"There is no index in {config.store} yet.", "Make one: make index.")
+        raise NoPublishedIndex(
+            f"There is no index in {config.store} yet.", "Make one with: lookalike index FOLDER"
+        )
     known = list(store.manifests())
     if name is None:
         older = [version for version in known if version < current]
         if not older:
             raise UnknownVersion(
                 f"There is no version before {current}.",
-                "`python -m indexer versions` lists what there is.",
+                "`lookalike versions` lists what there is.",
             )
         name = older[-1]
     name = name.zfill(len(current)) if name.isdecimal() else name
     if name not in known:
         raise UnknownVersion(
-            f"There is no version {name}.", "`python -m indexer versions` lists what there is."
+            f"There is no version {name}.", "`lookalike versions` lists what there is."
         )
     with open_writer(store) as writer:
         writer.roll_back(name)

@@ -40,7 +40,7 @@ CODES = {
     "no_published_index": ErrorCode(
         HTTPStatus.SERVICE_UNAVAILABLE,
         10,
-        ("There is no index yet.", "Make one on the server with: make index IMAGES=<folder>"),
+        ("There is no index yet.", "Make one on the server with: lookalike index FOLDER"),
     ),
     "store_corrupt": ErrorCode(
         HTTPStatus.SERVICE_UNAVAILABLE,

@@ -100,7 +100,7 @@ def _check_address(host: str, port: int) -> None:
     except OSError as error:
         raise ServerError(
             f"Cannot listen on {host} port {port}: {error.strerror}.",
-            "Choose another port with PORT= (make) or --port.",
+            "Choose another port with --port (PORT= with make).",
         ) from None
 
 

@@ -64,12 +64,12 @@ def compare(dataset: Dataset, known: Mapping[str, Stamp], max_pixels: int) -> Ch
     if not found:
         raise DatasetError(
             f"There are no images in {dataset.source}.",
-            "Name a folder that holds image files, at any depth: make index IMAGES=<folder>.",
+            "Name a folder that holds image files, at any depth: lookalike index FOLDER.",
         )
     if known and found.isdisjoint(known):
         raise DatasetError(
             f"None of the {len(known)} files of this store is in {dataset.source}.",
-            "To index another folder, name another store (STORE=<folder>) or delete this one.",
+            "To index another folder, name another store (--store FOLDER) or delete this one.",
         )
     unlisted = tuple(key for key in listing.unreadable if key.endswith("/"))
     return Changes(

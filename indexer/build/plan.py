@@ -139,7 +139,7 @@ def estimate(
         raise DiskTooSmall(
             f"The index needs {sum(disk.values()) / 1e6:,.1f} MB more on the disk of "
             f"{config.store}; {free / 1e6:,.1f} MB are free.",
-            "Free some space, or name a STORE= on another disk.",
+            "Free some space, or name a --store on another disk.",
         )
     return Plan(
         runtime=encoder.runtime,

@@ -172,7 +172,7 @@ def _kind(paths: Sequence[str], annotations: str | None) -> str | None:
     if ".json" in suffixes:
         raise ConfigError(
             f"{' '.join(paths)} is no folder of images.",
-            "COCO takes two paths: lookalike index FOLDER --annotations FILE.json; with make, "
-            "IMAGES=<folder> ANNOTATIONS=<file>.json.",
+            "COCO takes two paths: lookalike index FOLDER --annotations FILE.json (with make: "
+            "IMAGES=FOLDER ANNOTATIONS=FILE.json).",
         )
     return {".txt": "list", ".tar": "tar"}.get(suffixes.pop()) if len(suffixes) == 1 else None

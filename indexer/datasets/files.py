@@ -17,7 +17,7 @@ MAX_FILE_BYTES = 500_000_000
 """Larger files are not read: photographs are smaller, and several are in memory at once."""
 
 NOT_UTF8 = "the name is not valid UTF-8"
-GONE_HINT = "Put it back, or run make index again."
+GONE_HINT = "Put it back, or run `lookalike index` again."
 
 
 def ignored_as(name: str) -> str | None:
@@ -36,8 +36,7 @@ def require_folder(root: Path) -> None:
     if not root.is_dir():
         raise DatasetError(
             f"The image folder {root} does not exist.",
-            "Name a folder with images: make index IMAGES=<folder>, or dataset.root in "
-            "config.yaml.",
+            "Name a folder with images: lookalike index FOLDER, or dataset.root in config.yaml.",
         )
     try:
         os.scandir(root).close()

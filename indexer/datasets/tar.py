@@ -126,7 +126,7 @@ class TarShards:
             if root.suffix.lower() == ".tar" and not root.is_dir():
                 if not root.exists():
                     raise DatasetError(
-                        f"The archive {root} does not exist.", "Check dataset.root, or IMAGES=."
+                        f"The archive {root} does not exist.", "Check the path, or dataset.root."
                     )
                 found.append((root.name, root))
                 continue

@@ -73,6 +73,6 @@ def file_sha256(path: Path) -> str:
 def _weights_hint() -> str:
     return (
         "Three ways out: (1) run once with internet access, Keras downloads them (553 MB) and "
-        "keeps them; (2) give a local file: WEIGHTS=<file.h5>, or encoder.weights in config.yaml; "
-        "(3) use the embedded encoder, which needs no download: ENCODER=efficientnet_lite0."
+        "keeps them; (2) give a local file: --weights FILE.h5, or encoder.weights in config.yaml; "
+        "(3) use the embedded encoder, which needs no download: --encoder efficientnet_lite0."
     )

@@ -76,7 +76,7 @@ class Collection:
         if hashlib.sha256(data).hexdigest() != row.sha256:
             raise ImageGone(
                 f"The image file {row.key} has changed since it was indexed.",
-                "Run make index again.",
+                "Run `lookalike index` again.",
             )
         return ImageFile(data, media_type(str(row.format)), str(row.sha256))
 

@@ -77,7 +77,7 @@ class QueryEncoder:
         if encoder.spec.fingerprint != spec.fingerprint:
             raise EncoderMismatch(
                 f"The index was made by encoder {spec}; the weights at hand make {encoder.spec}.",
-                "Name the original weights in encoder.weights, or index again into another STORE=.",
+                "Name the original weights in encoder.weights, or index into another --store.",
             )
         return encoder
 

@@ -15,7 +15,7 @@ from indexer.errors import StoreCorrupt
 Bytes = bytes | memoryview
 
 REBUILD_HINT = (
-    "`python -m indexer verify` lists what else is damaged; to rebuild the store, delete its "
+    "`lookalike verify` lists what else is damaged; to rebuild the store, delete its "
     "folder and index again."
 )
 

@@ -80,7 +80,7 @@ class SegmentWriter:
                 raise EncoderMismatch(
                     f"{self._store.folder} holds vectors of encoder {other}; "
                     f"this configuration makes vectors of encoder {fingerprint}.",
-                    "Use the encoder and weights the store was made with, or another STORE=.",
+                    "Use the encoder and weights the store was made with, or another --store.",
                 )
 
     def commit(

@@ -51,7 +51,7 @@ class Store:
         if current is None:
             raise NoPublishedIndex(
                 f"There is no index in {self.folder} yet.",
-                "Make one with: make index IMAGES=<folder>",
+                "Make one with: lookalike index FOLDER",
             )
         return self.version(current)
 

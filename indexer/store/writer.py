@@ -85,7 +85,7 @@ def open_writer(store: Store) -> Iterator["Writer"]:
         process = owner.read_text(encoding="ascii") if owner.is_file() else "unknown"
         raise StoreBusy(
             f"Another build (process {process}) is writing to {store.folder}.",
-            "Wait for it to finish, or choose another STORE=.",
+            "Wait for it to finish, or choose another --store.",
         ) from None
     with ExitStack() as held:
         held.callback(lock.release)
@@ -102,7 +102,7 @@ def _require_store(store: Store) -> None:
     if foreign and any(entry.name not in OWN_NAMES for entry in store.folder.iterdir()):
         raise ConfigError(
             f"{store.folder} holds other files and is not a Lookalike store.",
-            "Name an empty or a new folder as STORE=.",
+            "Name an empty or a new folder as --store.",
         )
 
 

@@ -249,7 +249,7 @@ def test_naming_the_embedded_encoder_sets_other_weights_aside(
     config.write_text("encoder: {weights: nothing.h5}\nstore: s\n")
     arguments = ["build", f"--config={config}", f"--images={images}"]
     assert main(arguments) == 1
-    assert "ENCODER=efficientnet_lite0" in capsys.readouterr().err
+    assert "--encoder efficientnet_lite0" in capsys.readouterr().err
     assert main([*arguments, "--encoder=efficientnet_lite0"]) == 0
 
 

@@ -49,7 +49,7 @@ def test_every_keras_format_gives_the_same_vector(
 def test_a_missing_file_is_reported_at_once_with_three_ways_out(tmp_path: Path) -> None:
     with pytest.raises(WeightsUnavailable, match="does not exist") as caught:
         open_encoder(EncoderConfig(weights=str(tmp_path / "vgg.h5")))
-    for way in ("(1)", "(2)", "WEIGHTS=", "(3)", "ENCODER=efficientnet_lite0"):
+    for way in ("(1)", "(2)", "--weights", "(3)", "--encoder efficientnet_lite0"):
         assert way in caught.value.hint
 
 
@@ -82,7 +82,7 @@ def test_without_network_the_download_fails_with_three_ways_out(tmp_path: Path) 
     assert done.returncode == 1
     assert "cannot be downloaded" in done.stderr
     assert "Keras downloads the VGG16 ImageNet weights (553 MB) from" in done.stderr
-    for way in ("(1)", "(2)", "(3)", "ENCODER=efficientnet_lite0"):
+    for way in ("(1)", "(2)", "(3)", "--encoder efficientnet_lite0"):
         assert way in done.stderr
     assert done.stdout == ""
 

@@ -44,7 +44,7 @@ def test_the_layout_on_disk_is_the_documented_one(published: Store) -> None:
 def test_an_empty_store_has_nothing_published(store: Store) -> None:
     with pytest.raises(NoPublishedIndex) as caught:
         store.open_published()
-    assert "make index" in caught.value.hint
+    assert "lookalike index" in caught.value.hint
 
 
 def test_what_is_committed_but_not_published_is_not_seen(published: Store) -> None:

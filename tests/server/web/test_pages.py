@@ -103,7 +103,7 @@ def test_without_an_index_the_page_says_what_to_run_until_there_is_one(config: C
     client = create_app(config).test_client()
     page = client.get("/")
     assert page.status_code == 503
-    assert "make index IMAGES=" in page.text
+    assert "lookalike index FOLDER" in page.text
     search = client.post("/api/v1/search", json={"image_id": 1})
     assert (search.status_code, search.headers["Retry-After"]) == (503, "10")
     assert client.get("/healthz").status_code == 200
@@ -119,7 +119,7 @@ def test_without_an_index_every_page_says_so_and_the_log_once(
     for url in ("/", "/random", "/collection", "/collection/images", "/export.csv?image_id=1"):
         answer = client.get(url, headers={"Accept": "text/html"})
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "10")
-        assert "make index" in answer.text
+        assert "lookalike index" in answer.text
     client.get("/readyz")
     logged = [record for record in caplog.records if "no_published_index" in record.getMessage()]
     assert len(logged) == 1
