@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from indexer.config import Config, DatasetConfig
+from indexer.config import Config, EncoderConfig
 from indexer.errors import NoPublishedIndex, StoreCorrupt, UnknownVersion
 from indexer.store import (
     Counts,
@@ -92,14 +92,33 @@ def status(config: Config) -> Status:
     )
 
 
-def indexed_dataset(config: Config) -> DatasetConfig | None:
-    """Return where the images of the published version are from, None if there is no sound one."""
+def published_manifest(config: Config) -> Manifest | None:
+    """Return the manifest of the store's published version, None if there is no sound one."""
     store = Store(config.store)
     try:
-        manifest = store.manifests().get(store.current() or "")
+        return store.manifests().get(store.current() or "")
     except StoreCorrupt:
         return None
-    return manifest.dataset if manifest else None
+
+
+def with_stored_settings(config: Config) -> Config:
+    """Return the settings to build the store's index again: sections not set are as they were.
+
+    These are ``dataset``, ``encoder`` and ``index``. Without a published version, and where all of
+    them are set, as in the project's ``config.yaml``, nothing changes.
+    """
+    manifest = published_manifest(config)
+    if manifest is None:
+        return config
+    spec = manifest.encoder
+    names = ("model", "weights", "layer") if spec["model"] == "vgg16" else ("model", "weights")
+    stored = {
+        "dataset": manifest.dataset,
+        "encoder": EncoderConfig.model_validate({name: spec[name] for name in names}),
+        "index": manifest.index,
+    }
+    missing = stored.keys() - config.model_fields_set
+    return config.model_copy(update={name: stored[name] for name in missing})
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,15 +45,18 @@ def index(
 
     ``images`` are folders, a list of paths (``.txt``) or ``.tar`` files. Only new and changed
     images are encoded. If ``store`` holds the index of other folders, their images leave it.
-    ``encoder`` is ``vgg16``, the default, whose weights (553 MB) Keras downloads once, or
+    ``encoder`` is ``vgg16``, whose weights (553 MB) Keras downloads once, or
     ``efficientnet_lite0``, which needs no download. ``weights`` may be a file of Keras weights.
+    Images and encoder that are neither given nor configured are those of the last time; the first
+    time the encoder is ``vgg16``.
 
     Raises :class:`LookalikeError`, for instance if there are no images or the store was made with
     another encoder.
     """
     from indexer.build import build
+    from indexer.maintenance import with_stored_settings
 
-    config = _config(images, store, encoder, weights)
+    config = with_stored_settings(_config(images, store, encoder, weights))
     build(config)
     return Index(config)
 

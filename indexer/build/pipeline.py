@@ -11,7 +11,7 @@ from indexer.build.diff import compare
 from indexer.build.ingest import Ingest
 from indexer.build.plan import estimate
 from indexer.config import Config, IndexConfig
-from indexer.datasets import open_dataset
+from indexer.datasets import open_dataset, require_folders
 from indexer.encoders import Encoder, open_encoder
 from indexer.errors import StoreCorrupt
 from indexer.store import Damage, RunRow, Store, Writer, open_writer
@@ -71,6 +71,7 @@ def build(config: Config, encoder: Encoder | None = None) -> BuildReport:
     :class:`~indexer.errors.DiskTooSmall` and :class:`~indexer.errors.ConfigError`.
     """
     started, clock = datetime.now(UTC), time.monotonic()
+    require_folders(config.dataset)
     encoder = encoder or open_encoder(config.encoder)
     dataset = open_dataset(config.dataset)
     store = Store(config.store)

@@ -13,7 +13,7 @@ import numpy as np
 from indexer.build.diff import Changes, compare
 from indexer.build.extract import Prepared, prepared_batches
 from indexer.config import Config
-from indexer.datasets import Dataset, Item, open_dataset
+from indexer.datasets import Dataset, Item, open_dataset, require_folders
 from indexer.encoders import Encoder, open_encoder
 from indexer.errors import DiskTooSmall
 from indexer.store import DerivedKind, Stamp, Store, live_catalogue, read_damage
@@ -80,6 +80,7 @@ def plan(config: Config) -> Plan:
     Raises :class:`~indexer.errors.DiskTooSmall` if the disk cannot hold the index, and what
     opening the encoder and the dataset raises.
     """
+    require_folders(config.dataset)
     encoder = open_encoder(config.encoder)
     dataset = open_dataset(config.dataset)
     return estimate(config, encoder, dataset, _changes(config, dataset), measure=True)

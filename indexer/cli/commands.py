@@ -20,7 +20,9 @@ RANDOM_WEIGHTS_WARNING = (
 def plan(options: argparse.Namespace, config: "Config") -> int:
     """Print what a build will take."""
     from indexer.build.plan import plan
+    from indexer.maintenance import with_stored_settings
 
+    config = with_stored_settings(config)
     found = plan(config)
     _warn_of_random_weights(config.encoder.weights)
     print(json.dumps(found.to_json()) if options.json else found.summary)
@@ -29,6 +31,9 @@ def plan(options: argparse.Namespace, config: "Config") -> int:
 
 def build(options: argparse.Namespace, config: "Config") -> int:
     """Build the index, or print what a build would do."""
+    from indexer.maintenance import with_stored_settings
+
+    config = with_stored_settings(config)
     if options.dry_run:
         return _dry_run(options, config)
     from indexer.build import build
@@ -210,12 +215,12 @@ def prune(options: argparse.Namespace, config: "Config") -> int:
 def _tell_of_other_images(config: "Config") -> None:
     """Say on stderr whose images the index holds, if a build would replace some of them."""
     from indexer.datasets import open_dataset
-    from indexer.maintenance import indexed_dataset
+    from indexer.maintenance import published_manifest
 
-    indexed = indexed_dataset(config)
-    if indexed is None or set(indexed.roots) <= set(config.dataset.roots):
+    manifest = published_manifest(config)
+    if manifest is None or set(manifest.dataset.roots) <= set(config.dataset.roots):
         return
-    before, now = open_dataset(indexed).source, open_dataset(config.dataset).source
+    before, now = open_dataset(manifest.dataset).source, open_dataset(config.dataset).source
     print(
         f"The index in {config.store} holds the images of {before}; it will hold those of {now}.\n"
         "Images that are not there leave the index; no image file is touched. "

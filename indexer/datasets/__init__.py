@@ -3,6 +3,7 @@
 from indexer.config import DatasetConfig
 from indexer.datasets.base import Dataset, Item, Listing
 from indexer.datasets.coco import Coco
+from indexer.datasets.files import require_folder
 from indexer.datasets.folder import Folder
 from indexer.datasets.image_list import ImageList
 from indexer.datasets.tar import TarShards
@@ -16,6 +17,7 @@ __all__ = [
     "Listing",
     "TarShards",
     "open_dataset",
+    "require_folders",
 ]
 
 
@@ -30,3 +32,13 @@ def open_dataset(config: DatasetConfig) -> Dataset:
     if config.kind == "tar":
         return TarShards(*config.roots)
     return Folder(*config.roots)
+
+
+def require_folders(config: DatasetConfig) -> None:
+    """Raise :class:`~indexer.errors.DatasetError` if a folder of the dataset is not there.
+
+    It takes no time, unlike a scan, or the download of an encoder's weights.
+    """
+    if config.kind in ("folder", "coco"):
+        for root in config.roots:
+            require_folder(root)

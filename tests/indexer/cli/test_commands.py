@@ -155,6 +155,41 @@ def test_a_second_folder_in_the_same_store_is_told_of(
     assert "found      6 = " in capsys.readouterr().out
 
 
+def test_a_second_index_repeats_the_first(
+    images: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without a configuration file the images, the encoder and the index are as they were."""
+    monkeypatch.chdir(tmp_path)
+    store = f"--store={tmp_path / 's'}"
+    monkeypatch.setenv("LOOKALIKE_INDEX__APPROXIMATE", "IVF1,SQ8")
+    assert main(["index", str(images), "--encoder=efficientnet_lite0", store]) == 0
+    monkeypatch.delenv("LOOKALIKE_INDEX__APPROXIMATE")
+    next(images.rglob("*.jpg")).unlink()
+    assert main(["index", store, "--dry-run"]) == 0
+    assert "0 new, 0 changed, 0 retried, 1 removed" in capsys.readouterr().out
+    assert main(["plan", store]) == 0
+    assert main(["index", store]) == 0
+    assert "found 5 = indexed 5" in capsys.readouterr().out
+    assert main(["status", store]) == 0
+    assert "approximate, IVF1,SQ8" in capsys.readouterr().out
+    monkeypatch.setenv("LOOKALIKE_DATASET__ROOT", str(tmp_path / "nothing"))
+    assert main(["index", store]) == 1
+    assert f"{tmp_path / 'nothing'} does not exist" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["index", "plan"])
+def test_a_missing_folder_is_told_before_weights_are_downloaded(
+    verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    assert main([verb, str(tmp_path / "nothing"), f"--store={tmp_path / 's'}"]) == 1
+    errors = capsys.readouterr().err
+    assert errors.startswith(f"Error: The image folder {tmp_path / 'nothing'} does not exist.")
+
+
 def test_export(store: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     export = ["export", "--to", "npy", str(tmp_path / "out"), store]
     assert main(export) == 0
