@@ -61,6 +61,7 @@ def demo(options: argparse.Namespace) -> int:
         process.join()
     except KeyboardInterrupt:  # Ctrl-C reached the process as well, which ends and says so
         process.join()
+        return process.exitcode or 130
     if process.exitcode:
         return process.exitcode
     print("Starting the server. Ctrl-C stops it.", flush=True)

@@ -36,9 +36,10 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _a_cache_of_its_own() -> Iterator[None]:
-    """Converted weights go to a folder that is removed afterwards; they can be large."""
+    """What goes to the user's folders, such as converted weights, is removed afterwards."""
     with tempfile.TemporaryDirectory() as cache, pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", cache)
+        patch.setenv("XDG_DATA_HOME", str(Path(cache) / "data"))
         yield
 
 

@@ -47,7 +47,7 @@ class StoredVectors:
         """
         step = max(1, BLOCK_BYTES // (4 * self.dim))
         with tqdm(
-            total=len(self), unit="img", desc="Exporting", disable=None, delay=1, leave=False
+            total=len(self), unit="img", desc="Reading vectors", disable=None, delay=1, leave=False
         ) as bar:
             for segment, rows in zip(self._segments, self._rows, strict=True):
                 for start in range(0, len(rows), step):
