@@ -38,7 +38,7 @@ def build(options: argparse.Namespace, config: "Config") -> int:
         return _dry_run(options, config)
     from indexer.build import build
 
-    _tell_of_other_images(config)
+    _warn_of_replaced_images(config)
     report = build(config)
     _warn_of_random_weights(config.encoder.weights)
     if options.json:
@@ -212,7 +212,7 @@ def prune(options: argparse.Namespace, config: "Config") -> int:
     return 0
 
 
-def _tell_of_other_images(config: "Config") -> None:
+def _warn_of_replaced_images(config: "Config") -> None:
     """Say on stderr whose images the index holds, if a build would replace some of them."""
     from indexer.datasets import open_dataset
     from indexer.maintenance import published_manifest

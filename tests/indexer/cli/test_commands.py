@@ -133,7 +133,7 @@ def test_paths_and_images_are_not_both_taken(capsys: pytest.CaptureFixture[str])
     assert "not allowed with argument" in capsys.readouterr().err
 
 
-def test_a_second_folder_in_the_same_store_is_told_of(
+def test_a_second_folder_in_the_same_store_is_announced(
     images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Its images take the place of the first one's, if they have some names in common."""
