@@ -20,8 +20,8 @@ Image = str | PathLike[str] | bytes
 """An image file: its path, or its bytes."""
 
 THUMBNAIL_SIDE = 160
-BLOCK_KEYS = 10_000
-"""Keys that are read at once."""
+BLOCK = 4096
+"""Images whose vectors or keys are read at once."""
 
 
 def open(store: str | PathLike[str] | None = None) -> "Index":  # noqa: A001 -- lookalike.open
@@ -70,24 +70,21 @@ class Index:
     """
 
     def __init__(self, config: "Config") -> None:
-        from indexer.export import StoredVectors
         from indexer.search import Searcher
-        from indexer.store import Store
 
-        version = Store(config.store).open_published()
-        self._searcher = Searcher(version, config)
-        self._stored = StoredVectors(version)
+        self._searcher = Searcher.open(config)
+        self._collection = self._searcher.collection
         self.store: Path = config.store
         """The folder of the index."""
-        self.version: str = version.id
+        self.version: str = self._searcher.info.version
         """The published version that was opened."""
         self.encoder: str = str(self._searcher.encoder_spec)
         """The encoder that made the vectors."""
-        self.dim: int = self._stored.dim
+        self.dim: int = self._searcher.encoder_spec.dim
         """The dimension of the vectors."""
 
     def __len__(self) -> int:
-        return len(self._stored)
+        return len(self._collection)
 
     def __repr__(self) -> str:
         return (
@@ -138,29 +135,37 @@ class Index:
     def vectors(self) -> "tuple[NDArray[np.int64], NDArray[np.float32]]":
         """Return the ids, int64 (n,), and the vectors, float32 (n, dim), of all images.
 
-        Both may only be read. The vectors are mapped into memory where one file holds them all;
-        otherwise they are read, which takes ``4 * n * dim`` bytes. For collections larger than
-        memory there is ``lookalike export --to npy``, whose file ``numpy.load`` can map.
+        They take ``4 * n * dim`` bytes. For collections larger than memory there is
+        ``lookalike export --to npy``, whose file ``numpy.load`` can map.
         """
-        ids = self._stored.ids.copy()
-        ids.flags.writeable = False
-        return ids, self._stored.array()
-
-    def keys(self, ids: "Sequence[int] | NDArray[np.int64]") -> list[str]:
-        """Return the keys of images, their paths below their folder, in the order of ``ids``."""
         import numpy as np
 
-        wanted = np.asarray(ids, np.int64)
-        blocks = (wanted[start : start + BLOCK_KEYS] for start in range(0, len(wanted), BLOCK_KEYS))
-        return [image.key for block in blocks for image in self._stored.images(block)]
+        ids = self._collection.ids.copy()
+        vectors = np.empty((len(ids), self.dim), np.float32)
+        for start in range(0, len(ids), BLOCK):
+            vectors[start : start + BLOCK] = self._collection.features(ids[start : start + BLOCK])
+        return ids, vectors
+
+    def keys(self, ids: "Sequence[int] | NDArray[np.int64]") -> list[str]:
+        """Return the keys of images, their paths below their folder, in the order of ``ids``.
+
+        Raises :class:`LookalikeError` for an unknown id.
+        """
+        wanted = [int(image_id) for image_id in ids]
+        keys: list[str] = []
+        for start in range(0, len(wanted), BLOCK):
+            block = wanted[start : start + BLOCK]
+            images = self._collection.images(block)
+            keys += [(images.get(i) or self._collection.image(i)).key for i in block]
+        return keys
 
     def read(self, image_id: int) -> bytes:
         """Return the file of an indexed image. Raises if it has gone or changed since."""
-        return self._searcher.collection.image_file(int(image_id)).data
+        return self._collection.image_file(int(image_id)).data
 
     def thumbnail(self, image_id: int, side: int = THUMBNAIL_SIDE) -> bytes:
         """Return an indexed image as a JPEG that fits into ``side`` x ``side`` pixels."""
-        return self._searcher.collection.thumbnail(int(image_id), side)
+        return self._collection.thumbnail(int(image_id), side)
 
 
 def _config(

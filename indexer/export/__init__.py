@@ -1,6 +1,5 @@
 """The vectors of a version for other programs: as NumPy arrays, Parquet or a FAISS index."""
 
 from indexer.export.exporter import FORMATS, Exported, Format, export
-from indexer.export.stored import StoredVectors
 
-__all__ = ["FORMATS", "Exported", "Format", "StoredVectors", "export"]
+__all__ = ["FORMATS", "Exported", "Format", "export"]

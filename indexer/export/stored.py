@@ -7,9 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from indexer.errors import UnknownImage
 from indexer.store import ImageRow, Version
-from indexer.vector_index import mapped_array, read_vectors
+from indexer.vector_index import read_vectors
 
 BLOCK_BYTES = 2**24
 """Vectors in memory while they are read block by block."""
@@ -55,29 +54,7 @@ class StoredVectors:
                     yield Block(segment.ids[some], read_vectors(segment.vectors_path, some))
                     bar.update(len(some))
 
-    def array(self) -> NDArray[np.float32]:
-        """Return all vectors, float32 (n, dim), read-only.
-
-        If one segment holds them all, it is mapped into memory, not read. Otherwise they are
-        copied, which takes ``4 * n * dim`` bytes.
-        """
-        if len(self._segments) == 1 and 0 < len(self) == self._segments[0].count:
-            return mapped_array(self._segments[0].vectors_path, len(self), self.dim)
-        vectors = np.empty((len(self), self.dim), np.float32)
-        start = 0
-        for block in self.blocks():
-            vectors[start : start + len(block.ids)] = block.vectors
-            start += len(block.ids)
-        vectors.flags.writeable = False
-        return vectors
-
     def images(self, ids: NDArray[np.int64]) -> list[ImageRow]:
-        """Return the rows of images in the order of ``ids``.
-
-        Raises :class:`~indexer.errors.UnknownImage`.
-        """
+        """Return the rows of stored images in the order of ``ids``."""
         rows = self._catalogue.get_many(ids)
-        try:
-            return [rows[image_id] for image_id in ids.tolist()]
-        except KeyError as error:
-            raise UnknownImage(f"No image of the index has the id {error.args[0]}.") from None
+        return [rows[image_id] for image_id in ids.tolist()]

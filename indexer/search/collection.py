@@ -40,6 +40,11 @@ class Collection:
     def __len__(self) -> int:
         return len(self._vectors)
 
+    @property
+    def ids(self) -> Ids:
+        """The ids of all images, int64 (n,), in the order of their vectors."""
+        return self._vectors.ids
+
     def image(self, image_id: int) -> ImageRow:
         """Return an indexed image's row. Raises :class:`~indexer.errors.UnknownImage`."""
         known = -(2**63) <= image_id < 2**63  # what SQLite can hold

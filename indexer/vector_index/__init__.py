@@ -8,7 +8,6 @@ from indexer.vector_index.factory import AUTO, code_size, resolve_factory
 from indexer.vector_index.flat import (
     flat_file,
     id_mapped_file,
-    mapped_array,
     merged_file,
     read_vectors,
 )
@@ -47,7 +46,6 @@ __all__ = [
     "code_size",
     "flat_file",
     "id_mapped_file",
-    "mapped_array",
     "measure_recall",
     "merged_file",
     "read_vectors",

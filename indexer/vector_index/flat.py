@@ -49,15 +49,6 @@ def read_vectors(path: Path, rows: Rows) -> Vectors:
         raise StoreCorrupt(f"{path} cannot be read: {error}") from error
 
 
-def mapped_array(path: Path, count: int, dim: int) -> Vectors:
-    """Map the vectors of an ``IndexFlatL2`` file into memory, (count, dim), read-only.
-
-    The array keeps the file open as long as it lives.
-    """
-    offset = len(_head(count, dim))
-    return np.memmap(path, np.float32, mode="r", offset=offset, shape=(count, dim))
-
-
 def id_mapped_file(ids: Ids, blocks: Iterable[Vectors], dim: int) -> Iterator[Bytes]:
     """Yield, piece by piece, the bytes of an ``IndexIDMap2`` over an ``IndexFlatL2``.
 

@@ -16,6 +16,8 @@ from PIL import Image
 import lookalike
 from indexer.config import Config, Mode
 from indexer.search import Searcher
+from indexer.store import Store
+from indexer.vector_index import read_vectors
 from tests.conftest import DEMO_IMAGES, ROOT
 
 
@@ -116,12 +118,28 @@ def test_a_notebook_shows_no_more_than_it_can_bear() -> None:
     assert "950 more results are not shown." in page
 
 
-def test_vectors_outlive_the_index(demo_config: Config) -> None:
+def test_vectors_are_the_stored_ones_bit_for_bit(
+    demo_config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lookalike.api.BLOCK", 16)  # of 40 images
     ids, vectors = lookalike.open(demo_config.store).vectors()
     assert (ids.dtype, vectors.dtype, vectors.shape) == (np.int64, np.float32, (40, 1280))
-    assert np.linalg.norm(vectors, axis=1) == pytest.approx(np.ones(40), abs=1e-5)
-    assert not ids.flags.writeable
-    assert not vectors.flags.writeable
+    stored = {}
+    for segment in Store(demo_config.store).open_published().segments:
+        rows = read_vectors(segment.vectors_path, np.arange(segment.count))
+        stored |= dict(zip(segment.ids.tolist(), map(bytes, rows), strict=True))
+    assert dict(zip(ids.tolist(), map(bytes, vectors), strict=True)) == stored
+
+
+def test_keys_come_in_the_order_of_the_ids(
+    index: lookalike.Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lookalike.api.BLOCK", 3)
+    ids, _ = index.vectors()
+    keys = index.keys(ids)
+    assert len(set(keys)) == 40
+    assert index.keys(ids[::-1]) == keys[::-1]
+    assert index.keys([]) == []
 
 
 def test_files_and_thumbnails(index: lookalike.Index) -> None:

@@ -13,7 +13,7 @@ import indexer.export.exporter
 import indexer.export.stored
 from indexer.config import Config, load_config
 from indexer.errors import ExportError, MissingDependency, NoPublishedIndex
-from indexer.export import FORMATS, Format, StoredVectors, export
+from indexer.export import FORMATS, Format, export
 from indexer.search import Searcher
 from indexer.store import Store
 from tests.conftest import Reindex
@@ -99,23 +99,6 @@ def test_faiss(source: Config, tmp_path: Path) -> None:
         assert found[0].tolist() == [hit.image.id for hit in answer.hits]
         distances = np.sqrt(np.maximum(squared[0], 0))
         assert distances == pytest.approx([hit.distance for hit in answer.hits], abs=1e-3)
-
-
-def test_the_array_of_all_vectors(source: Config) -> None:
-    stored = StoredVectors(Store(source.store).open_published())
-    vectors, ids = stored.array(), stored.ids
-    del stored
-    assert not vectors.flags.writeable
-    found = {i: row.tobytes() for i, row in zip(ids.tolist(), vectors, strict=True)}
-    assert found == Expected(source).vectors
-
-
-def test_one_whole_segment_is_mapped_not_read(config: Config, reindex: Reindex) -> None:
-    reindex()
-    vectors = StoredVectors(Store(config.store).open_published()).array()
-    assert isinstance(vectors, np.memmap)
-    found = {row.tobytes() for row in vectors}
-    assert found == set(Expected(config).vectors.values())
 
 
 @pytest.mark.parametrize("to", FORMATS)
