@@ -4,9 +4,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from indexer.config import Config, EncoderConfig
+from indexer.config import Config
 from indexer.errors import NoPublishedIndex, StoreCorrupt, UnknownVersion
 from indexer.store import (
+    REBUILD_HINT,
     Counts,
     Damage,
     Manifest,
@@ -92,35 +93,6 @@ def status(config: Config) -> Status:
     )
 
 
-def published_manifest(config: Config) -> Manifest | None:
-    """Return the manifest of the store's published version, None if there is no sound one."""
-    store = Store(config.store)
-    try:
-        return store.manifests().get(store.current() or "")
-    except StoreCorrupt:
-        return None
-
-
-def with_stored_settings(config: Config) -> Config:
-    """Return the settings to build the store's index again: sections not set are as they were.
-
-    These are ``dataset``, ``encoder`` and ``index``. Without a published version, and where all of
-    them are set, as in the project's ``config.yaml``, nothing changes.
-    """
-    manifest = published_manifest(config)
-    if manifest is None:
-        return config
-    spec = manifest.encoder
-    names = ("model", "weights", "layer") if spec["model"] == "vgg16" else ("model", "weights")
-    stored = {
-        "dataset": manifest.dataset,
-        "encoder": EncoderConfig.model_validate({name: spec[name] for name in names}),
-        "index": manifest.index,
-    }
-    missing = stored.keys() - config.model_fields_set
-    return config.model_copy(update={name: stored[name] for name in missing})
-
-
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """The result of :func:`verify`; without problems every checksum and count is right."""
@@ -130,6 +102,11 @@ class Verdict:
     problems: list[str]
     not_noted: str | None = None
     """Why the damage could not be recorded for the next build, such as a read-only store."""
+
+    @property
+    def hint(self) -> str:
+        """What to do about the problems."""
+        return REBUILD_HINT if self.problems else ""
 
 
 def verify(config: Config) -> Verdict:

@@ -53,8 +53,7 @@ def index(
     Raises :class:`LookalikeError`, for instance if there are no images or the store was made with
     another encoder.
     """
-    from indexer.build import build
-    from indexer.maintenance import with_stored_settings
+    from indexer.build import build, with_stored_settings
 
     config = with_stored_settings(_config(images, store, encoder, weights))
     build(config)
@@ -198,6 +197,6 @@ def _query(query: Any) -> "Query":
 
 
 def _bytes(image: Image) -> bytes:
-    from indexer.images import read_file
+    from indexer.search import read_file
 
     return image if isinstance(image, bytes) else read_file(Path(image))

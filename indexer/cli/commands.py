@@ -19,8 +19,8 @@ RANDOM_WEIGHTS_WARNING = (
 
 def plan(options: argparse.Namespace, config: "Config") -> int:
     """Print what a build will take."""
+    from indexer.build import with_stored_settings
     from indexer.build.plan import plan
-    from indexer.maintenance import with_stored_settings
 
     config = with_stored_settings(config)
     found = plan(config)
@@ -31,13 +31,11 @@ def plan(options: argparse.Namespace, config: "Config") -> int:
 
 def build(options: argparse.Namespace, config: "Config") -> int:
     """Build the index, or print what a build would do."""
-    from indexer.maintenance import with_stored_settings
+    from indexer.build import build, with_stored_settings
 
     config = with_stored_settings(config)
     if options.dry_run:
         return _dry_run(options, config)
-    from indexer.build import build
-
     _warn_of_replaced_images(config)
     report = build(config)
     _warn_of_random_weights(config.encoder.weights)
@@ -61,7 +59,7 @@ def build(options: argparse.Namespace, config: "Config") -> int:
 
 def search(options: argparse.Namespace, config: "Config") -> int:
     """Print the images most like one, found in the store or by a server."""
-    from indexer.images import read_file
+    from indexer.search import Searcher, read_file
 
     image = read_file(options.image)
     if options.server is not None:
@@ -71,8 +69,6 @@ def search(options: argparse.Namespace, config: "Config") -> int:
         answer = search_remotely(options.server, image, k=options.k, mode=options.mode, key=key)
         source = options.server
     else:
-        from indexer.search import Searcher
-
         found = Searcher.open(config).search_image(image, k=options.k, mode=options.mode)
         answer, source = found.to_dict(), f"encoder {found.encoder}"
     if answer["encoder"]["random_weights"]:
@@ -133,7 +129,6 @@ def _warn_of_random_weights(weights: str) -> None:
 def verify(options: argparse.Namespace, config: "Config") -> int:
     """Check every checksum and count."""
     from indexer.maintenance import verify
-    from indexer.store import REBUILD_HINT
 
     verdict = verify(config)
     if options.json:
@@ -150,7 +145,7 @@ def verify(options: argparse.Namespace, config: "Config") -> int:
     elif verdict.problems:
         for problem in verdict.problems:
             print(problem)
-        print(f"{len(verdict.problems)} problems found. {REBUILD_HINT}")
+        print(f"{len(verdict.problems)} problems found. {verdict.hint}")
         if verdict.not_noted:
             print(
                 f"This could not be noted for the next build ({verdict.not_noted}): "
@@ -214,13 +209,12 @@ def prune(options: argparse.Namespace, config: "Config") -> int:
 
 def _warn_of_replaced_images(config: "Config") -> None:
     """Say on stderr whose images the index holds, if a build would replace some of them."""
+    from indexer.build import replaced_source
     from indexer.datasets import open_dataset
-    from indexer.maintenance import published_manifest
 
-    manifest = published_manifest(config)
-    if manifest is None or set(manifest.dataset.roots) <= set(config.dataset.roots):
+    before, now = replaced_source(config), open_dataset(config.dataset).source
+    if before is None:
         return
-    before, now = open_dataset(manifest.dataset).source, open_dataset(config.dataset).source
     print(
         f"The index in {config.store} holds the images of {before}; it will hold those of {now}.\n"
         "Images that are not there leave the index; no image file is touched. "

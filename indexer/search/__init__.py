@@ -1,7 +1,7 @@
 """From a query to an answer: queries, the searcher and its answers."""
 
 from indexer.encoders import EncoderSpec
-from indexer.images import Box, pixels
+from indexer.images import Box, pixels, read_file
 from indexer.search.answers import Answer, Distribution, Hit, ImageFile, IndexInfo
 from indexer.search.batching import Batcher
 from indexer.search.collection import Collection
@@ -32,4 +32,5 @@ __all__ = [
     "Selection",
     "Stage",
     "pixels",
+    "read_file",
 ]
