@@ -67,6 +67,13 @@ def test_links_between_documents_lead_somewhere() -> None:
             assert not anchor or anchor in anchors(target), f"{document.name}: {link}"
 
 
+def test_every_file_of_the_table_of_places_exists() -> None:
+    table = (ROOT / "CONTRIBUTING.md").read_text().partition("## Where things are")[2]
+    paths = re.findall(r"`((?:indexer|server|lookalike|deploy|tests)/[\w./]*)`", table)
+    assert len(paths) > 40
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
 def test_every_demo_photograph_is_attributed() -> None:
     lines = (ROOT / "demo" / "ATTRIBUTION.tsv").read_text().splitlines()[1:]
     attributed = {line.split("\t")[0] for line in lines}
