@@ -41,7 +41,7 @@ def test_settings_of_the_user_are_not_measured(
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_server_answers_its_clients(store: Path, workers: int) -> None:
     with servers.running(store, workers) as server:
-        assert server.admission.slots == 40
+        assert server.capacity == 40
         for body in (clients.by_id, clients.upload):
             report = clients.load(server.port, 2, 0.5, body, N)
             assert report["statuses"].keys() == {200}

@@ -105,7 +105,7 @@ def test_a_pipe_is_never_opened(tmp_path: Path) -> None:
 def test_a_missing_folder_is_an_error_that_says_how_to_name_one(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="does not exist") as caught:
         Folder(tmp_path / "nothing").scan()
-    assert "IMAGES=" in caught.value.hint
+    assert "lookalike index FOLDER" in caught.value.hint
 
 
 def test_read_returns_the_bytes(tmp_path: Path) -> None:

@@ -156,8 +156,8 @@ def test_every_domain_error_has_a_status_or_is_the_operators_business() -> None:
         if isinstance(error, type) and issubclass(error, errors.LookalikeError)
     }
     never_in_a_request = {
-        "error", "config_error", "dataset_error", "disk_too_small", "extraction_stalled",
-        "remote_error", "server_error", "store_busy", "unknown_version",
+        "error", "config_error", "dataset_error", "disk_too_small", "export_error",
+        "extraction_stalled", "remote_error", "server_error", "store_busy", "unknown_version",
     }  # fmt: skip
     of_the_server = {"invalid_request", "not_ready", "overloaded", "url_refused"}
     of_http = {
