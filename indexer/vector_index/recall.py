@@ -161,9 +161,9 @@ def _mixed(first: Vectors, second: Vectors, random: np.random.Generator) -> Vect
 
 def _query_set(queries: Vectors, distances: Distances, ids: Ids) -> QuerySet:
     k = min(K, int((ids >= 0).sum(axis=1).min(initial=K)))
-    reach = distances[:, k - 1 : k]
-    clear = distances[:, -1] > reach[:, 0]
-    ids = np.where(distances <= reach, ids, -1)
+    kth = distances[:, k - 1 : k]
+    clear = distances[:, -1] > kth[:, 0]
+    ids = np.where(distances <= kth, ids, -1)
     return QuerySet(queries[clear], ids[clear])
 
 
