@@ -154,6 +154,12 @@ class MissingDependency(LookalikeError):
     code = "missing_dependency"
 
 
+class IndexWouldShrink(LookalikeError):
+    """A build would remove a large part of the index, perhaps because a disk is not mounted."""
+
+    code = "index_would_shrink"
+
+
 class DiskTooSmall(LookalikeError):
     """The disk has too little free space for a build."""
 

@@ -69,6 +69,13 @@ def small_config(images: Path, store: Path, **sections: object) -> Config:
     return load_config(None, {**flags, **sections})
 
 
+def delete(photo: Path) -> None:
+    """Delete a file, and its folder if that was the last: an empty one might be a mount point."""
+    photo.unlink()
+    if not any(photo.parent.iterdir()):
+        photo.parent.rmdir()
+
+
 @pytest.fixture
 def images(tmp_path: Path, photos: list[Path]) -> Path:
     """A folder of six photographs that a test may change."""

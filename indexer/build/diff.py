@@ -1,10 +1,17 @@
 """Diff a dataset scan against the catalogue."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from indexer.datasets import Dataset, Item, Listing
-from indexer.errors import DatasetError, ImageTooLarge, InvalidImage, UnsupportedImage
+from indexer.errors import (
+    DatasetError,
+    ImageTooLarge,
+    IndexWouldShrink,
+    InvalidImage,
+    UnsupportedImage,
+)
 from indexer.store import Stamp
 
 TIMEOUT = "timeout"
@@ -13,6 +20,13 @@ TIMEOUT_TWICE = "timeout_twice"
 
 NOT_RETRIED = {None, InvalidImage.code, UnsupportedImage.code, TIMEOUT_TWICE}
 """The reasons for which an unchanged file is not read again; None is that of an indexed one."""
+
+MAX_SHRINK = 1 / 3
+"""The share of the indexed images that a build removes without being told to."""
+
+ALLOW_SHRINK = "lookalike index --allow-shrink (make index ALLOW_SHRINK=1)"
+SHOWN = 3
+"""How many lost images an error names, and how many reasons a report."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +38,10 @@ class Changes:
     to_read: list[Item]
     """Files that are new, have another size or time, or were skipped and may now be readable."""
     removed: list[str]
+    """Indexed and skipped files that are gone."""
+    unavailable: dict[str, str]
+    """Indexed images that cannot be found or read now, and stay in the index: reason by key."""
+    allow_shrink: bool = False
 
     @property
     def new(self) -> list[str]:
@@ -48,13 +66,50 @@ class Changes:
         changed = {item.key for item in self.to_read} | set(self.removed)
         return sum(stamp.reason is None and key not in changed for key, stamp in self.known.items())
 
+    def check_shrink(self, removed: Collection[str], moved: int = 0) -> None:
+        """Raise IndexWouldShrink if a build without ``removed`` would lose too many images.
 
-def compare(dataset: Dataset, known: Mapping[str, Stamp], max_pixels: int) -> Changes:
+        ``moved`` of them may still be found under new names. Named files that were deleted count as
+        well.
+        """
+        gone = [*removed, *(key for key in self.listing.unreadable if key not in self.unavailable)]
+        lost = sorted(key for key in gone if key in self.known and self.known[key].reason is None)
+        indexed = sum(stamp.reason is None for stamp in self.known.values())
+        if self.allow_shrink or len(lost) - moved <= indexed * MAX_SHRINK:
+            return
+        some = ", ".join(lost[:SHOWN]) + (", ..." if len(lost) > SHOWN else "")
+        raise IndexWouldShrink(
+            f"{len(lost):,} of {indexed:,} indexed images are no longer there: {some}.",
+            "Nothing was removed. If their disk is not mounted, mount it and index again. To "
+            f"remove them: {ALLOW_SHRINK}",
+        )
+
+
+def unavailable_notes(unavailable: Mapping[str, str]) -> list[str]:
+    """Return which images are unavailable and what to do, in sentences for the user."""
+    if not unavailable:
+        return []
+    reasons = Counter(unavailable.values()).most_common()
+    shown = [f"{reason} ({count:,})" for reason, count in reasons[:SHOWN]]
+    more = ["..."] if len(reasons) > SHOWN else []
+    what = f"{len(unavailable):,} indexed images cannot be read now and stay in the index"
+    return [
+        f"{what}: {'; '.join(shown + more)}.",
+        f"If their disk is away, mount it. If they were deleted, remove them: {ALLOW_SHRINK}",
+    ]
+
+
+def compare(
+    dataset: Dataset, known: Mapping[str, Stamp], max_pixels: int, *, allow_shrink: bool = False
+) -> Changes:
     """Scan the dataset and compare it with the catalogue by size and modification time.
 
     Some skipped files are read again: those that could not be read, those that took too long once,
-    and those with too many pixels if ``max_pixels`` allows them now. Files in a folder that cannot
-    be listed are neither found nor removed.
+    and those with too many pixels if ``max_pixels`` allows them now.
+
+    What cannot be read is unknown, not gone: an image that was indexed stays in the index if it, or
+    a folder it lies in, cannot be read, or if its disk may be away. ``allow_shrink`` says that no
+    disk is away: then images that cannot be found are gone.
 
     Raises :class:`~indexer.errors.DatasetError` if there are no images, or none of those in the
     store, so that a wrong folder or an unmounted disk does not empty the store.
@@ -71,13 +126,40 @@ def compare(dataset: Dataset, known: Mapping[str, Stamp], max_pixels: int) -> Ch
             f"None of the {len(known)} files of this store is in {dataset.source}.",
             "To index another folder, name another store (--store FOLDER) or delete this one.",
         )
-    unlisted = tuple(key for key in listing.unreadable if key.endswith("/"))
+    unknown = _unknown(listing, allow_shrink=allow_shrink)
+    present = {item.key for item in listing.items}
+    unavailable = {}
+    for key, stamp in known.items():
+        if stamp.reason is None and key not in present and (name := _named(key, unknown)):
+            unavailable[key] = unknown[name] if name == key else f"{name}: {unknown[name]}"
     return Changes(
         listing,
         known,
         [item for item in listing.items if _must_read(item, known.get(item.key), max_pixels)],
-        sorted(key for key in known.keys() - found if not key.startswith(unlisted)),
+        sorted(key for key in known.keys() - found if not _named(key, unknown)),
+        unavailable,
+        allow_shrink,
     )
+
+
+def _unknown(listing: Listing, *, allow_shrink: bool) -> dict[str, str]:
+    """Return the files and folders of which nothing can be said, with the reasons."""
+    gone = listing.deleted | (listing.doubtful.keys() if allow_shrink else set())
+    places = {**listing.unreadable, **listing.doubtful}
+    return {key: why for key, why in places.items() if key not in gone}
+
+
+def _named(key: str, places: Mapping[str, str]) -> str | None:
+    """Return the file or the outermost folder among ``places`` that a key is or lies in."""
+    return next((name for name in (key, *_parents(key)) if name in places), None)
+
+
+def _parents(key: str) -> Iterator[str]:
+    """Yield the folders that a key lies in, ending in /, the outermost first."""
+    position = key.find("/")
+    while position >= 0:
+        yield key[: position + 1]
+        position = key.find("/", position + 1)
 
 
 def _must_read(item: Item, known: Stamp | None, max_pixels: int) -> bool:

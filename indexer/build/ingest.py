@@ -29,6 +29,9 @@ class Ingested:
     skipped: int = 0
     removed: int = 0
     """Keys that are gone, except those of moved files."""
+    unavailable: dict[str, str] = field(default_factory=dict)
+    """Indexed images that cannot be found or read now and were not found elsewhere: reason by key.
+    They stay in the index."""
     to_reencode: list[Item] = field(default_factory=list)
     """Files whose known content was replaced during the build, so that they must be encoded."""
 
@@ -45,26 +48,35 @@ class Ingest:
         self._writer = writer
         self._max_pixels = max_pixels
         self._gone = set(changes.removed)
-        self.done = Ingested()
+        self.done = Ingested(unavailable=dict(changes.unavailable))
 
     def run(self) -> Ingested:
-        """Recognise or encode all files to read, then remove the keys that are gone."""
+        """Recognise or encode all files to read, then remove the keys that are gone.
+
+        Raises :class:`~indexer.errors.IndexWouldShrink` instead of removing too many.
+        """
         changes, catalogue = self._changes, self._writer.catalogue
-        unreadable = (
-            NewImage(key=key, status="skipped", stage="scan", reason="unreadable", message=why)
-            for key, why in changes.listing.unreadable.items()
-        )
-        self._commit([], np.empty((0, self._encoder.spec.dim), np.float32), unreadable)
         known = catalogue.content_hashes() if changes.to_read else set[str]()
         with tqdm(total=len(changes.to_read), unit="img", desc="Encoding", disable=None) as bar:
             self._extract(changes.to_read, known, bar)
             to_reencode, self.done.to_reencode = self.done.to_reencode, []
             self._extract(to_reencode, set(), bar)
+        changes.check_shrink(self._gone)
+        self._skip_unreadable()
         with catalogue.transaction():
             catalogue.remove(self._gone)
             catalogue.update_metadata((item.key, item.metadata) for item in changes.listing.items)
         self.done.removed = len(self._gone)
         return self.done
+
+    def _skip_unreadable(self) -> None:
+        """Commit the files that the scan could not read, except indexed ones that are unknown."""
+        skipped = (
+            NewImage(key=key, status="skipped", stage="scan", reason="unreadable", message=why)
+            for key, why in self._changes.listing.unreadable.items()
+            if key not in self._changes.unavailable
+        )
+        self._commit([], np.empty((0, self._encoder.spec.dim), np.float32), skipped)
 
     def _extract(self, items: list[Item], known: set[str], bar: "tqdm[Never]") -> None:
         batches = extract(
@@ -101,7 +113,7 @@ class Ingest:
             for file in files:
                 item = file.item
                 rows = {row.key: row for row in catalogue.with_content(file.sha256)}
-                moved = next((row for key, row in rows.items() if key in self._gone), None)
+                moved = next((row for key, row in rows.items() if self._is_absent(key)), None)
                 if not rows:
                     self.done.to_reencode.append(item)
                     continue
@@ -112,10 +124,15 @@ class Ingest:
                     catalogue.touch(rows[item.key].id, item.mtime_ns)
                 elif moved:
                     catalogue.rename(moved.id, image)
-                    self._gone.remove(moved.key)
+                    self._gone.discard(moved.key)
+                    self.done.unavailable.pop(moved.key, None)
                 else:
                     copies.append((source, image))
         return copies
+
+    def _is_absent(self, key: str) -> bool:
+        """Tell whether an indexed file was not found where it was, so that it may have moved."""
+        return key in self._gone or key in self.done.unavailable
 
     def _vectors_of(self, rows: list[ImageRow]) -> Vectors:
         """Return the stored vectors of catalogue rows, (n, dim)."""

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from indexer.build.compact import compact
-from indexer.build.diff import compare
+from indexer.build.diff import compare, unavailable_notes
 from indexer.build.ingest import Ingest
 from indexer.build.plan import estimate
 from indexer.config import Config, IndexConfig
@@ -37,6 +37,8 @@ class BuildReport:
     """Images that were moved, copied or touched, whose content already had a vector."""
     removed: int
     """Keys that are gone since the last version."""
+    unavailable: int
+    """Indexed images that cannot be found or read now; they stay in the index."""
     ignored: dict[str, int]
     notes: list[str]
     """Notes for the user, such as why an index was trained again."""
@@ -58,12 +60,18 @@ class BuildReport:
         return {**asdict(self), "summary": self.summary}
 
 
-def build(config: Config, encoder: Encoder | None = None) -> BuildReport:
+def build(
+    config: Config, encoder: Encoder | None = None, *, allow_shrink: bool = False
+) -> BuildReport:
     """Index the new and changed images of the dataset, remove the missing ones and publish.
 
     A long build prints its plan and a progress bar on stderr. ``encoder`` may be a loaded one of
     the configured kind; without it the configured one is opened. An interrupted build keeps what it
     committed, and the next one continues there.
+
+    Images that cannot be found or read stay in the index as long as their disk may be away. A build
+    that would remove more than a third of the indexed images raises
+    :class:`~indexer.errors.IndexWouldShrink`. ``allow_shrink`` removes all that cannot be found.
 
     These errors are raised before anything is encoded:
     :class:`~indexer.errors.WeightsUnavailable`, :class:`~indexer.errors.DatasetError`,
@@ -79,7 +87,9 @@ def build(config: Config, encoder: Encoder | None = None) -> BuildReport:
         repaired = _repair(writer)
         writer.require_encoder(encoder.spec.fingerprint)
         writer.collect_garbage()
-        changes = compare(dataset, writer.catalogue.stamps(), config.dataset.max_pixels)
+        known, limit = writer.catalogue.stamps(), config.dataset.max_pixels
+        changes = compare(dataset, known, limit, allow_shrink=allow_shrink)
+        changes.check_shrink(changes.removed, moved=len(changes.new))
         _check_approximate(config, encoder, len(changes.listing.items))
         # Measuring rates would encode a sample whose vectors are thrown away.
         forecast = estimate(config, encoder, dataset, changes, measure=False)
@@ -104,8 +114,9 @@ def build(config: Config, encoder: Encoder | None = None) -> BuildReport:
             encoded=done.encoded,
             recognised=done.recognised,
             removed=done.removed,
+            unavailable=len(done.unavailable),
             ignored=dict(changes.listing.ignored),
-            notes=repaired + notes,
+            notes=repaired + unavailable_notes(done.unavailable) + notes,
             seconds=round(time.monotonic() - clock, 3),
         )
         writer.catalogue.add_run(

@@ -37,7 +37,7 @@ def build(options: argparse.Namespace, config: "Config") -> int:
     if options.dry_run:
         return _dry_run(options, config)
     _warn_of_replaced_images(config)
-    report = build(config)
+    report = build(config, allow_shrink=options.allow_shrink)
     _warn_of_random_weights(config.encoder.weights)
     if options.json:
         print(json.dumps(report.to_json()))

@@ -68,6 +68,11 @@ def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     verb.add_argument(
         "--dry-run", action="store_true", help="print what would be done, and change nothing"
     )
+    verb.add_argument(
+        "--allow-shrink",
+        action="store_true",
+        help="remove all images that cannot be found, even if their disk may be away",
+    )
     verb.set_defaults(command=partial(_run, commands.build))
 
     verb = verbs.add_parser("plan", parents=[shared, source], help="what indexing will take")

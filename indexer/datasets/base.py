@@ -30,6 +30,11 @@ class Listing:
     unreadable: dict[str, str] = field(default_factory=dict)
     """Files, folders and archives that could not be read: reason by key. A key that ends in / is
     that of a folder or an archive, whose images are unknown rather than removed."""
+    deleted: set[str] = field(default_factory=set)
+    """Unreadable files that are certainly gone: their folder is there and holds others."""
+    doubtful: dict[str, str] = field(default_factory=dict)
+    """Files and folders whose disk may be away: reason by key, that of a folder ends in /. An image
+    that was found there before is unknown rather than removed."""
 
     def in_order(self) -> "Listing":
         """Sort the items; a key is not unreadable if an item has it. Return the listing."""

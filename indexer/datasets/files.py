@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ UNREADABLE_FORMATS = frozenset((".heic", ".heif", ".jxl", ".jp2", ".svg"))
 MAX_FILE_BYTES = 500_000_000
 """Larger files are not read: photographs are smaller, and several are in memory at once."""
 
+EMPTY_FOLDER = "the folder is empty"
+DANGLING_LINK = "the link leads nowhere"
 NOT_UTF8 = "the name is not valid UTF-8"
 GONE_HINT = "Put it back, or run `lookalike index` again."
 
@@ -47,13 +49,24 @@ def require_folder(root: Path) -> None:
         ) from None
 
 
+def require_contents(roots: Iterable[Path]) -> None:
+    """Raise :class:`DatasetError` if one of several folders is empty: its disk may be away."""
+    for root in roots:
+        if root.is_dir() and is_empty(root):
+            raise DatasetError(
+                f"The image folder {root} is empty.",
+                "If its disk is not mounted, mount it; else take it out of dataset.root.",
+            )
+
+
 def walk(
     roots: Sequence[tuple[Path, str]], listing: Listing
 ) -> Iterator[tuple["os.DirEntry[str]", str]]:
     """Yield every file below the roots with its key, which begins with the prefix of its root.
 
     Hidden folders are ignored. Links are followed, but each folder is visited once, which breaks
-    cycles. Folders that cannot be listed go to ``listing.unreadable``.
+    cycles. Folders that cannot be listed go to ``listing.unreadable``, those that are empty and
+    links that lead nowhere to ``listing.doubtful``.
     """
     visited: set[tuple[int, int]] = set()
     folders, linked = list(roots), list[tuple[Path, str]]()
@@ -68,9 +81,13 @@ def walk(
         except OSError as error:
             listing.unreadable[escaped(prefix)] = error.strerror or "unreadable folder"
             continue
+        if prefix and not any(_is_visible(entry.name) for entry in entries):
+            listing.doubtful[prefix] = EMPTY_FOLDER
         for entry in sorted(entries, key=lambda entry: entry.name, reverse=True):
             key = prefix + entry.name
             if not _is_folder(entry):
+                if entry.is_symlink() and not os.path.exists(entry):  # noqa: PTH110 -- no Path
+                    listing.doubtful[key + "/"] = DANGLING_LINK
                 yield entry, key
             elif not entry.name.startswith("."):
                 (linked if entry.is_symlink() else folders).append((Path(entry.path), key + "/"))
@@ -90,6 +107,11 @@ def add_file(
         found = os.stat(path)  # noqa: PTH116 -- an entry of a folder is no Path, and there are many
     except (OSError, ValueError) as error:
         listing.unreadable[key] = reason_of(error)
+        if isinstance(error, FileNotFoundError):
+            if _is_deleted(Path(path)):
+                listing.deleted.add(key)
+            else:
+                listing.doubtful[key] = reason_of(error)
         return
     if stat.S_ISREG(found.st_mode):
         listing.items.append(Item(key, found.st_size, found.st_mtime_ns, metadata or {}))
@@ -139,6 +161,28 @@ def reason_of(error: OSError | ValueError) -> str:
 def is_below(key: str) -> bool:
     """Tell whether a relative path stays below the folder it is relative to."""
     return not Path(key).is_absolute() and ".." not in Path(key).parts
+
+
+def is_empty(folder: Path) -> bool:
+    """Tell whether a folder holds nothing but hidden files, as a mount point without its disk."""
+    with os.scandir(folder) as entries:
+        return not any(_is_visible(entry.name) for entry in entries)
+
+
+def _is_visible(name: str) -> bool:
+    return not name.startswith(".")
+
+
+def _is_deleted(path: Path) -> bool:
+    """Tell whether a missing file was deleted; else its disk may be away.
+
+    A link that leads nowhere may lead to a disk that is away, and a folder that is empty or does
+    not exist may be its mount point.
+    """
+    try:
+        return not path.is_symlink() and not is_empty(path.parent)
+    except OSError:
+        return False
 
 
 def _is_folder(entry: "os.DirEntry[str]") -> bool:

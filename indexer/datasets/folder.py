@@ -4,7 +4,15 @@ from itertools import combinations
 from pathlib import Path
 
 from indexer.datasets.base import Listing
-from indexer.datasets.files import add_file, ignored_as, is_below, read_file, require_folder, walk
+from indexer.datasets.files import (
+    add_file,
+    ignored_as,
+    is_below,
+    read_file,
+    require_contents,
+    require_folder,
+    walk,
+)
 from indexer.errors import DatasetError, ImageGone
 
 
@@ -30,6 +38,8 @@ class Folder:
         for root in self._roots:
             require_folder(root)
         self._refuse_ambiguity()
+        if self._others:
+            require_contents(self._roots)
         listing = Listing()
         prefixed = ((root, prefix) for prefix, root in self._others.items())
         for entry, key in walk([(self._first, ""), *prefixed], listing):
@@ -68,9 +78,4 @@ class Folder:
                     f"The image folders {self._first / prefix} and {root} have the same name, "
                     "and keys that begin with it would mean both.",
                     "Rename one of them.",
-                )
-            if not any(root.iterdir()):
-                raise DatasetError(
-                    f"The image folder {root} is empty.",
-                    "If its disk is not mounted, mount it; else take it out of dataset.root.",
                 )

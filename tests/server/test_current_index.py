@@ -19,7 +19,7 @@ from indexer.maintenance import rollback
 from indexer.store import Store
 from server.app import create_app
 from server.current_index import CurrentIndex
-from tests.conftest import small_config
+from tests.conftest import delete, small_config
 from tests.server.processes import running_server
 from tests.waiting import eventually
 
@@ -54,7 +54,7 @@ def test_a_published_or_restored_version_is_used_without_a_restart(
 ) -> None:
     eventually(lambda: ready(client).get("version") == "00000001")
     encoder = current(client).searcher()._encoder
-    next(images.rglob("*.jpg")).unlink()
+    delete(next(images.rglob("*.jpg")))
     reindex()
     eventually(lambda: ready(client).get("version") == "00000002")
     assert current(client).searcher()._encoder is encoder, "the model is not loaded twice"
@@ -64,13 +64,13 @@ def test_a_published_or_restored_version_is_used_without_a_restart(
 
 
 def test_a_query_finishes_on_the_version_it_began_with(
-    client: FlaskClient, reindex: Reindex, images: Path
+    client: FlaskClient, images: Path, config: Config
 ) -> None:
     client.get("/api/v1/index")
     old = current(client).searcher()
     for photo in sorted(images.rglob("*.jpg"))[1:]:
-        photo.unlink()
-    reindex()
+        delete(photo)
+    build(config, allow_shrink=True)
     eventually(lambda: ready(client).get("version") == "00000002")
     assert len(old.search_id(1).hits) == 6
     assert len(current(client).searcher().search_id(1).hits) == 1

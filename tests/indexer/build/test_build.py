@@ -16,7 +16,7 @@ from indexer.errors import ConfigError, DatasetError, EncoderMismatch
 from indexer.maintenance import verify
 from indexer.search import Searcher
 from indexer.store import Store
-from tests.conftest import Reindex, small_config
+from tests.conftest import Reindex, delete, small_config
 
 
 def indexed_keys(config: Config) -> set[str]:
@@ -75,7 +75,7 @@ def test_new_changed_and_deleted_files(reindex: Reindex, images: Path, config: C
     shutil.copy(old, images / "new.jpg")
     shutil.copy(old, changed)
     touch_later(changed)
-    old.unlink()
+    delete(old)
     report = reindex()
     assert (report.encoded, report.recognised, report.removed, report.indexed) == (0, 2, 0, 6)
     assert indexed_keys(config) == {str(p.relative_to(images)) for p in images.rglob("*.jpg")}
@@ -143,7 +143,7 @@ def test_what_a_dead_build_committed_is_published_by_the_next(
     reindex()
     first, *_ = sorted(images.rglob("*.jpg"))
     shutil.copy(first, images / "new.jpg")
-    first.unlink()
+    delete(first)
 
     def die(*_: object) -> str:
         raise KeyboardInterrupt

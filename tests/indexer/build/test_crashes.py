@@ -20,7 +20,7 @@ from indexer.search import Searcher
 from indexer.store import Store
 from indexer.store.catalogue_writer import CatalogueWriter
 from indexer.store.live import live_catalogue
-from tests.conftest import small_config
+from tests.conftest import delete, small_config
 
 CRASH_POINTS = {
     "write build.owner",
@@ -151,7 +151,7 @@ class Scene:
         (images / "new.jpg").write_bytes(others[2].read_bytes() + b"\0\0")
         (images / "newer.jpg").write_bytes(others[3].read_bytes() + b"\0\0")
         (images / "bad.jpg").write_bytes(b"x")
-        first.unlink()
+        delete(first)
         clean = self._config("clean")
         self.clean = build(clean)
         self.new = self.answer(clean)

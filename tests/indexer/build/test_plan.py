@@ -22,7 +22,7 @@ from indexer.config import Config
 from indexer.errors import DiskTooSmall
 from indexer.store import Store
 from indexer.vector_index.opened import Indexes
-from tests.conftest import small_config
+from tests.conftest import delete, small_config
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -46,7 +46,7 @@ def test_only_what_changed_is_planned(config: Config, images: Path) -> None:
     build(config)
     first, *_ = sorted(images.rglob("*.jpg"))
     shutil.copy(first, images / "new.jpg")
-    first.unlink()
+    delete(first)
     found = plan(config)
     assert (found.images, found.unchanged, found.removed) == (1, 5, 1)
     build(config)

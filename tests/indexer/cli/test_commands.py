@@ -12,7 +12,7 @@ import pytest
 from indexer import __version__
 from indexer.cli.parser import _parser, flags_of, main
 from indexer.config import Config, load_config
-from tests.conftest import ROOT
+from tests.conftest import ROOT, delete
 from tests.processes import started
 from tests.stores import damage
 from tests.waiting import eventually
@@ -167,7 +167,7 @@ def test_a_second_index_repeats_the_first(
     monkeypatch.setenv("LOOKALIKE_INDEX__APPROXIMATE", "IVF1,SQ8")
     assert main(["index", str(images), "--encoder=efficientnet_lite0", store]) == 0
     monkeypatch.delenv("LOOKALIKE_INDEX__APPROXIMATE")
-    next(images.rglob("*.jpg")).unlink()
+    delete(next(images.rglob("*.jpg")))
     assert main(["index", store, "--dry-run"]) == 0
     assert "0 new, 0 changed, 0 retried, 1 removed" in capsys.readouterr().out
     assert main(["plan", store]) == 0

@@ -16,7 +16,7 @@ from indexer.errors import ExportError, MissingDependency, NoPublishedIndex
 from indexer.export import FORMATS, Format, export
 from indexer.search import Searcher
 from indexer.store import Store
-from tests.conftest import Reindex
+from tests.conftest import Reindex, delete
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def changed(config: Config, images: Path, reindex: Reindex) -> Config:
     reindex()
     first, second, *_ = sorted(images.rglob("*.jpg"))
     second.write_bytes(first.read_bytes() + b"\0")
-    first.unlink()
+    delete(first)
     (images / "späte\nZeile.jpg").write_bytes(next(images.rglob("*.jpg")).read_bytes() + b"\1")
     reindex()
     return config
