@@ -12,7 +12,7 @@ try:
 except ImportError as error:
     raise MissingDependency(
         f"Parquet files are written by pyarrow, which cannot be imported: {error}.",
-        "Install it with: pip install 'lookalike[parquet]'",
+        "Install it with: pip install pyarrow (Lookalike's extra parquet).",
     ) from error
 
 

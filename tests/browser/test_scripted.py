@@ -87,7 +87,7 @@ def test_examples_are_added_and_removed_and_in_the_url(page: Page) -> None:
     results(page).nth(3).get_by_role("button", name="Also like").click()
     examples = page.locator(".examples li")
     expect(examples).to_have_count(1)
-    results(page).nth(9).get_by_role("button", name="Less like").click()
+    results(page).nth(9).get_by_role("button", name="Not like").click()
     expect(examples).to_have_count(2)
     assert re.search(r"image_id=190&image_id=\d+&.*not=\d+", page.url)
     assert "threshold" not in page.url
@@ -168,7 +168,7 @@ def test_one_image_has_a_page_of_its_own(page: Page, request: pytest.FixtureRequ
     page.goto("/?image_id=190")
     results(page).nth(2).locator(".picture").click()
     page.wait_for_url("**/images/*")
-    assert "Distance to your image" in page.locator("figcaption").inner_text()
+    assert "Distance to the query" in page.locator("figcaption").inner_text()
     keep(page, request, "image")
     page.get_by_role("link", name="Back to the results").click()
     page.wait_for_url("**/?image_id=190")

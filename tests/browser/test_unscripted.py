@@ -58,7 +58,7 @@ def test_an_upload_has_more_pages_and_the_back_button(page: Page, windmill: Path
 
 def test_less_like_this_and_its_removal(page: Page, windmill: Path) -> None:
     search(page, windmill)
-    results(page).nth(4).get_by_role("button", name="Less like").click()
+    results(page).nth(4).get_by_role("button", name="Not like").click()
     examples = page.locator(".examples li")
     assert examples.count() == 1
     assert "not like this" in examples.inner_text()

@@ -137,7 +137,7 @@ def test_without_pyarrow_the_extra_is_named(
     monkeypatch.delitem(sys.modules, "indexer.export.parquet", raising=False)
     with pytest.raises(MissingDependency) as caught:
         export(demo_config, "parquet", tmp_path / "out")
-    assert "lookalike[parquet]" in caught.value.hint
+    assert "pip install pyarrow" in caught.value.hint
 
 
 def test_without_an_index_there_is_nothing_to_export(tmp_path: Path) -> None:
