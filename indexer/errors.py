@@ -1,5 +1,7 @@
 """The domain errors of Lookalike, with a message, a hint and a code."""
 
+from typing import Self
+
 
 class LookalikeError(Exception):
     """Base of all domain errors.
@@ -14,6 +16,17 @@ class LookalikeError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+    def fresh(self) -> Self:
+        """Return an equal error without traceback and cause.
+
+        An error that is kept must not be raised itself: its traceback grows each time, and keeps
+        everything alive that the frames refer to.
+        """
+        error = type(self).__new__(type(self))
+        error.args = self.args
+        error.__dict__.update(self.__dict__)
+        return error
 
 
 class ConfigError(LookalikeError):

@@ -75,12 +75,12 @@ class CurrentIndex:
             loaded = self.searcher().encoder_is_loaded
         except LookalikeError as error:
             return error
-        return None if loaded else self._encoder_problem or EncoderLoading()
+        return None if loaded else self._why_not_loaded()
 
     def check_encoder(self, searcher: Searcher) -> None:
         """Raise an error if the encoder is not loaded; waiting would occupy a thread."""
         if not searcher.encoder_is_loaded:
-            raise self._encoder_problem or EncoderLoading()
+            raise self._why_not_loaded()
 
     def refresh(self) -> None:
         """Replace the index if another version is published and passes its checks.
@@ -118,7 +118,7 @@ class CurrentIndex:
     def _reject(self, version: str, error: LookalikeError) -> None:
         """Note and log, once, why a published version is not used."""
         self._retry_at = time.monotonic() + RETRY_SECONDS
-        rejected = Rejected(version, error)
+        rejected = Rejected(version, error.fresh())
         if str(rejected) != str(self.rejected):
             logger.error("%s %s", rejected, error.hint)
         self.rejected = rejected
@@ -139,6 +139,11 @@ class CurrentIndex:
                 ).start()
             return self._searcher
 
+    def _why_not_loaded(self) -> LookalikeError:
+        """Return an error to raise: the reason why the encoder is not loaded."""
+        problem = self._encoder_problem
+        return problem.fresh() if problem else EncoderLoading()
+
     def _load_encoder(self, searcher: Searcher) -> None:
         """Load the encoder while the first requests, most of which do not need it, are answered."""
         self._encoder_problem = None
@@ -146,7 +151,7 @@ class CurrentIndex:
             searcher.load_encoder()
         except LookalikeError as error:
             logger.error("%s %s", error.message, error.hint)
-            self._encoder_problem = error
+            self._encoder_problem = error.fresh()
         except Exception:
             if _is_shutting_down():
                 return  # the encoder cannot start threads any more

@@ -88,13 +88,13 @@ class QueryEncoder:
         """
         with self._loading:
             if self._failure:
-                raise self._failure
+                raise self._failure.fresh()
             if self._batcher is None:
                 try:
                     encoder = self.open()
                     encoder.load()
                 except LookalikeError as error:
-                    self._failure = error
+                    self._failure = error.fresh()
                     raise
                 self._batch_size = min(encoder.batch_size, MAX_BATCH)
                 self._batcher = encoding_batcher(encoder)

@@ -1,0 +1,80 @@
+"""A server whose encoder cannot be loaded: it says so, and keeps nothing of the requests."""
+
+import gc
+import tracemalloc
+
+import pytest
+from flask.testing import FlaskClient
+
+from indexer.config import Config
+from indexer.encoders import Encoder
+from indexer.errors import StoreCorrupt, WeightsUnavailable
+from indexer.search.query_encoder import QueryEncoder
+from server.app import create_app
+from server.current_index import CurrentIndex
+from tests.server.helpers import assert_error, upload
+from tests.waiting import eventually
+
+
+class FailingOpen:
+    """Stands in for :meth:`QueryEncoder.open`, and counts its calls."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error: Exception | None = error
+        self.calls = 0
+
+    def __call__(self, encoder: QueryEncoder) -> Encoder:
+        self.calls += 1
+        if self.error:
+            raise self.error
+        return OPEN(encoder)
+
+
+OPEN = QueryEncoder.open
+
+
+def client_without_encoder(
+    config: Config, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> tuple[FlaskClient, FailingOpen]:
+    """Return a client of a server that has failed to load its encoder."""
+    failing = FailingOpen(error)
+    monkeypatch.setattr(QueryEncoder, "open", lambda encoder: failing(encoder))
+    client = create_app(config).test_client()
+    current: CurrentIndex = client.application.extensions["current_index"]
+    current.searcher()
+    eventually(lambda: current._encoder_problem is not None)
+    return client, failing
+
+
+def test_refused_uploads_do_not_stay_in_memory(
+    demo_config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = StoreCorrupt("The weights are damaged.")  # any error with Retry-After
+    client, _ = client_without_encoder(demo_config, monkeypatch, error)
+    image = bytes(1_000_000)
+    tracemalloc.start()
+    try:
+        for _ in range(6):
+            assert_error(upload(client, image), 503, "store_corrupt")
+        gc.collect()
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 3 * len(image)
+
+
+def test_a_failure_that_is_kept_is_not_raised_itself(
+    demo_config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing = FailingOpen(WeightsUnavailable("missing", "hint"))
+    monkeypatch.setattr(QueryEncoder, "open", lambda encoder: failing(encoder))
+    current = CurrentIndex(demo_config)
+    raised = []
+    for _ in range(2):
+        with pytest.raises(WeightsUnavailable) as caught:
+            current.searcher().load_encoder()
+        raised.append(caught.value)
+    first, second = raised
+    assert first is not second
+    assert (first.message, first.hint) == (second.message, second.hint) == ("missing", "hint")
+    assert failing.calls == 1
