@@ -34,7 +34,8 @@ class Batcher(Generic[Item, Result]):
         self._work = work
         self._lock = threading.Lock()
         self._waiting: deque[_Call[Item, Result]] = deque()
-        self._is_busy = False
+        self._leader: _Call[Item, Result] | None = None
+        """The call whose thread does a batch, or is about to."""
         self.limit = limit
         """The most items in a batch of several calls; 1 if batches are not faster."""
         self.sizes: Counter[int] = Counter()
@@ -49,25 +50,28 @@ class Batcher(Generic[Item, Result]):
     def run(self, items: Sequence[Item]) -> Sequence[Result]:
         """Return the result of each item. Raises what ``work`` raises for their batch."""
         call = _Call[Item, Result](items)
-        with self._lock:
-            self._waiting.append(call)
-            if not self._is_busy:
-                self._is_busy = True
-                call.wake.set()
-        call.wake.wait()
-        if not call.results.done():
-            self._run_batch()
+        batch: list[_Call[Item, Result]] = []
+        try:
+            with self._lock:
+                self._waiting.append(call)
+                if self._leader is None:
+                    self._lead_next()
+            call.wake.wait()
+            if not call.results.done():
+                batch = self._next_batch()
+                self._run_batch(batch)
+        finally:
+            self._leave(call, batch)
         return call.results.result()
 
-    def _run_batch(self) -> None:
-        """Do the next batch, then let the first call that still waits do the one after."""
-        batch = self._next_batch()
+    def _run_batch(self, batch: Sequence[_Call[Item, Result]]) -> None:
+        """Do the work of a batch, and set the results or the error of its calls."""
         items = [item for call in batch for item in call.items]
         try:
             results = self._work(items)
             if len(results) != len(items):
                 raise ValueError(f"{len(items)} items have {len(results)} results.")
-        except BaseException as error:  # noqa: BLE001 -- raised in the threads that wait
+        except Exception as error:  # noqa: BLE001 -- raised in the threads that wait
             for call in batch:
                 call.results.set_exception(error)
         else:
@@ -75,12 +79,28 @@ class Batcher(Generic[Item, Result]):
             for call in batch:
                 call.results.set_result(results[start : start + len(call.items)])
                 start += len(call.items)
+
+    def _leave(self, call: _Call[Item, Result], batch: Sequence[_Call[Item, Result]]) -> None:
+        """End a call: let the first that still waits do the next batch, if it is this one's turn.
+
+        An interrupt, such as KeyboardInterrupt, ends only the call of its own thread. The others of
+        its batch wait again, before all that came later.
+        """
         with self._lock:
-            self._is_busy = bool(self._waiting)
-            if self._waiting:
-                self._waiting[0].wake.set()
-        for call in batch:
-            call.wake.set()
+            self._waiting.extendleft(other for other in reversed(batch) if not other.results.done())
+            if not call.results.done() and call in self._waiting:
+                self._waiting.remove(call)
+            if self._leader is call:
+                self._lead_next()
+        for other in batch:
+            if other.results.done():
+                other.wake.set()
+
+    def _lead_next(self) -> None:
+        """Let the first call that waits, if there is one, do the next batch. Hold the lock."""
+        self._leader = self._waiting[0] if self._waiting else None
+        if self._leader:
+            self._leader.wake.set()
 
     def _next_batch(self) -> list[_Call[Item, Result]]:
         with self._lock:

@@ -1,8 +1,10 @@
 """Batches of work of many threads: in order, none lost or mixed up, without delay."""
 
+import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -114,6 +116,76 @@ def test_nothing_is_lost_between_many_threads() -> None:
         results = list(pool.map(lambda n: batcher.run([n, -n]), range(2000)))
     assert results == [[n * n, n * n] for n in range(2000)]
     assert sum(size * count for size, count in batcher.sizes.items()) == 4000
+
+
+@contextmanager
+def interrupt_after(steps: Callable[[], None]) -> Iterator[None]:
+    """Interrupt the main thread, as Ctrl-C does, once another thread has done some steps."""
+
+    def interrupt() -> None:
+        steps()
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # pytest-xdist ignores it
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            yield
+    finally:
+        thread.join()
+        signal.signal(signal.SIGINT, handler)
+
+
+def test_an_interrupted_call_leaves_the_queue() -> None:
+    work = Held()
+    batcher = Batcher(work, limit=4)
+    work.go.clear()
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(batcher.run, [1])
+        assert work.begun.wait(30)
+        with interrupt_after(lambda: wait_for(batcher, 1)):
+            batcher.run([2])
+        last = pool.submit(batcher.run, [3])
+        wait_for(batcher, 1)
+        work.go.set()
+        assert (first.result(30), last.result(30)) == ([1], [9])
+    assert work.batches == [[1], [3]]
+    assert batcher.run([4]) == [16]
+
+
+def test_an_interrupted_batch_is_done_again_for_its_other_calls() -> None:
+    first_begun, go, main_begun = threading.Event(), threading.Event(), threading.Event()
+    batches: list[list[int]] = []
+
+    def work(items: Sequence[int]) -> list[int]:
+        batches.append(list(items))
+        if items[0] == 1:
+            first_begun.set()
+            go.wait(30)
+        if items[0] == 2:
+            main_begun.set()
+            threading.Event().wait(30)  # until it is interrupted
+        return [item * item for item in items]
+
+    batcher = Batcher(work, limit=4)
+    with ThreadPoolExecutor(3) as pool:
+        futures = [pool.submit(batcher.run, [1])]
+        assert first_begun.wait(30)
+
+        def queue_two_behind_the_main_thread() -> None:
+            for item in (3, 4):
+                wait_for(batcher, item - 2)
+                futures.append(pool.submit(batcher.run, [item]))
+            wait_for(batcher, 3)
+            go.set()
+            assert main_begun.wait(30)
+
+        with interrupt_after(queue_two_behind_the_main_thread):
+            batcher.run([2])
+        assert [future.result(30) for future in futures] == [[1], [9], [16]]
+    assert batches == [[1], [2, 3, 4], [3, 4]]
+    assert batcher.run([5]) == [25]
 
 
 @pytest.fixture
