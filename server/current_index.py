@@ -11,12 +11,12 @@ from flask import current_app
 
 from indexer.config import Config
 from indexer.errors import LookalikeError
-from indexer.search import Searcher
+from indexer.search import PublishedIdentity, Searcher
 
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 1.0
-"""How often to check for another version, which reads a file of nine bytes."""
+"""How often to check for another version, which reads nine bytes and the status of a file."""
 
 RETRY_SECONDS = 60.0
 """When to try a rejected version again."""
@@ -52,6 +52,9 @@ class CurrentIndex:
         self.config = config
         self._lock = threading.Lock()
         self._searcher: Searcher | None = None
+        self._identity: PublishedIdentity | None = None
+        """Of the version that is open."""
+        self._rejected_identity: PublishedIdentity | None = None
         self._encoder_problem: LookalikeError | None = None
         self._retry_at = 0.0
         self.rejected: Rejected | None = None
@@ -89,14 +92,16 @@ class CurrentIndex:
         """
         old = self._searcher
         try:
-            version = Searcher.published_version(self.config)
+            published = Searcher.published_identity(self.config)
         except LookalikeError as error:
-            self._reject("unknown", error)
+            self._reject(None, error)
             return
-        if old is None or version is None or version == old.info.version:
-            self.rejected = None if old and version == old.info.version else self.rejected
+        if old is None or published is None:
             return
-        if self.rejected and self.rejected.version == version and time.monotonic() < self._retry_at:
+        if published == self._identity:
+            self.rejected = self._rejected_identity = None
+            return
+        if published == self._rejected_identity and time.monotonic() < self._retry_at:
             return
         try:
             new = self._open()
@@ -105,20 +110,23 @@ class CurrentIndex:
             if old.encoder_is_loaded:
                 new.load_encoder()
         except LookalikeError as error:
-            self._reject(version, error)
+            self._reject(published, error)
             return
         except Exception as error:  # noqa: BLE001 -- the old version stays in use
-            self._reject(version, LookalikeError(f"It cannot be opened: {error!r}."))
+            self._reject(published, LookalikeError(f"It cannot be opened: {error!r}."))
             return
-        self._searcher, self.rejected = new, None
-        logger.warning("Now answering from version %s instead of %s.", version, old.info.version)
+        self._searcher, self._identity = new, published
+        self.rejected = self._rejected_identity = None
+        logger.warning(
+            "Now answering from version %s instead of %s.", new.info.version, old.info.version
+        )
         if not new.encoder_is_loaded:
             self._load_encoder(new)
 
-    def _reject(self, version: str, error: LookalikeError) -> None:
+    def _reject(self, identity: PublishedIdentity | None, error: LookalikeError) -> None:
         """Note and log, once, why a published version is not used."""
-        self._retry_at = time.monotonic() + RETRY_SECONDS
-        rejected = Rejected(version, error.fresh())
+        self._retry_at, self._rejected_identity = time.monotonic() + RETRY_SECONDS, identity
+        rejected = Rejected(identity.version if identity else "unknown", error.fresh())
         if str(rejected) != str(self.rejected):
             logger.error("%s %s", rejected, error.hint)
         self.rejected = rejected
@@ -130,6 +138,8 @@ class CurrentIndex:
     def _open_first(self) -> Searcher:
         with self._lock:
             if self._searcher is None:
+                # Before opening: should another version be published meanwhile, it is noticed.
+                self._identity = Searcher.published_identity(self.config)
                 self._searcher = searcher = self._open()
                 threading.Thread(
                     target=self._load_encoder, args=(searcher,), daemon=True, name="encoder"

@@ -7,7 +7,7 @@ from indexer.search.batching import Batcher
 from indexer.search.collection import Collection
 from indexer.search.queries import Allowed, Example, Query, Selection
 from indexer.search.searcher import Searcher
-from indexer.store import Counts, ImageRow
+from indexer.store import Counts, ImageRow, PublishedIdentity
 from indexer.vector_index import Projection, Stage
 from indexer.vector_index.promise import Promise
 
@@ -27,6 +27,7 @@ __all__ = [
     "IndexInfo",
     "Projection",
     "Promise",
+    "PublishedIdentity",
     "Query",
     "Searcher",
     "Selection",

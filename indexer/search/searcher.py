@@ -20,7 +20,7 @@ from indexer.search.paging import Distances, Ids, RankedHit, collapsed_page_of, 
 from indexer.search.pending import PendingSearch
 from indexer.search.queries import Example, Query, Selection, Vector, unit_vector
 from indexer.search.query_encoder import Pixels, QueryEncoder
-from indexer.store import Store, Version
+from indexer.store import PublishedIdentity, Store, Version
 from indexer.vector_index import VectorIndex
 from indexer.vector_index.opened import Indexes
 from indexer.vector_index.promise import Promise
@@ -71,9 +71,12 @@ class Searcher:
         return cls(Store(config.store).open_published(), config, max_pixels)
 
     @staticmethod
-    def published_version(config: Config) -> str | None:
-        """Return the id of the version that :meth:`open` would open, None if there is none."""
-        return Store(config.store).current()
+    def published_identity(config: Config) -> PublishedIdentity | None:
+        """Return the identity of the version that :meth:`open` would open, None if there is none.
+
+        Raises :class:`~indexer.errors.StoreCorrupt`.
+        """
+        return Store(config.store).identity()
 
     @property
     def info(self) -> IndexInfo:

@@ -17,7 +17,7 @@ from indexer.store.records import (
 from indexer.store.rows import ImageRow, NewImage, RunRow, Stamp
 from indexer.store.segment_writer import SegmentSize
 from indexer.store.segments import Segment
-from indexer.store.store import Store
+from indexer.store.store import PublishedIdentity, Store
 from indexer.store.versions import DerivedFiles, Version, part_name, trained_path
 from indexer.store.writer import Draft, Writer, open_writer
 
@@ -34,6 +34,7 @@ __all__ = [
     "ImageRow",
     "Manifest",
     "NewImage",
+    "PublishedIdentity",
     "Recall",
     "RecallPoint",
     "RunRow",

@@ -1,6 +1,7 @@
 """The store folder as readers see it: one published version, older ones beside it."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 from indexer.errors import NoPublishedIndex, StoreCorrupt
 from indexer.store.files import REBUILD_HINT, read_record
@@ -8,6 +9,19 @@ from indexer.store.records import Manifest
 from indexer.store.versions import MANIFEST, Version
 
 CURRENT = "CURRENT"
+
+
+class PublishedIdentity(NamedTuple):
+    """What tells a published version from every other, one of another store included.
+
+    Every store counts its versions from 1, so the id alone does not. The rest is that of the
+    manifest's file.
+    """
+
+    version: str
+    device: int
+    inode: int
+    mtime_ns: int
 
 
 class Store:
@@ -33,6 +47,18 @@ class Store:
         if not name.isdecimal():
             raise StoreCorrupt(f"{self.folder / CURRENT} does not name a version.", REBUILD_HINT)
         return name
+
+    def identity(self) -> PublishedIdentity | None:
+        """Return the identity of the published version, or None. Raises :class:`StoreCorrupt`."""
+        current = self.current()
+        if current is None:
+            return None
+        path = self.versions / current / MANIFEST
+        try:
+            status = path.stat()
+        except OSError as error:
+            raise StoreCorrupt(f"{path}: {error.strerror}.", REBUILD_HINT) from error
+        return PublishedIdentity(current, status.st_dev, status.st_ino, status.st_mtime_ns)
 
     def manifests(self) -> dict[str, Manifest | None]:
         """Return the manifests of all versions by id, in order; None where one is damaged."""

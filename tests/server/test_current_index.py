@@ -117,6 +117,24 @@ def test_a_version_that_fails_its_checks_is_rejected_and_the_old_one_stays(
     eventually(lambda: ready(client) == {"status": "ready", "version": "00000003", "refused": None})
 
 
+@pytest.mark.parametrize("how", ["removed and built again", "swapped by mv"])
+def test_another_store_at_the_same_path_is_noticed_though_its_version_has_the_same_name(
+    client: FlaskClient, reindex: Reindex, images: Path, config: Config, tmp_path: Path, how: str
+) -> None:
+    eventually(lambda: ready(client).get("version") == "00000001")
+    other = tmp_path / "other"
+    delete(next(images.rglob("*.jpg")))
+    if how == "swapped by mv":
+        build(small_config(images, other))
+        config.store.rename(tmp_path / "old")
+        other.rename(config.store)
+    else:
+        shutil.rmtree(config.store)
+        reindex()
+    eventually(lambda: client.get("/api/v1/index").get_json()["indexed"] == 5)
+    assert ready(client) == {"status": "ready", "version": "00000001", "refused": None}
+
+
 def test_no_request_fails_while_versions_are_published(images: Path, tmp_path: Path) -> None:
     """Over real sockets: 16 clients, at least 2,000 requests, five versions."""
     config = small_config(images, tmp_path / "store")

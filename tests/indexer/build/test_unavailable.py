@@ -206,7 +206,7 @@ def test_more_than_a_third_is_removed_on_request_only(
     shrinking: tuple[Config, Path], deleted: int, is_refused: bool
 ) -> None:
     config, root = shrinking
-    version = Searcher.published_version(config)
+    version = Searcher.published_identity(config)
     for name in NAMES[:deleted]:
         (root / name).unlink()
     if not is_refused:
@@ -216,7 +216,7 @@ def test_more_than_a_third_is_removed_on_request_only(
         build(config)
     assert "0.jpg, 1.jpg, 2.jpg." in caught.value.message
     assert "--allow-shrink" in caught.value.hint
-    assert Searcher.published_version(config) == version
+    assert Searcher.published_identity(config) == version
     assert len(keys_of(config)) == 6
     assert build(config, allow_shrink=True).indexed == 3
 
