@@ -31,6 +31,15 @@ class EncoderLoading(LookalikeError):
         super().__init__("The encoder is still loading.", "Try again in a few seconds.")
 
 
+class EncoderFailed(LookalikeError):
+    """Loading the encoder failed in a way that no other error describes."""
+
+    code = "not_ready"
+
+    def __init__(self) -> None:
+        super().__init__("The encoder cannot be loaded.", "The server's log says why.")
+
+
 class Rejected(NamedTuple):
     """A published version that failed its checks, and why."""
 
@@ -166,7 +175,7 @@ class CurrentIndex:
             if _is_shutting_down():
                 return  # the encoder cannot start threads any more
             logger.exception("The encoder cannot be loaded")
-            self._encoder_problem = LookalikeError("The encoder cannot be loaded.")
+            self._encoder_problem = EncoderFailed()
 
 
 def _is_shutting_down() -> bool:

@@ -78,3 +78,13 @@ def test_a_failure_that_is_kept_is_not_raised_itself(
     assert first is not second
     assert (first.message, first.hint) == (second.message, second.hint) == ("missing", "hint")
     assert failing.calls == 1
+
+
+def test_an_unexpected_failure_is_answered_as_not_ready_and_logged(
+    demo_config: Config, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    client, _ = client_without_encoder(demo_config, monkeypatch, OSError("no /secret/device"))
+    for answer in (client.get("/readyz"), upload(client, b"image")):
+        error = assert_error(answer, 503, "not_ready")
+        assert error["message"] == "The encoder cannot be loaded."
+    assert "no /secret/device" in caplog.text
