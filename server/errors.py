@@ -129,7 +129,7 @@ def register(app: Flask) -> None:
     """Answer every error of the application in the documented shape."""
     app.register_error_handler(LookalikeError, _answer_domain_error)
     app.register_error_handler(HTTPException, _answer_http_error)
-    app.register_error_handler(Exception, _answer_unexpected_error)
+    app.register_error_handler(Exception, answer_unexpected_error)
 
 
 def invalid_request(error: ValidationError) -> InvalidRequest:
@@ -152,8 +152,9 @@ def raise_invalid_request(error: ValidationError) -> NoReturn:
 
 def public_text(error: LookalikeError) -> tuple[str, str]:
     """Return the message and hint that clients get, which name no paths of the server."""
-    code = CODES.get(error.code)
-    return (code and code.public_text) or (error.message, error.hint)
+    if not is_expected(error):
+        return "An unexpected error occurred.", "The server's log says more."
+    return CODES[error.code].public_text or (error.message, error.hint)
 
 
 def is_expected(error: LookalikeError) -> bool:
@@ -164,10 +165,11 @@ def is_expected(error: LookalikeError) -> bool:
 def public_error(error: LookalikeError) -> dict[str, str]:
     """Return an error's code, message and hint for clients.
 
-    An error whose own text they do not get is logged, unless it is the one logged last.
+    The error is an expected one. If clients do not get its own text it is logged, unless it is the
+    one logged last.
     """
     message, hint = public_text(error)
-    if is_expected(error) and CODES[error.code].public_text:
+    if CODES[error.code].public_text:
         logged = (error.code, error.message)
         if current_app.extensions.get("last_logged_error") != logged:
             current_app.extensions["last_logged_error"] = logged
@@ -176,8 +178,8 @@ def public_error(error: LookalikeError) -> dict[str, str]:
 
 
 def status_of(error: LookalikeError) -> HTTPStatus:
-    """Return the status an error is answered with."""
-    return CODES[error.code].status if is_expected(error) else HTTPStatus.INTERNAL_SERVER_ERROR
+    """Return the status an expected error is answered with."""
+    return CODES[error.code].status
 
 
 def set_retry_after(response: Response, code: str) -> Response:
@@ -188,6 +190,8 @@ def set_retry_after(response: Response, code: str) -> Response:
 
 
 def _answer_domain_error(error: LookalikeError) -> Response:
+    if not is_expected(error):
+        return answer_unexpected_error(error)
     return _error_response(status_of(error), **public_error(error))
 
 
@@ -221,7 +225,8 @@ def _exceeded_limit() -> str:
     return "The form has too many fields, or too much text in them."
 
 
-def _answer_unexpected_error(error: Exception) -> Response:
+def answer_unexpected_error(error: Exception) -> Response:
+    """Log an error with its traceback, and answer without its text."""
     logger.error("Unexpected error at %s", request.path, exc_info=error)
     return _error_response(
         HTTPStatus.INTERNAL_SERVER_ERROR,

@@ -10,7 +10,13 @@ from server.admission.capacity import run_search
 from server.api import search_answers
 from server.api.bodies import local_url, uploaded_image
 from server.current_index import current_index
-from server.errors import is_expected, public_error, set_retry_after, status_of
+from server.errors import (
+    answer_unexpected_error,
+    is_expected,
+    public_error,
+    set_retry_after,
+    status_of,
+)
 from server.web import layout
 from server.web.page_state import PageState, base64_text
 
@@ -86,7 +92,7 @@ def read_form() -> PageState:
 def error_page(error: LookalikeError) -> Response:
     """Show the search page with an error in place of results."""
     if not is_expected(error):
-        raise error
+        return answer_unexpected_error(error)
     try:
         searcher = current_index().searcher()
     except LookalikeError:

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from io import BytesIO
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from PIL import Image
 
 from indexer.build import build
 from indexer.config import Config
+from indexer.errors import ExportError
 from server.api.requests import SIDES
 from server.app import create_app
 from tests.conftest import DEMO_IMAGES, small_config
@@ -330,3 +332,24 @@ def test_an_unexpected_exception_is_logged_and_not_shown(
     error = assert_error(client.get("/api/v1/images/1"), 500, "internal_error")
     assert "division" not in json.dumps(error)
     assert "ZeroDivisionError" in caplog.text
+
+
+def test_a_domain_error_without_a_documented_code_is_logged_and_not_shown(
+    demo_config: Config, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from indexer.search import Collection
+
+    def fail(*_: object) -> NoReturn:
+        raise ExportError("/secret/file cannot be written.")
+
+    client = create_app(demo_config).test_client()
+    monkeypatch.setattr(Collection, "image", fail)
+    for url in ("/api/v1/images/1", "/?image_id=1"):
+        caplog.clear()
+        answer = client.get(url)
+        assert_error(answer, 500, "internal_error")
+        page = client.get(url, headers={"Accept": "text/html"})
+        assert page.status_code == 500
+        assert "secret" not in answer.text + page.text
+        assert "/secret/file" in caplog.text
+        assert "Traceback" in caplog.text
