@@ -23,8 +23,7 @@ class ErrorCode(NamedTuple):
     """Message and hint for clients, for errors whose own text names paths of the server."""
 
 
-CODES = {
-    # Codes of domain errors
+DOMAIN_CODES = {
     "invalid_image": ErrorCode(HTTPStatus.BAD_REQUEST),
     "unsupported_image": ErrorCode(HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
     "image_too_large": ErrorCode(HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
@@ -62,7 +61,10 @@ CODES = {
         HTTPStatus.SERVICE_UNAVAILABLE,
         public_text=("A library is missing.", "The server's log says which."),
     ),
-    # Codes of HTTP errors
+}
+"""The codes of domain errors. One whose code is missing here is a fault: 500."""
+
+HTTP_CODES = {
     "bad_request": ErrorCode(HTTPStatus.BAD_REQUEST),
     "unauthorized": ErrorCode(HTTPStatus.UNAUTHORIZED),
     "forbidden": ErrorCode(HTTPStatus.FORBIDDEN),
@@ -72,11 +74,15 @@ CODES = {
     "upload_too_large": ErrorCode(HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     "address_too_long": ErrorCode(HTTPStatus.REQUEST_URI_TOO_LONG),
     "unsupported_media_type": ErrorCode(HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
+    "range_not_satisfiable": ErrorCode(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE),
     "too_many_requests": ErrorCode(HTTPStatus.TOO_MANY_REQUESTS),
     "header_too_large": ErrorCode(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE),
     "internal_error": ErrorCode(HTTPStatus.INTERNAL_SERVER_ERROR),
 }
-"""Every code an answer can have. A domain error whose code is missing here is a fault: 500."""
+"""The codes of HTTP errors, one for each status."""
+
+CODES = DOMAIN_CODES | HTTP_CODES
+"""Every code an answer can have."""
 
 API_HINT = "The API is described at /docs."
 MAX_PROBLEMS = 10
@@ -88,6 +94,14 @@ MAX_NAME_LENGTH = 100
 def codes_of(status: HTTPStatus) -> list[str]:
     """Return the codes that come with a status."""
     return sorted(name for name, code in CODES.items() if code.status == status)
+
+
+def code_of(status: int) -> str:
+    """Return the code of HTTP errors with a status."""
+    for name, code in HTTP_CODES.items():
+        if code.status == status:
+            return name
+    return "bad_request" if status < HTTPStatus.INTERNAL_SERVER_ERROR else "internal_error"
 
 
 def error_responses(*statuses: HTTPStatus) -> dict[Any, Any]:
@@ -197,10 +211,9 @@ def _answer_domain_error(error: LookalikeError) -> Response:
 
 def _answer_http_error(error: HTTPException) -> Response:
     status = error.code or HTTPStatus.INTERNAL_SERVER_ERROR
-    code = HTTPStatus(status).phrase.lower().replace(" ", "_").replace("'", "")
-    message, hint = str(error.description), API_HINT
+    code, message, hint = code_of(status), str(error.description), API_HINT
     if isinstance(error, RequestEntityTooLarge):
-        code, hint = "upload_too_large", "Send less, or raise server.max_upload_bytes."
+        hint = "Send less, or raise server.max_upload_bytes."
         if message == RequestEntityTooLarge.description:
             message = _exceeded_limit()
     if status == HTTPStatus.UNAUTHORIZED:

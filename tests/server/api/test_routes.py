@@ -17,6 +17,7 @@ from indexer.config import Config
 from indexer.errors import ExportError
 from server.api.requests import SIDES
 from server.app import create_app
+from server.errors import code_of
 from tests.conftest import DEMO_IMAGES, small_config
 from tests.server.helpers import assert_error, body, png, ready_app, upload
 
@@ -320,6 +321,17 @@ def test_errors_of_the_framework_have_the_same_shape(client: FlaskClient) -> Non
     response = client.delete("/api/v1/search")
     assert_error(response, 405, "method_not_allowed")
     assert "POST" in response.headers["Allow"]
+
+
+def test_http_errors_have_documented_codes(client: FlaskClient) -> None:
+    range_beyond_the_end = {"Range": "bytes=100000000-"}
+    response = client.get("/static/main.js", headers=range_beyond_the_end)
+    assert_error(response, 416, "range_not_satisfiable")
+    statuses = (400, 403, 413, 414, 418, 422, 500, 501)
+    assert [code_of(status) for status in statuses] == [
+        "bad_request", "forbidden", "upload_too_large", "address_too_long", "bad_request",
+        "bad_request", "internal_error", "internal_error",
+    ]  # fmt: skip
 
 
 def test_an_unexpected_exception_is_logged_and_not_shown(
