@@ -5,12 +5,13 @@ import threading
 import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import NamedTuple
 
 from flask import current_app
 
 from indexer.config import Config
-from indexer.errors import LookalikeError
+from indexer.errors import LookalikeError, NoPublishedIndex
 from indexer.search import PublishedIdentity, Searcher
 
 logger = logging.getLogger(__name__)
@@ -20,6 +21,9 @@ POLL_SECONDS = 1.0
 
 RETRY_SECONDS = 60.0
 """When to try a rejected version again."""
+
+REOPEN_SECONDS = 5.0
+"""When to try again to open a damaged version, if none is open yet."""
 
 
 class EncoderLoading(LookalikeError):
@@ -64,15 +68,19 @@ class CurrentIndex:
         self._identity: PublishedIdentity | None = None
         """Of the version that is open."""
         self._rejected_identity: PublishedIdentity | None = None
+        self._opening_error: LookalikeError | None = None
+        """Why the first version could not be opened, which is not tried before ``_reopen_at``."""
+        self._reopen_at = 0.0
+        self._is_watched = False
         self._encoder_problem: LookalikeError | None = None
         self._retry_at = 0.0
         self.rejected: Rejected | None = None
         """The published version, if it failed its checks and an older one stays in use."""
 
     @property
-    def is_open(self) -> bool:
-        """True once the index has been opened."""
-        return self._searcher is not None
+    def opened(self) -> Searcher | None:
+        """The index, or None if it has not been opened."""
+        return self._searcher
 
     def searcher(self) -> Searcher:
         """Return the opened index; open it if that has not been done.
@@ -97,15 +105,20 @@ class CurrentIndex:
     def refresh(self) -> None:
         """Replace the index if another version is published and passes its checks.
 
-        The old one answers until the new one is open, checked and has its encoder.
+        The old one answers until the new one is open, checked and has its encoder. If none is open
+        yet, the published version is opened.
         """
         old = self._searcher
+        if old is None:
+            with suppress(LookalikeError):  # which every request is answered with
+                self.searcher()
+            return
         try:
             published = Searcher.published_identity(self.config)
         except LookalikeError as error:
             self._reject(None, error)
             return
-        if old is None or published is None:
+        if published is None:
             return
         if published == self._identity:
             self.rejected = self._rejected_identity = None
@@ -146,17 +159,32 @@ class CurrentIndex:
 
     def _open_first(self) -> Searcher:
         with self._lock:
-            if self._searcher is None:
-                # Before opening: should another version be published meanwhile, it is noticed.
-                self._identity = Searcher.published_identity(self.config)
-                self._searcher = searcher = self._open()
-                threading.Thread(
-                    target=self._load_encoder, args=(searcher,), daemon=True, name="encoder"
-                ).start()
+            if not self._is_watched:
+                self._is_watched = True
                 threading.Thread(
                     target=_watch, args=(weakref.ref(self),), daemon=True, name="reload"
                 ).start()
+            if self._searcher is None:
+                self._searcher = searcher = self._try_to_open()
+                threading.Thread(
+                    target=self._load_encoder, args=(searcher,), daemon=True, name="encoder"
+                ).start()
             return self._searcher
+
+    def _try_to_open(self) -> Searcher:
+        """Open the published version, unless that failed a short time ago."""
+        if self._opening_error and time.monotonic() < self._reopen_at:
+            raise self._opening_error.fresh()
+        try:
+            # Before opening: should another version be published meanwhile, it is noticed.
+            self._identity = Searcher.published_identity(self.config)
+            return self._open()
+        except NoPublishedIndex:
+            raise  # which takes no time, and passes as soon as there is one
+        except LookalikeError as error:
+            self._opening_error = error.fresh()
+            self._reopen_at = time.monotonic() + REOPEN_SECONDS
+            raise
 
     def _why_not_loaded(self) -> LookalikeError:
         """Return an error to raise: the reason why the encoder is not loaded."""

@@ -79,7 +79,7 @@ class Gunicorn(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         app = create_app(self._config)
         index: CurrentIndex = app.extensions["current_index"]
         reason = index.readiness_error()
-        if reason and not index.is_open:
+        if reason and index.opened is None:
             _print(f"{reason.message} {reason.hint}")
         return app
 

@@ -27,7 +27,6 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
-from indexer.errors import LookalikeError
 from indexer.search import Batcher
 from server.admission.capacity import Capacity
 from server.api.openapi import OPERATIONS, SECURITY
@@ -81,13 +80,12 @@ class IndexCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Yield readiness, version, counts, batches and the promised recall."""
-        ready = self._index.readiness_error() is None
+        searcher = self._index.opened
+        ready = searcher is not None and searcher.encoder_is_loaded
         yield GaugeMetricFamily(
             "lookalike_ready", "1 if every kind of query can be answered.", float(ready)
         )
-        try:
-            searcher = self._index.searcher()
-        except LookalikeError:
+        if searcher is None:
             return
         info = searcher.info
         labels = {"version": info.version, "encoder": info.encoder.fingerprint}

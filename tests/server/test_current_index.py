@@ -16,6 +16,7 @@ import server.current_index
 from indexer.build import BuildReport, build
 from indexer.config import Config
 from indexer.maintenance import rollback
+from indexer.search import Searcher
 from indexer.store import Store
 from server.app import create_app
 from server.current_index import CurrentIndex
@@ -133,6 +134,36 @@ def test_another_store_at_the_same_path_is_noticed_though_its_version_has_the_sa
         reindex()
     eventually(lambda: client.get("/api/v1/index").get_json()["indexed"] == 5)
     assert ready(client) == {"status": "ready", "version": "00000001", "refused": None}
+
+
+def test_a_damaged_first_version_is_not_opened_for_every_request(
+    reindex: Reindex, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reindex()
+    segments, hidden = config.store / "segments", config.store / "hidden"
+    segments.rename(hidden)
+    opened: list[int] = []
+    monkeypatch.setattr(server.current_index, "REOPEN_SECONDS", 300)
+    monkeypatch.setattr(
+        Searcher, "open", lambda *more, real=Searcher.open: opened.append(1) or real(*more)
+    )
+    client = create_app(config).test_client()
+    for path in ("/metrics", "/readyz", "/metrics", "/api/v1/index", "/"):
+        status = HTTPStatus.OK if path == "/metrics" else HTTPStatus.SERVICE_UNAVAILABLE
+        assert client.get(path).status_code == status
+    assert len(opened) == 1
+    hidden.rename(segments)
+    current(client)._reopen_at = 0
+    eventually(lambda: current(client).opened is not None)  # without a request
+
+
+def test_an_index_that_appears_is_opened_without_a_request(
+    reindex: Reindex, config: Config
+) -> None:
+    client = create_app(config).test_client()
+    assert client.get("/readyz").status_code == HTTPStatus.SERVICE_UNAVAILABLE
+    reindex()
+    eventually(lambda: "lookalike_ready 1.0" in client.get("/metrics").text)
 
 
 def test_no_request_fails_while_versions_are_published(images: Path, tmp_path: Path) -> None:
