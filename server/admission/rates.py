@@ -21,15 +21,7 @@ class RateLimit:
         self._counts = FixedWindowRateLimiter(MemoryStorage())
 
     def count(self, client: str, requests: int) -> None:
-        """Count requests of a client. Raises TooManyRequests, with Retry-After, above the rate.
-
-        Raises :class:`~indexer.errors.InvalidQuery` for more requests than a whole period allows.
-        """
-        if requests > self._limit.amount:
-            raise InvalidQuery(
-                f"The batch has more searches than the rate limit allows, {self._limit}.",
-                "Send fewer searches in a batch.",
-            )
+        """Count requests of a client. Raises TooManyRequests, with Retry-After, above the rate."""
         counts, key = self._counts, (self._limit, client)
         if not (counts.test(*key, cost=requests) and counts.hit(*key, cost=requests)):
             reset_time = counts.get_window_stats(*key).reset_time
@@ -37,6 +29,20 @@ class RateLimit:
                 f"This client sends more requests than {self._limit}.",
                 retry_after=max(1, round(reset_time - time.time())),
             )
+
+    def count_batch(self, client: str, searches: int) -> None:
+        """Count the searches of a batch as requests, except the first: the batch itself counted.
+
+        Raises :class:`~indexer.errors.InvalidQuery` for more than a whole period allows, and what
+        :meth:`count` does.
+        """
+        if searches > self._limit.amount:
+            raise InvalidQuery(
+                f"The batch has more searches than the rate limit allows, {self._limit}.",
+                "Send fewer searches in a batch.",
+            )
+        if searches > 1:
+            self.count(client, searches - 1)
 
     def headers(self, client: str) -> dict[str, str]:
         """Return the headers that tell a client its limit and what is left of it."""
@@ -53,16 +59,22 @@ def register(app: Flask, server: ServerConfig) -> None:
     rate_limit = RateLimit(server.rate_limit) if server.rate_limit else None
     app.extensions["rate_limit"] = rate_limit
     if rate_limit:
-        app.before_request(lambda: count_requests(1))
+        app.before_request(_count_request)
         app.after_request(_add_headers)
 
 
-def count_requests(requests: int) -> None:
-    """Count requests of the current client. Raises what :meth:`RateLimit.count` does."""
+def count_batch(searches: int) -> None:
+    """Count a batch of the current client. Raises what :meth:`RateLimit.count_batch` does."""
     rate_limit: RateLimit | None = current_app.extensions["rate_limit"]
-    if rate_limit and requests and request.path not in HEALTH_PATHS:
+    if rate_limit:
+        rate_limit.count_batch(_client(), searches)
+
+
+def _count_request() -> None:
+    if request.path not in HEALTH_PATHS:
+        rate_limit: RateLimit = current_app.extensions["rate_limit"]
         g.is_counted = True
-        rate_limit.count(_client(), requests)
+        rate_limit.count(_client(), 1)
 
 
 def _add_headers(response: Response) -> Response:

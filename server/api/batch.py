@@ -11,7 +11,7 @@ from werkzeug.exceptions import UnsupportedMediaType
 from indexer.errors import ImageTooLarge, InvalidQuery, LookalikeError, UnknownImage
 from indexer.search import Query, Searcher, Selection, pixels
 from server.admission.capacity import capacity, is_deep, run_searches, search_slot
-from server.admission.rates import count_requests
+from server.admission.rates import count_batch
 from server.api import requests, search_answers
 from server.api.bodies import FORM, JSON, NDJSON, content, form_fields, json_body, validate
 from server.api.openapi import SEARCH, SECURITY
@@ -64,7 +64,7 @@ def search_batch() -> Response:
             "Send multipart/form-data with images, or application/json with queries."
         )
     searches = [(search, search.query(), search.selection()) for search in body.searches()]
-    count_requests(len(searches) - 1)  # the first is counted as every request is
+    count_batch(len(searches))
     accepted = request.accept_mimetypes
     is_streamed = accepted.quality(NDJSON) > accepted.quality(JSON)
     with ExitStack() as slots:
