@@ -89,11 +89,14 @@ class Collection:
         """Return an indexed image as a JPEG that fits into ``side`` x ``side`` pixels."""
         data = self.image_file(image_id).data
         with self.decoding:
-            return thumbnail(self._decode(data), side=side)
+            return thumbnail(self.decoded(data), side=side)
 
-    def decoded(self, image_id: int) -> Image:
-        """Return an indexed image's pixels, upright and RGB; hold :attr:`decoding` meanwhile."""
-        return self._decode(self.image_file(image_id).data)
+    def decoded(self, data: bytes) -> Image:
+        """Return the pixels of an indexed image's bytes, upright and RGB.
+
+        Hold :attr:`decoding` meanwhile.
+        """
+        return decode(data, max_pixels=self._version.manifest.dataset.max_pixels)
 
     def page_by_key(self, status: str, *, offset: int, limit: int) -> list[ImageRow]:
         """Return up to ``limit`` files, ``indexed`` or ``skipped``, by key, after ``offset``."""
@@ -132,9 +135,6 @@ class Collection:
         largest = float(distances.max(initial=0.0)) or 1.0
         counts, edges = np.histogram(distances, bins, (0.0, largest))
         return Distribution(edges.tolist(), counts.tolist())
-
-    def _decode(self, data: bytes) -> Image:
-        return decode(data, max_pixels=self._version.manifest.dataset.max_pixels)
 
     def _sampled_rows(self, count: int) -> Rows:
         """Return rows of up to ``count`` stored vectors, spread evenly over the collection."""

@@ -211,20 +211,28 @@ class Searcher:
         if query.vector is not None:
             search.feature = unit_vector(query.vector, self.encoder_spec.dim)
         elif query.is_encoded:
-            with search.stopwatch.step("decode"), self.collection.decoding:
-                image = self._image(query)
-                search.pixels = model_input(image)
-                search.preview = thumbnail(image, side=preview_side) if preview_side else None
+            with search.stopwatch.step("decode"):
+                data = self._file(query)  # before it counts as decoding: a disk can hang
+                with self.collection.decoding:
+                    image = self._decoded(query, data)
+                    search.pixels = model_input(image)
+                    search.preview = thumbnail(image, side=preview_side) if preview_side else None
         elif query.image_id is not None:
             search.feature = self._features([Example(query.image_id)])[0]
 
-    def _image(self, query: Query) -> Image:
-        """Decode a query's own image, cropped if it asks for a region."""
+    def _file(self, query: Query) -> bytes:
+        """Return the bytes of a query's own image."""
         if query.image is not None:
-            image = decode(query.image, max_pixels=self._max_pixels)
+            return query.image
+        assert query.image_id is not None
+        return self.collection.image_file(query.image_id).data
+
+    def _decoded(self, query: Query, data: bytes) -> Image:
+        """Decode a query's own image from its bytes, cropped if it asks for a region."""
+        if query.image is not None:
+            image = decode(data, max_pixels=self._max_pixels)
         else:
-            assert query.image_id is not None
-            image = self.collection.decoded(query.image_id)
+            image = self.collection.decoded(data)
         return image if query.crop is None else crop(image, query.crop)
 
     def _encode(self, pending: Sequence[PendingSearch]) -> None:

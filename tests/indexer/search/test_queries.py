@@ -1,5 +1,6 @@
 """Queries with several images and with regions, and invalid ones."""
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,8 @@ from PIL import Image
 from indexer.config import Config
 from indexer.errors import InvalidQuery, UnknownImage
 from indexer.images import Box, crop
-from indexer.search import Example, Query, Searcher
+from indexer.machine import available_cores
+from indexer.search import Collection, Example, ImageFile, Query, Searcher
 from indexer.search.queries import MAX_EXAMPLES, combined
 from tests.conftest import DEMO_IMAGES
 
@@ -110,6 +112,24 @@ def test_a_region_is_encoded_as_if_it_were_the_image(searcher: Searcher, tmp_pat
         answer = searcher.search(query)
         np.testing.assert_allclose(answer.vector, expected, atol=1e-6)
         assert answer.timings_ms["encode"] > 0
+
+
+def test_a_file_is_read_before_it_counts_as_decoding(
+    searcher: Searcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that hangs would otherwise stop all other images from being decoded."""
+    collection, read = searcher.collection, Collection.image_file
+
+    def image_file(collection: Collection, image_id: int) -> ImageFile:
+        with ExitStack() as held:
+            for _ in range(available_cores()):
+                assert collection.decoding.acquire(blocking=False)
+                held.callback(collection.decoding.release)
+        return read(collection, image_id)
+
+    monkeypatch.setattr(Collection, "image_file", image_file)
+    assert searcher.search(Query(image_id=3, crop=Box(0, 0, 1, 1))).hits
+    assert collection.thumbnail(3, 32)
 
 
 def test_the_region_is_one_of_the_upright_image(tmp_path: Path) -> None:
