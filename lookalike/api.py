@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from indexer.config import Config, Mode
     from indexer.search import Query
 
-Image = str | PathLike[str] | bytes
+Image = str | PathLike[str] | bytes | bytearray | memoryview
 """An image file: its path, or its bytes."""
 
 THUMBNAIL_SIDE = 160
@@ -189,7 +189,7 @@ def _config(
 def _query(query: Any) -> "Query":
     from indexer.search import Query
 
-    if isinstance(query, str | PathLike | bytes):
+    if isinstance(query, str | PathLike | bytes | bytearray | memoryview):
         return Query(image=_bytes(query))
     if isinstance(query, Integral):
         return Query(image_id=int(query))
@@ -199,4 +199,4 @@ def _query(query: Any) -> "Query":
 def _bytes(image: Image) -> bytes:
     from indexer.search import read_file
 
-    return image if isinstance(image, bytes) else read_file(Path(image))
+    return read_file(Path(image)) if isinstance(image, str | PathLike) else bytes(image)

@@ -112,9 +112,12 @@ class Selection:
 def unit_vector(vector: Sequence[float] | NDArray[np.floating], dim: int) -> Vector:
     """Return a vector divided by its norm, float32 (dim,).
 
-    Raises :class:`InvalidQuery` for a wrong length, infinities or zeros only.
+    Raises :class:`InvalidQuery` for a wrong length, infinities, zeros only, or other than numbers.
     """
-    query = np.asarray(vector, np.float64)
+    try:
+        query = np.asarray(vector, np.float64)
+    except (TypeError, ValueError, OverflowError):
+        raise InvalidQuery("The vector is not a list of numbers.") from None
     if query.shape != (dim,):
         raise InvalidQuery(
             f"The vector has {query.size} components; this index has {dim}.",

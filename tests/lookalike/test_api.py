@@ -51,7 +51,9 @@ def test_every_kind_of_query_finds_the_image_itself(
     ids, vectors = index.vectors()
     own = ids[index.keys(ids).index(photo.relative_to(DEMO_IMAGES).as_posix())]
     vector = vectors[ids == own][0]
-    for query in (str(photo), photo, photo.read_bytes(), own, int(own), vector, vector.tolist()):
+    data = photo.read_bytes()
+    images = (str(photo), photo, data, bytearray(data), memoryview(data))
+    for query in (*images, own, int(own), vector, vector.tolist()):
         results = index.search(query, k=3)
         assert len(results) == 3
         assert results[0].image_id == own

@@ -72,8 +72,11 @@ def test_k_is_limited_on_both_sides(searcher: Searcher) -> None:
 
 @pytest.mark.parametrize(
     "vector",
-    [[], [1.0], [1.0] * 1279, [1.0] * 1281, [0.0] * 1280, [float("nan")] * 1280, [1e999] * 1280],
-)
+    [
+        [], [1.0], [1.0] * 1279, [1.0] * 1281, [0.0] * 1280, [float("nan")] * 1280, [1e999] * 1280,
+        ["one"] * 1280, [[1.0], [1.0, 2.0]], [10**400] * 1280, [{}] * 1280, [1j] * 1280,
+    ],
+)  # fmt: skip
 def test_unusable_vectors_are_refused(searcher: Searcher, vector: list[float]) -> None:
     with pytest.raises(InvalidQuery):
         searcher.search_vector(vector)
