@@ -20,7 +20,7 @@ POLL_SECONDS = 1.0
 """How often to check for another version, which reads nine bytes and the status of a file."""
 
 RETRY_SECONDS = 60.0
-"""When to try a rejected version again."""
+"""When to try again what failed: a rejected version, or to load the encoder."""
 
 REOPEN_SECONDS = 5.0
 """When to try again to open a damaged version, if none is open yet."""
@@ -73,6 +73,8 @@ class CurrentIndex:
         self._reopen_at = 0.0
         self._is_watched = False
         self._encoder_problem: LookalikeError | None = None
+        """Why the encoder could not be loaded; it is tried again after ``_reload_at``."""
+        self._reload_at = 0.0
         self._retry_at = 0.0
         self.rejected: Rejected | None = None
         """The published version, if it failed its checks and an older one stays in use."""
@@ -143,7 +145,14 @@ class CurrentIndex:
             "Now answering from version %s instead of %s.", new.info.version, old.info.version
         )
         if not new.encoder_is_loaded:
+            self._encoder_problem = None
             self._load_encoder(new)
+
+    def reload_encoder(self) -> None:
+        """Try again to load the encoder if that failed a while ago."""
+        searcher = self._searcher
+        if searcher and self._encoder_problem and time.monotonic() >= self._reload_at:
+            self._load_encoder(searcher)
 
     def _reject(self, identity: PublishedIdentity | None, error: LookalikeError) -> None:
         """Note and log, once, why a published version is not used."""
@@ -193,17 +202,20 @@ class CurrentIndex:
 
     def _load_encoder(self, searcher: Searcher) -> None:
         """Load the encoder while the first requests, most of which do not need it, are answered."""
-        self._encoder_problem = None
+        problem: LookalikeError | None = None
         try:
             searcher.load_encoder()
         except LookalikeError as error:
-            logger.error("%s %s", error.message, error.hint)
-            self._encoder_problem = error.fresh()
+            problem = error.fresh()
+            if str(problem) != str(self._encoder_problem):  # not again each time it is tried
+                logger.error("%s %s", error.message, error.hint)
         except Exception:
             if _is_shutting_down():
                 return  # the encoder cannot start threads any more
             logger.exception("The encoder cannot be loaded")
-            self._encoder_problem = EncoderFailed()
+            problem = EncoderFailed()
+        self._reload_at = time.monotonic() + RETRY_SECONDS
+        self._encoder_problem = problem
 
 
 def _is_shutting_down() -> bool:
@@ -216,10 +228,11 @@ def _is_shutting_down() -> bool:
 
 
 def _watch(reference: "weakref.ref[CurrentIndex]") -> None:
-    """Check for new versions until the application is gone."""
+    """Check for new versions, and for a missing encoder, until the application is gone."""
     while (index := reference()) is not None:
         try:
             index.refresh()
+            index.reload_encoder()
         except Exception:
             logger.exception("Checking for a new version failed")
         del index

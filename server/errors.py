@@ -48,18 +48,21 @@ DOMAIN_CODES = {
     ),
     "weights_unavailable": ErrorCode(
         HTTPStatus.SERVICE_UNAVAILABLE,
-        public_text=("The encoder's weights are missing.", "The server's log says more."),
+        60,
+        ("The encoder's weights are missing.", "The server's log says more."),
     ),
     "encoder_mismatch": ErrorCode(
         HTTPStatus.SERVICE_UNAVAILABLE,
-        public_text=(
+        60,
+        (
             "The index was made with another encoder.",
             "The server's log says more.",
         ),
     ),
     "missing_dependency": ErrorCode(
         HTTPStatus.SERVICE_UNAVAILABLE,
-        public_text=("A library is missing.", "The server's log says which."),
+        60,
+        ("A library is missing.", "The server's log says which."),
     ),
 }
 """The codes of domain errors. One whose code is missing here is a fault: 500."""

@@ -20,6 +20,9 @@ MAX_BATCH = 16
 """The most images of one request in a batch. Larger batches are no faster on CPUs, and other
 requests wait for them."""
 
+RETRY_SECONDS = 60.0
+"""When to try again to load a model that could not be loaded."""
+
 
 class QueryEncoder:
     """Encodes the images of queries. Safe between threads.
@@ -34,6 +37,7 @@ class QueryEncoder:
         self._batcher: Batcher[Pixels, Vector] | None = None
         self._batch_size = 1
         self._failure: LookalikeError | None = None
+        self._retry_at = 0.0
         self._loading = threading.Lock()
 
     @property
@@ -84,10 +88,10 @@ class QueryEncoder:
     def _loaded(self) -> tuple[Batcher[Pixels, Vector], int]:
         """Load the model once; return its batcher, and the most images of a request per batch.
 
-        A failure is final and raised again by later calls.
+        A failure is raised again by later calls, until it is time to try again.
         """
         with self._loading:
-            if self._failure:
+            if self._failure and time.monotonic() < self._retry_at:
                 raise self._failure.fresh()
             if self._batcher is None:
                 try:
@@ -95,6 +99,7 @@ class QueryEncoder:
                     encoder.load()
                 except LookalikeError as error:
                     self._failure = error.fresh()
+                    self._retry_at = time.monotonic() + RETRY_SECONDS
                     raise
                 self._batch_size = min(encoder.batch_size, MAX_BATCH)
                 self._batcher = encoding_batcher(encoder)

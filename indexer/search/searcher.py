@@ -108,9 +108,8 @@ class Searcher:
         return self._batched.batcher
 
     def reuse_encoder(self, other: "Searcher") -> None:
-        """Use the encoder that another searcher has loaded, if both indexes were made with it."""
-        same = other.encoder_spec.fingerprint == self.encoder_spec.fingerprint
-        if same and other.encoder_is_loaded:
+        """Use another searcher's encoder, loaded or not, if both indexes were made with it."""
+        if other.encoder_spec.fingerprint == self.encoder_spec.fingerprint:
             self._encoder = other._encoder  # noqa: SLF001 -- its own class's
 
     def check(self) -> None:

@@ -1,17 +1,22 @@
 """A server whose encoder cannot be loaded: it says so, and keeps nothing of the requests."""
 
 import gc
+import threading
 import tracemalloc
+from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
 
+import indexer.search.query_encoder
+import server.current_index
 from indexer.config import Config
 from indexer.encoders import Encoder
-from indexer.errors import StoreCorrupt, WeightsUnavailable
+from indexer.errors import WeightsUnavailable
 from indexer.search.query_encoder import QueryEncoder
 from server.app import create_app
 from server.current_index import CurrentIndex
+from tests.conftest import Reindex, delete
 from tests.server.helpers import assert_error, upload
 from tests.waiting import eventually
 
@@ -49,13 +54,13 @@ def client_without_encoder(
 def test_refused_uploads_do_not_stay_in_memory(
     demo_config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    error = StoreCorrupt("The weights are damaged.")  # any error with Retry-After
+    error = WeightsUnavailable("/secret/weights.h5 is missing.")
     client, _ = client_without_encoder(demo_config, monkeypatch, error)
     image = bytes(1_000_000)
     tracemalloc.start()
     try:
         for _ in range(6):
-            assert_error(upload(client, image), 503, "store_corrupt")
+            assert_error(upload(client, image), 503, "weights_unavailable")
         gc.collect()
         kept, _ = tracemalloc.get_traced_memory()
     finally:
@@ -88,3 +93,41 @@ def test_an_unexpected_failure_is_answered_as_not_ready_and_logged(
         error = assert_error(answer, 503, "not_ready")
         assert error["message"] == "The encoder cannot be loaded."
     assert "no /secret/device" in caplog.text
+
+
+def test_loading_is_tried_again(demo_config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server.current_index, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(server.current_index, "RETRY_SECONDS", 0.1)
+    monkeypatch.setattr(indexer.search.query_encoder, "RETRY_SECONDS", 0.1)
+    client, failing = client_without_encoder(
+        demo_config, monkeypatch, WeightsUnavailable("missing")
+    )
+    answer = client.get("/readyz")
+    assert_error(answer, 503, "weights_unavailable")
+    assert answer.headers["Retry-After"] == "60"
+    eventually(lambda: failing.calls > 2)
+    failing.error = None
+    eventually(lambda: client.get("/readyz").status_code == 200)
+
+
+def test_a_version_published_while_the_encoder_is_loaded_uses_it_as_well(
+    config: Config, reindex: Reindex, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server.current_index, "POLL_SECONDS", 0.02)
+    go, calls = threading.Event(), []
+
+    def open_when_allowed(encoder: QueryEncoder) -> Encoder:
+        calls.append(encoder)
+        assert go.wait(30)
+        return OPEN(encoder)
+
+    reindex()
+    monkeypatch.setattr(QueryEncoder, "open", open_when_allowed)
+    current = CurrentIndex(config)
+    assert current.searcher().info.version == "00000001"
+    delete(next(images.rglob("*.jpg")))
+    reindex()
+    eventually(lambda: current.searcher().info.version == "00000002")
+    go.set()
+    eventually(lambda: current.readiness_error() is None)
+    assert len(calls) == 1
