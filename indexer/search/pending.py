@@ -40,12 +40,16 @@ class PendingSearch:
     failure: LookalikeError | None = None
 
     def run(self, step: "Callable[[PendingSearch], None]") -> None:
-        """Run a step unless an earlier one failed; keep its error if it fails."""
+        """Run a step unless an earlier one failed; keep its error if it fails.
+
+        The traceback is not kept: it refers to this search, which then stayed until Python looks
+        for cycles, and its image with it.
+        """
         if self.failure is None:
             try:
                 step(self)
             except LookalikeError as error:
-                self.failure = error
+                self.failure = error.fresh()
 
     def combine(self, features: Callable[[Sequence[Example]], Vector]) -> None:
         """Set ``vector``: the query's own feature, moved by its examples.

@@ -148,7 +148,7 @@ class Searcher:
         searches = [(query, selection or Selection())]
         (found,) = self.search_many(searches, preview_side=preview_side)
         if isinstance(found, LookalikeError):
-            raise found
+            raise found.fresh()
         return found
 
     def search_many(
@@ -177,7 +177,7 @@ class Searcher:
         self._begin(search, None)
         self._encode([search])
         if search.failure:
-            raise search.failure
+            raise search.failure.fresh()
         assert search.feature is not None
         return search.feature, search.stopwatch.finish()
 
@@ -247,7 +247,7 @@ class Searcher:
                 pixels = [search.pixels for search in decoded if search.pixels is not None]
                 features = self._encoder.encode(pixels)
             except LookalikeError as error:  # the encoder cannot be loaded
-                features = [error] * len(decoded)
+                features = [error.fresh()] * len(decoded)
         for search, feature in zip(decoded, features, strict=True):
             search.pixels = None
             if isinstance(feature, LookalikeError):

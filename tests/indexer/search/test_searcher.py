@@ -1,7 +1,10 @@
 """The searcher: kinds of queries, their limits, and mismatched encoders."""
 
+import gc
 import math
+from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
 import faiss
 import numpy as np
@@ -15,12 +18,15 @@ from indexer.errors import (
     ImageTooLarge,
     InvalidImage,
     InvalidQuery,
+    LookalikeError,
     NoApproximateIndex,
     StoreCorrupt,
     UnknownImage,
+    WeightsUnavailable,
 )
 from indexer.images import decode
 from indexer.search import Example, Query, Searcher
+from indexer.search.pending import PendingSearch
 from indexer.store import Store, open_writer
 from indexer.vector_index import flat_file
 from tests.conftest import DEMO_IMAGES, small_config
@@ -94,6 +100,32 @@ def test_unknown_ids_are_refused(searcher: Searcher) -> None:
 def test_a_file_that_is_no_image_is_refused(searcher: Searcher) -> None:
     with pytest.raises(InvalidImage):
         searcher.search_image(b"no image")
+
+
+@pytest.mark.parametrize("method", ["search_image", "embed"])
+@pytest.mark.parametrize("fails", ["decoding", "encoding"])
+def test_a_search_that_failed_is_freed_at_once(
+    searcher: Searcher,
+    photos: list[Path],
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+    fails: str,
+) -> None:
+    """Its image would otherwise stay until Python looks for cycles."""
+    data = photos[0].read_bytes() if fails == "encoding" else b"no image"
+
+    def fail() -> NoReturn:
+        raise WeightsUnavailable("There are none.")
+
+    monkeypatch.setattr(searcher._encoder, "_loaded", fail)
+    gc.collect()
+    gc.disable()
+    try:
+        with suppress(LookalikeError):
+            getattr(searcher, method)(data)
+        assert not [kept for kept in gc.get_objects() if isinstance(kept, PendingSearch)]
+    finally:
+        gc.enable()
 
 
 def test_a_feature_that_is_not_finite_is_refused(
