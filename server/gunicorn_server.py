@@ -14,7 +14,14 @@ from server.admission.slots import SPARE_THREADS
 from server.monitoring.logs import logging_settings
 
 RESERVED_FILES = 100
-"""Files the server may have open beside its connections: the store's, thumbnails, its log."""
+"""Files the server may have open beside its connections and its catalogues: vectors, thumbnails,
+its log."""
+
+CATALOGUE_FILES = 11
+"""The most files of a connection to a catalogue: SQLite attaches up to ten to the first."""
+
+IDLE_CATALOGUES = 16
+"""Connections to a catalogue that are kept, by the version in use and by the one before it."""
 
 EXPOSED_WARNING = """\
 {host} is not a loopback address, and server.proxies is 0: clients connect without a proxy.
@@ -50,14 +57,13 @@ class Gunicorn(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
     def load_config(self) -> None:
         """Set what differs from gunicorn's defaults."""
         server = self._config.server
-        threads = server.threads + SPARE_THREADS
         settings: dict[str, Any] = {
             "bind": _address(server.host, server.port),
             # One process: the vectors, the encoder and their caches exist once.
             "workers": 1,
             "worker_class": "gthread",
-            "threads": threads,
-            "worker_connections": _max_connections(threads),
+            "threads": server.threads + SPARE_THREADS,
+            "worker_connections": _max_connections(server.threads),
             # Measures whether the worker's loop is alive, not how long a request takes.
             "timeout": 60,
             "graceful_timeout": 30,
@@ -85,9 +91,13 @@ class Gunicorn(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
 
 
 def _max_connections(threads: int) -> int:
-    """Return how many clients may be connected: gunicorn fails when it runs out of files."""
+    """Return how many clients may be connected: gunicorn fails when it runs out of files.
+
+    Each of ``threads`` can have a connection to a catalogue of its own; spare threads need none.
+    """
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return max(threads + 1, min(1000, files - RESERVED_FILES))
+    reserved = RESERVED_FILES + (threads + IDLE_CATALOGUES) * CATALOGUE_FILES
+    return max(threads + SPARE_THREADS + 1, min(1000, files - reserved))
 
 
 def _check_address(host: str, port: int) -> None:
