@@ -44,5 +44,6 @@ def _map(descriptor: int, size: int) -> ctypes.Array[ctypes.c_ubyte]:
     if address == ctypes.c_void_p(-1).value:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     mapped = (ctypes.c_ubyte * size).from_address(address)
-    weakref.finalize(mapped, libc.munmap, ctypes.c_void_p(address), ctypes.c_size_t(size))
+    unmap = weakref.finalize(mapped, libc.munmap, ctypes.c_void_p(address), ctypes.c_size_t(size))
+    unmap.atexit = False  # daemon threads may still read when the process exits
     return mapped

@@ -56,6 +56,34 @@ def test_what_is_no_array_is_refused(tmp_path: Path, how: str) -> None:
         map_array(path)
 
 
+READ_UNTIL_EXIT = """
+import sys, threading
+from pathlib import Path
+from indexer.vector_index.mapping import map_array
+
+mapped, reading = map_array(Path(sys.argv[1])), threading.Event()
+
+def read():
+    while True:
+        mapped.sum()
+        reading.set()
+
+for _ in range(4):
+    threading.Thread(target=read, daemon=True).start()
+reading.wait()
+"""
+
+
+def test_a_daemon_thread_may_read_until_the_process_has_exited(tmp_path: Path) -> None:
+    path = tmp_path / "a.npy"
+    np.save(path, np.ones(10_000_000, np.float32))
+    done = subprocess.run(
+        [sys.executable, "-c", READ_UNTIL_EXIT, str(path)],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
 OPEN = """
 import sys
 from pathlib import Path
