@@ -16,7 +16,7 @@ from indexer.store import (
     Version,
     live_catalogue,
     open_writer,
-    write_damage,
+    update_damage,
 )
 from indexer.vector_index.promise import Promise
 
@@ -113,7 +113,7 @@ def verify(config: Config) -> Verdict:
     """Check all checksums and counts of the published version.
 
     Damage is reported, not raised. It is also recorded in the store, if that can be written, so
-    that the next build makes the damaged parts again.
+    that the next build makes the damaged parts again. Recorded damage to other parts stays.
 
     Raises :class:`~indexer.errors.NoPublishedIndex`.
     """
@@ -125,17 +125,23 @@ def verify(config: Config) -> Verdict:
         return Verdict(None, 0, [error.message])
     damaged = version.damaged_files() if problems else []
     folders = [path.parent for path in damaged]
-    damage = Damage(
+    manifest = version.manifest
+    checked = Damage(
+        segments=tuple(entry.id for entry in manifest.segments),
+        derived=tuple(derived.folder for derived in manifest.derived.values()),
+        layers=tuple(layer.id for layer in manifest.layers),
+    )
+    found = Damage(
         segments=tuple(sorted({f.name for f in folders if f.parent == store.segments})),
         derived=tuple(sorted({f.name for f in folders if f.parent == store.derived})),
         layers=_damaged_layers(version, damaged) if problems else (),
     )
     not_noted = None
     try:
-        write_damage(store, damage)
+        update_damage(store, checked=checked, damaged=found)
     except OSError as error:
         not_noted = f"{store.damage}: {error.strerror}"
-    return Verdict(version.id, version.manifest.counts.indexed, problems, not_noted)
+    return Verdict(version.id, manifest.counts.indexed, problems, not_noted)
 
 
 def _damaged_layers(version: Version, damaged: list[Path]) -> tuple[str, ...]:

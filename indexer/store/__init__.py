@@ -1,7 +1,7 @@
 """Vectors and catalogue on disk: immutable segments, a SQLite catalogue, published versions."""
 
 from indexer.store.catalogue import Catalogue
-from indexer.store.damage import read_damage, write_damage
+from indexer.store.damage import read_damage, update_damage
 from indexer.store.files import REBUILD_HINT
 from indexer.store.live import live_catalogue
 from indexer.store.records import (
@@ -49,5 +49,5 @@ __all__ = [
     "part_name",
     "read_damage",
     "trained_path",
-    "write_damage",
+    "update_damage",
 ]

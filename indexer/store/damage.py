@@ -9,25 +9,26 @@ from indexer.store.records import Damage
 if TYPE_CHECKING:
     from indexer.store.store import Store
 
+NO_DAMAGE = Damage()
+
 
 def read_damage(store: "Store") -> Damage:
     """Return the recorded damage; none if the record is missing or unreadable."""
     try:
         return read_record(store.damage, Damage)
     except StoreCorrupt:
-        return Damage()
+        return NO_DAMAGE
 
 
-def add_damaged_segment(store: "Store", name: str) -> None:
-    """Add a segment to the record."""
-    noted = read_damage(store)
-    segments = tuple(sorted({*noted.segments, name}))
-    write_record(store.damage, noted.model_copy(update={"segments": segments}))
+def update_damage(
+    store: "Store", *, checked: Damage = NO_DAMAGE, damaged: Damage = NO_DAMAGE
+) -> None:
+    """Record damage, and drop the recorded parts that were ``checked`` and are not damaged.
 
-
-def write_damage(store: "Store", damage: Damage) -> None:
-    """Replace the record; no damage removes it. Raises :class:`OSError`."""
-    if damage != Damage():
+    What else is recorded stays. Without any damage there is no record. Raises :class:`OSError`.
+    """
+    damage = (read_damage(store) - checked) | damaged
+    if damage != NO_DAMAGE:
         write_record(store.damage, damage)
     elif store.damage.exists():
         store.damage.unlink()

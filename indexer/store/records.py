@@ -115,6 +115,22 @@ class Damage(Record):
     derived: tuple[str, ...] = ()
     layers: tuple[str, ...] = ()
 
+    def __or__(self, other: "Damage") -> "Damage":
+        """Return what is in either."""
+        return Damage(
+            segments=tuple(sorted({*self.segments, *other.segments})),
+            derived=tuple(sorted({*self.derived, *other.derived})),
+            layers=tuple(sorted({*self.layers, *other.layers})),
+        )
+
+    def __sub__(self, other: "Damage") -> "Damage":
+        """Return what is in this one only."""
+        return Damage(
+            segments=tuple(sorted({*self.segments} - {*other.segments})),
+            derived=tuple(sorted({*self.derived} - {*other.derived})),
+            layers=tuple(sorted({*self.layers} - {*other.layers})),
+        )
+
 
 class Manifest(Record):
     """What a published version consists of."""

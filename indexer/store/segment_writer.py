@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from indexer.errors import EncoderMismatch, StoreCorrupt
 from indexer.store.catalogue_writer import CatalogueWriter
-from indexer.store.damage import add_damaged_segment, read_damage
+from indexer.store.damage import read_damage, update_damage
 from indexer.store.files import Bytes, last_number, numbered_name
 from indexer.store.records import Damage, Manifest
 from indexer.store.rows import NewImage
@@ -54,7 +54,7 @@ class SegmentWriter:
         segment = self.segment(name)
         if name not in self._verified:
             if segment.problems():
-                add_damaged_segment(self._store, name)
+                update_damage(self._store, damaged=Damage(segments=(name,)))
                 raise StoreCorrupt(
                     f"{segment.folder} is damaged.",
                     "Run the build again: it makes the segment again from its images.",

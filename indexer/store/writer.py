@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from indexer.config import DatasetConfig, IndexConfig
 from indexer.errors import ConfigError, StoreBusy, StoreCorrupt
 from indexer.store.catalogue_writer import CatalogueWriter
+from indexer.store.damage import update_damage
 from indexer.store.files import (
     Bytes,
     FileRecord,
@@ -113,6 +114,7 @@ class Writer(SegmentWriter):
         super().__init__(store, catalogue)
         self.derived = store.derived
         """The folder of derived structures."""
+        self._damage_found_before = self.damage()
 
     def begin(self) -> Draft:
         """Begin a new version of what is committed, and write a catalogue layer of the changes."""
@@ -170,7 +172,8 @@ class Writer(SegmentWriter):
         self._published.update(segment.id for segment in draft.segments)
         replace_file(store.folder / CURRENT, name.encode() + b"\n")
         self.catalogue.mark_published(draft.layers)
-        store.damage.unlink(missing_ok=True)
+        # What was recorded meanwhile, by a verification beside this build, is for the next one.
+        update_damage(store, checked=self._damage_found_before)
         return version
 
     def new_derived(self) -> Path:

@@ -9,9 +9,9 @@ from indexer.build import build
 from indexer.config import Config
 from indexer.errors import StoreCorrupt
 from indexer.maintenance import verify
-from indexer.store import Store, open_writer
+from indexer.store import Store, open_writer, read_damage
 from tests.conftest import Reindex, small_config
-from tests.stores import assert_like_a_clean_build, damage
+from tests.stores import assert_like_a_clean_build, commit, damage, publish
 
 
 @pytest.mark.parametrize("how", ["changed", "shorter", "missing", "ids", "marker"])
@@ -106,3 +106,26 @@ def test_damage_found_by_a_build_is_added_to_that_found_by_verify(
         assert writer.damage().segments == (first.id, second.id)
         assert writer.damage().derived == (derived.folder,)
     assert (build(config).encoded, verify(config).problems) == (4, [])
+
+
+def test_damage_that_verify_finds_during_a_build_is_left_for_the_next_one(
+    published: Store,
+) -> None:
+    config = Config(store=published.folder)
+    with open_writer(published) as writer:
+        commit(writer, ["e"])
+        damage(published.segments / "00000001" / "vectors.faiss")
+        assert verify(config).problems
+        publish(writer)
+    assert read_damage(published).segments == ("00000001",)
+
+
+def test_verify_keeps_the_record_of_damage_to_what_is_not_published(published: Store) -> None:
+    config = Config(store=published.folder)
+    with open_writer(published) as writer:
+        commit(writer, ["e"])
+        damage(published.segments / "00000003" / "vectors.faiss")
+        with pytest.raises(StoreCorrupt):
+            writer.verified_segment("00000003")
+    assert verify(config).problems == []
+    assert read_damage(published).segments == ("00000003",)

@@ -96,7 +96,7 @@ def test_a_publish_without_changes_writes_no_layer(published: Store) -> None:
 
 @pytest.mark.parametrize("how", ["missing", "truncated", "noted as damaged"])
 def test_a_new_layer_is_not_put_on_a_damaged_one(published: Store, how: str) -> None:
-    from indexer.store import Damage, write_damage
+    from indexer.store import Damage, update_damage
 
     path = published.layers / "00000001.sqlite"
     if how == "missing":
@@ -105,7 +105,7 @@ def test_a_new_layer_is_not_put_on_a_damaged_one(published: Store, how: str) -> 
         path.write_bytes(path.read_bytes()[:100])
     else:
         damage(path)
-        write_damage(published, Damage(layers=("00000001",)))
+        update_damage(published, damaged=Damage(layers=("00000001",)))
     with open_writer(published) as writer:
         commit(writer, ["new"])
         version = publish(writer)
