@@ -8,7 +8,7 @@ import pytest
 
 from indexer.config import Config
 from indexer.store import Store
-from tests.conftest import Reindex
+from tests.conftest import Reindex, delete
 from tests.stores import assert_like_a_clean_build
 
 
@@ -54,7 +54,7 @@ def test_a_dry_run_says_what_would_happen_and_changes_nothing(
     (images / "bad.jpg").write_bytes(b"x")
     reindex()
     gone, changed, *_ = sorted(images.rglob("*/*.jpg"))
-    gone.unlink()
+    delete(gone)
     os.utime(changed, ns=(5, 5))
     os.utime(images / "bad.jpg", ns=(5, 5))
     (images / "new.jpg").write_bytes(changed.read_bytes())
