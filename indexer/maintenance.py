@@ -1,5 +1,6 @@
 """Maintenance of a store: status, verification, versions."""
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -120,10 +121,10 @@ def verify(config: Config) -> Verdict:
     store = Store(config.store)
     try:
         version = store.open_published()
-        problems = version.problems()
+        damaged = version.damaged_files()
+        problems = list(damaged.values()) or version.count_problems()
     except StoreCorrupt as error:
         return Verdict(None, 0, [error.message])
-    damaged = version.damaged_files() if problems else []
     folders = [path.parent for path in damaged]
     manifest = version.manifest
     checked = Damage(
@@ -144,7 +145,7 @@ def verify(config: Config) -> Verdict:
     return Verdict(version.id, manifest.counts.indexed, problems, not_noted)
 
 
-def _damaged_layers(version: Version, damaged: list[Path]) -> tuple[str, ...]:
+def _damaged_layers(version: Version, damaged: Collection[Path]) -> tuple[str, ...]:
     """Return the damaged layers; all of them if every file is intact but the counts disagree."""
     layers = [layer.id for layer in version.manifest.layers]
     names = {path.stem for path in damaged if path.suffix == ".sqlite"}

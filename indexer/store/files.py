@@ -78,6 +78,15 @@ def describe_file(path: Path) -> FileRecord:
     return FileRecord(bytes=path.stat().st_size, sha256=digest)
 
 
+def find_damage(path: Path, expected: FileRecord) -> str | None:
+    """Read a file in full and return what is wrong with it, or None."""
+    try:
+        actual = describe_file(path)
+    except OSError as error:
+        return f"{path} cannot be read: {error.strerror}"
+    return None if actual == expected else f"{path} is damaged: its SHA-256 does not match"
+
+
 def check_size(path: Path, expected: FileRecord) -> None:
     """Raise :class:`StoreCorrupt` unless ``path`` is a file of the recorded size."""
     actual = path.stat().st_size if path.is_file() else None

@@ -14,7 +14,7 @@ from indexer.store.files import (
     REBUILD_HINT,
     Bytes,
     check_size,
-    describe_file,
+    find_damage,
     read_record,
     sync,
     write_file,
@@ -73,11 +73,8 @@ class Segment:
 
     def problems(self) -> list[str]:
         """Read every byte and return what differs from the marker."""
-        return [
-            f"{self.folder / name} is damaged: its SHA-256 does not match"
-            for name, record in self.marker.files.items()
-            if describe_file(self.folder / name) != record
-        ]
+        found = [find_damage(self.folder / name, r) for name, r in self.marker.files.items()]
+        return [problem for problem in found if problem]
 
 
 def write_segment(

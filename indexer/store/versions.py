@@ -11,7 +11,7 @@ from indexer.store.files import (
     REBUILD_HINT,
     FileRecord,
     check_size,
-    describe_file,
+    find_damage,
     read_record,
 )
 from indexer.store.records import FORMAT, DerivedKind, Manifest
@@ -80,20 +80,32 @@ class Version:
         )
 
     def problems(self) -> list[str]:
-        """Check every checksum and count, and return what is wrong."""
-        damaged = self.damaged_files()
-        problems = [f"{path} is damaged: its SHA-256 does not match" for path in damaged]
-        return problems or self._catalogue_problems()
+        """Check every checksum and, if all are right, every count; return what is wrong."""
+        return list(self.damaged_files().values()) or self.count_problems()
 
-    def damaged_files(self) -> list[Path]:
-        """Read all files of the version and return those whose checksum does not match.
+    def damaged_files(self) -> dict[Path, str]:
+        """Read all files of the version; return what is wrong with those that are not intact.
 
         A build can repair them, from the images or from the store's own catalogue.
         """
         files = self._layer_files() | self._derived_files()
         for segment in self.segments:
             files |= {segment.folder / name: r for name, r in segment.marker.files.items()}
-        return [path for path, record in files.items() if describe_file(path) != record]
+        found = {path: find_damage(path, record) for path, record in files.items()}
+        return {path: problem for path, problem in found.items() if problem}
+
+    def count_problems(self) -> list[str]:
+        """Check the counts of the catalogue, the manifest and the segments of intact files."""
+        problems = self.catalogue.problems()
+        counts = self.catalogue.counts()
+        if counts != self.manifest.counts or counts.found != counts.indexed + counts.skipped:
+            problems.append(f"the catalogue counts {counts}, the manifest {self.manifest.counts}")
+        deleted = np.array(self.manifest.deleted, np.int64)
+        alive = [segment.ids[~np.isin(segment.ids, deleted)] for segment in self.segments]
+        stored = np.sort(np.concatenate([np.empty(0, np.int64), *alive]))
+        if not np.array_equal(self.catalogue.ids("indexed"), stored):
+            problems.append("the ids in the segments are not those of the catalogue")
+        return problems
 
     def _layer_files(self) -> dict[Path, FileRecord]:
         """Return the files of the catalogue, the oldest layer first."""
@@ -110,15 +122,3 @@ class Version:
                     raise StoreCorrupt(f"{folder} lacks segment {entry.id}.", REBUILD_HINT)
                 files[folder / part_name(entry.id)] = derived.parts[entry.id].file
         return files
-
-    def _catalogue_problems(self) -> list[str]:
-        problems = self.catalogue.problems()
-        counts = self.catalogue.counts()
-        if counts != self.manifest.counts or counts.found != counts.indexed + counts.skipped:
-            problems.append(f"the catalogue counts {counts}, the manifest {self.manifest.counts}")
-        deleted = np.array(self.manifest.deleted, np.int64)
-        alive = [segment.ids[~np.isin(segment.ids, deleted)] for segment in self.segments]
-        stored = np.sort(np.concatenate([np.empty(0, np.int64), *alive]))
-        if not np.array_equal(self.catalogue.ids("indexed"), stored):
-            problems.append("the ids in the segments are not those of the catalogue")
-        return problems

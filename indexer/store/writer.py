@@ -21,6 +21,7 @@ from indexer.store.files import (
     FileRecord,
     check_size,
     describe_file,
+    find_damage,
     last_number,
     numbered,
     numbered_name,
@@ -243,7 +244,7 @@ class Writer(SegmentWriter):
         path = layer_path(folder, name)
         kept = layers_to_keep(layers, changes)
         merged = {layer_path(folder, layer.id): layer.file for layer in layers[len(kept) :]}
-        if any(describe_file(old) != record for old, record in merged.items()):
+        if any(find_damage(old, record) for old, record in merged.items()):
             kept, merged = [], {}  # write everything anew rather than copy damage
         rows = self.catalogue.write_layer(path, kept[-1] if kept else None, list(merged))
         sync(folder)

@@ -1,12 +1,17 @@
 """Damage to a store is noticed when it is opened, or when every byte is verified."""
 
+import errno
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from indexer.config import Config
 from indexer.errors import StoreCorrupt
-from indexer.store import Segment, Store, open_writer
+from indexer.maintenance import verify
+from indexer.store import Segment, Store, files, open_writer, read_damage
 from tests.stores import commit, damage
 
 
@@ -102,3 +107,26 @@ def test_a_pickle_in_place_of_the_ids_is_not_loaded(published: Store) -> None:
     np.save(path, np.array([{"a": 1}, None], dtype=object), allow_pickle=True)
     with pytest.raises(StoreCorrupt):
         _ = Segment(path.parent).ids
+
+
+def test_a_file_that_the_disk_cannot_read_is_damaged(
+    published: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = published.segments / "00000001" / "vectors.faiss"
+    read: list[Path] = []
+    describe_file = files.describe_file
+
+    def describe(path: Path) -> files.FileRecord:
+        read.append(path)
+        if path == bad:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return describe_file(path)
+
+    monkeypatch.setattr(files, "describe_file", describe)
+    assert verify(Config(store=published.folder)).problems == [
+        f"{bad} cannot be read: Input/output error"
+    ]
+    assert len(read) == len(set(read)) == 5
+    assert read_damage(published).segments == ("00000001",)
+    with open_writer(published) as writer, pytest.raises(StoreCorrupt):
+        writer.verified_segment("00000001")
