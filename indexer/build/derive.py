@@ -14,6 +14,7 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from indexer.config import IndexConfig
+from indexer.errors import StoreCorrupt
 from indexer.store import (
     Derived,
     DerivedFiles,
@@ -159,7 +160,10 @@ def _update(
     if is_outgrown(previous, len(vectors)):
         note = f"the collection has {len(vectors):,} images, not {previous.trained_count:,}"
         return _train(writer, recipe, segments, vectors), _retrained_note(recipe, note)
-    coder = recipe.load(trained_path(writer.derived / previous.folder))
+    try:
+        coder = recipe.load(trained_path(writer.derived / previous.folder))
+    except StoreCorrupt:
+        return _train(writer, recipe, segments, vectors), _retrained_note(recipe, "it was damaged")
     derived = _encode(writer, recipe, coder, previous, segments, vectors)
     drift = _error(derived) / max(derived.trained_error, 1e-12)
     if drift > MAX_DRIFT:

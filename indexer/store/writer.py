@@ -185,11 +185,15 @@ class Writer(SegmentWriter):
         return folder
 
     def has_derived(self, derived: Derived) -> bool:
-        """Tell whether the files of a derived structure exist and are not known to be damaged."""
+        """Tell whether the files of a derived structure exist and are not known to be damaged.
+
+        The file with its training is read in full; of the others, which are large, only the size.
+        """
         folder = self.derived / derived.folder
+        if find_damage(trained_path(folder), derived.trained):
+            return False
         files = {part_name(name): part.file for name, part in derived.parts.items()}
         try:
-            check_size(trained_path(folder), derived.trained)
             for name, record in files.items():
                 check_size(folder / name, record)
         except StoreCorrupt:

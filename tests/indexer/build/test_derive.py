@@ -193,6 +193,23 @@ def test_damage_is_found(writer: Writer, store: Store, damage: str, name: str) -
     assert store.open_published().problems() == []
 
 
+def test_a_structure_whose_training_is_damaged_is_trained_again(
+    writer: Writer, store: Store, notes: list[str]
+) -> None:
+    commit(writer, photo_like(200))
+    old = publish(writer, notes).manifest.derived
+    for derived in old.values():
+        path = store.derived / derived.folder / "trained"
+        path.write_bytes(bytes(path.stat().st_size))
+    new = publish(writer, notes).manifest.derived
+    assert all(new[kind].folder != old[kind].folder for kind in old)
+    assert trained_again(notes) == [
+        f"The {name} was trained again: it was damaged."
+        for name in ("shortlist index", "approximate index", "map")
+    ]
+    assert store.open_published().problems() == []
+
+
 @pytest.fixture
 def measured(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many queries each measurement of recall made to the approximate index."""
