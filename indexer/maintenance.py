@@ -171,7 +171,7 @@ class VersionInfo:
 def versions(config: Config) -> list[VersionInfo]:
     """Return the versions of the configured store, the oldest first."""
     store = Store(config.store)
-    current = store.current()
+    current = _current(store)
     return [
         VersionInfo(
             name,
@@ -185,6 +185,14 @@ def versions(config: Config) -> list[VersionInfo]:
     ]
 
 
+def _current(store: Store) -> str | None:
+    """Return the id of the published version; None if there is none, or its record is damaged."""
+    try:
+        return store.current()
+    except StoreCorrupt:
+        return None
+
+
 def rollback(config: Config, name: str | None = None) -> str:
     """Publish an older version again, by default the previous one; return its id.
 
@@ -193,21 +201,21 @@ def rollback(config: Config, name: str | None = None) -> str:
     :class:`~indexer.errors.StoreCorrupt` if that version is damaged.
     """
     store = Store(config.store)
-    current = store.current()
-    if current is None:
+    current = store.current() if name is None else _current(store)
+    known = list(store.manifests())
+    if not known or (name is None and current is None):
         raise NoPublishedIndex(
             f"There is no index in {config.store} yet.", "Make one with: lookalike index FOLDER"
         )
-    known = list(store.manifests())
     if name is None:
-        older = [version for version in known if version < current]
+        older = [version for version in known if version < str(current)]
         if not older:
             raise UnknownVersion(
                 f"There is no version before {current}.",
                 "`lookalike versions` lists what there is.",
             )
         name = older[-1]
-    name = name.zfill(len(current)) if name.isdecimal() else name
+    name = name.zfill(len(known[-1])) if name.isdecimal() else name
     if name not in known:
         raise UnknownVersion(
             f"There is no version {name}.", "`lookalike versions` lists what there is."

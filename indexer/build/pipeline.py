@@ -84,7 +84,7 @@ def build(
     dataset = open_dataset(config.dataset)
     store = Store(config.store)
     with open_writer(store) as writer:
-        repaired = _repair(writer)
+        repaired = _damage_to_current(store) + _repair(writer)
         writer.require_encoder(encoder.spec.fingerprint)
         writer.collect_garbage()
         known, limit = writer.catalogue.stamps(), config.dataset.max_pixels
@@ -147,7 +147,7 @@ def _unchanged_version(
 ) -> str | None:
     """Return the published version's id if nothing has changed since it was published."""
     damage = writer.damage()
-    if store.current() is None or damage != Damage():
+    if writer.published() is None or damage != Damage():
         return None
     try:
         manifest = store.open_published().manifest
@@ -189,6 +189,15 @@ def _publish(writer: Writer, encoder: Encoder, config: Config) -> tuple[str, lis
         index=config.index,
     )
     return version.id, derived.notes
+
+
+def _damage_to_current(store: Store) -> list[str]:
+    """Return a note if the name of the published version is lost: the build publishes again."""
+    try:
+        store.current()
+    except StoreCorrupt as error:
+        return [f"{error.message} A new version was published."]
+    return []
 
 
 def _repair(writer: Writer) -> list[str]:

@@ -175,7 +175,7 @@ def _structures(
     from indexer.vector_index.opened import approximate_setting, is_outgrown
 
     store = Store(config.store)
-    manifest = store.manifests().get(store.current() or "")
+    manifest = store.published_manifest()
     there = manifest.derived if manifest else {}
     damaged = read_damage(store).derived
 

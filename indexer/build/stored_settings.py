@@ -2,8 +2,7 @@
 
 from indexer.config import Config, EncoderConfig
 from indexer.datasets import open_dataset
-from indexer.errors import StoreCorrupt
-from indexer.store import Manifest, Store
+from indexer.store import Store
 
 
 def with_stored_settings(config: Config) -> Config:
@@ -12,7 +11,7 @@ def with_stored_settings(config: Config) -> Config:
     These are ``dataset``, ``encoder`` and ``index``. Without a published version, and where all of
     them are set, as in the project's ``config.yaml``, nothing changes.
     """
-    manifest = _published_manifest(config)
+    manifest = Store(config.store).published_manifest()
     if manifest is None:
         return config
     spec = manifest.encoder
@@ -31,16 +30,7 @@ def replaced_source(config: Config) -> str | None:
 
     None if there is no published version, or if the settings name all of its folders and files.
     """
-    manifest = _published_manifest(config)
+    manifest = Store(config.store).published_manifest()
     if manifest is None or set(manifest.dataset.roots) <= set(config.dataset.roots):
         return None
     return open_dataset(manifest.dataset).source
-
-
-def _published_manifest(config: Config) -> Manifest | None:
-    """Return the manifest of the store's published version, None if there is no sound one."""
-    store = Store(config.store)
-    try:
-        return store.manifests().get(store.current() or "")
-    except StoreCorrupt:
-        return None

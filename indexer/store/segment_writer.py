@@ -133,5 +133,9 @@ class SegmentWriter:
         return name
 
     def _manifests(self) -> dict[str, Manifest]:
-        """Return the manifests of all versions that can be read."""
-        return {name: m for name, m in self._store.manifests().items() if m is not None}
+        """Return the manifests of all versions that are not damaged.
+
+        Raises :class:`OSError` if one cannot be read now: the files it refers to must be kept.
+        """
+        found = self._store.manifests(require_read=True)
+        return {name: manifest for name, manifest in found.items() if manifest is not None}

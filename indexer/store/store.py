@@ -60,16 +60,28 @@ class Store:
             raise StoreCorrupt(f"{path}: {error.strerror}.", REBUILD_HINT) from error
         return PublishedIdentity(current, status.st_dev, status.st_ino, status.st_mtime_ns)
 
-    def manifests(self) -> dict[str, Manifest | None]:
-        """Return the manifests of all versions by id, in order; None where one is damaged."""
+    def manifests(self, *, require_read: bool = False) -> dict[str, Manifest | None]:
+        """Return the manifests of all versions by id, in order; None where one is damaged.
+
+        With ``require_read`` one that exists but cannot be read now raises :class:`OSError`.
+        """
         found: dict[str, Manifest | None] = {}
         folders = self.versions.iterdir() if self.versions.is_dir() else ()
         for folder in sorted(folder for folder in folders if folder.name.isdecimal()):
             try:
                 found[folder.name] = read_record(folder / MANIFEST, Manifest)
-            except StoreCorrupt:
+            except StoreCorrupt as error:
+                if require_read:
+                    raise_if_unavailable(error)
                 found[folder.name] = None
         return found
+
+    def published_manifest(self) -> Manifest | None:
+        """Return the manifest of the published version, None if there is no sound one."""
+        try:
+            return self.manifests().get(self.current() or "")
+        except StoreCorrupt:
+            return None
 
     def open_published(self) -> Version:
         """Open the published version. Raises :class:`NoPublishedIndex` if there is none."""
@@ -84,3 +96,13 @@ class Store:
     def version(self, name: str) -> Version:
         """Open a version by its id. Raises :class:`StoreCorrupt`."""
         return Version(self.versions / name, self.segments, self.derived, self.layers)
+
+
+def raise_if_unavailable(error: StoreCorrupt) -> None:
+    """Raise the :class:`OSError` behind an error if the file exists but cannot be read now.
+
+    A disk that is away or too many open files are no damage: the file may be intact.
+    """
+    cause = error.__cause__
+    if isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError):
+        raise cause

@@ -41,7 +41,7 @@ from indexer.store.records import (
 )
 from indexer.store.segment_writer import SegmentWriter
 from indexer.store.segments import Segment
-from indexer.store.store import CURRENT, Store
+from indexer.store.store import CURRENT, Store, raise_if_unavailable
 from indexer.store.versions import MANIFEST, Version, layer_path, part_name, trained_path
 
 KEEP_VERSIONS = 3
@@ -117,9 +117,20 @@ class Writer(SegmentWriter):
         """The folder of derived structures."""
         self._damage_found_before = self.damage()
 
+    def published(self) -> str | None:
+        """Return the id of the published version; None if there is none, or its record is damaged.
+
+        Raises :class:`OSError` if the record cannot be read now.
+        """
+        try:
+            return self._store.current()
+        except StoreCorrupt as error:
+            raise_if_unavailable(error)
+            return None
+
     def begin(self) -> Draft:
         """Begin a new version of what is committed, and write a catalogue layer of the changes."""
-        published = self._manifests().get(self._store.current() or "")
+        published = self._manifests().get(self.published() or "")
         return Draft(
             segments=[self.segment(name) for name in self.catalogue.segments()],
             deleted=self.catalogue.dead_ids(),
@@ -215,7 +226,7 @@ class Writer(SegmentWriter):
         That includes what crashed builds left. The published version is kept, however old it is.
         """
         store, manifests = self._store, self._manifests()
-        kept = {*sorted(manifests)[-keep:], store.current() or ""}
+        kept = {*sorted(manifests)[-keep:], self.published() or ""}
         for folder in numbered(store.versions):
             if folder.name not in kept:
                 shutil.rmtree(folder)

@@ -1,5 +1,7 @@
 """Versions: list, roll back, prune."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -8,8 +10,9 @@ from indexer.config import Config
 from indexer.errors import StoreCorrupt, UnknownVersion
 from indexer.maintenance import prune, rollback, verify, versions
 from indexer.search import Searcher
-from indexer.store import Store
+from indexer.store import Store, open_writer
 from tests.conftest import Reindex
+from tests.stores import publish
 
 
 def test_versions_are_listed_rolled_back_and_pruned(
@@ -53,3 +56,46 @@ def test_a_damaged_version_is_not_rolled_back_to(
     (store.versions / "00000001" / "manifest.json").write_bytes(b"")
     assert [v.indexed for v in versions(config)] == [None, 5]
     assert reindex().version == "00000002"
+
+
+@pytest.mark.parametrize("content", ["", "noise", "00000099"])
+def test_without_the_name_of_the_published_version_one_is_rolled_back_to(
+    published: Store, content: str
+) -> None:
+    config = Config(store=published.folder)
+    (published.folder / "CURRENT").write_text(content)
+    assert [v.published for v in versions(config)] == [False]
+    assert rollback(config, "1") == "00000001"
+    assert verify(config).problems == []
+
+
+def test_a_build_that_does_not_find_the_published_version_publishes_again(
+    reindex: Reindex, config: Config
+) -> None:
+    reindex()
+    path = config.store / "CURRENT"
+    path.write_text("")
+    report = reindex()
+    assert (report.version, report.encoded) == ("00000002", 0)
+    assert report.notes == [f"{path} does not name a version. A new version was published."]
+    assert reindex().notes == []
+
+
+def test_a_manifest_that_cannot_be_read_now_is_not_taken_for_a_damaged_one(
+    published: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = published.versions / "00000001" / "manifest.json"
+    read_bytes = Path.read_bytes
+
+    def read(path: Path) -> bytes:
+        if path == manifest:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return read_bytes(path)
+
+    with open_writer(published) as writer:
+        publish(writer)
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "read_bytes", read)
+            with pytest.raises(OSError, match="Too many open files"):
+                writer.collect_garbage()
+        assert manifest.exists()
