@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexer.errors import StoreCorrupt
-from indexer.store.connections import ConnectionPool, connect
-from indexer.store.files import REBUILD_HINT
+from indexer.store.connections import ConnectionPool, connect, translated_errors
 from indexer.store.layers import connect_layers
 from indexer.store.records import Counts
 from indexer.store.rows import ROW_COLUMNS, ImageRow, RunRow, Stamp
@@ -25,15 +24,16 @@ class Catalogue:
 
     Safe to read from several threads at once. Open one with :meth:`open_live` or
     :meth:`open_snapshot`; they raise :class:`StoreCorrupt` if a file is not a catalogue of this
-    format. A :class:`~indexer.store.catalogue_writer.CatalogueWriter` can also be changed.
+    format. Every method raises :class:`StoreCorrupt` if a file is damaged, and :class:`OSError` if
+    it cannot be read now.
+
+    A :class:`~indexer.store.catalogue_writer.CatalogueWriter` can also be changed.
     """
 
     def __init__(self, path: Path, connect: Callable[[], sqlite3.Connection]) -> None:
         self.path = path
-        try:
+        with translated_errors(path, "opened"):
             self._pool = ConnectionPool(connect)
-        except sqlite3.Error as error:
-            raise StoreCorrupt(f"{path} cannot be opened: {error}.", REBUILD_HINT) from error
 
     @staticmethod
     def open_live(path: Path) -> "Catalogue":
@@ -121,11 +121,8 @@ class Catalogue:
         return [] if found == ["ok"] else [f"{self.path}: {text}" for text in found]
 
     def _query(self, statement: str, values: Sequence[object] = ()) -> list[Any]:
-        try:
-            with self._pool.connection() as connection:
-                return connection.execute(statement, values).fetchall()
-        except sqlite3.DatabaseError as error:
-            raise StoreCorrupt(f"{self.path} cannot be read: {error}.", REBUILD_HINT) from error
+        with translated_errors(self.path, "read"), self._pool.connection() as connection:
+            return connection.execute(statement, values).fetchall()
 
     def _select(self, condition: str, *values: object) -> Iterator[ImageRow]:
         statement = f"SELECT {_COLUMNS} FROM images {condition}"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from indexer.store.catalogue import Catalogue
-from indexer.store.connections import connect
+from indexer.store.connections import connect, translated_errors
 from indexer.store.layers import COLUMNS, write_layer
 from indexer.store.records import FORMAT, CatalogueLayer, Counts
 from indexer.store.rows import ROW_COLUMNS, ImageRow, NewImage, RunRow
@@ -75,18 +75,18 @@ class CatalogueWriter(Catalogue):
     def transaction(self) -> Iterator[None]:
         """Commit all writes of the block at once, or none of them.
 
-        Raises :class:`OSError` if they cannot be written, to a full disk for instance.
+        Raises :class:`OSError` if they cannot be written, to a full disk for instance, and
+        :class:`~indexer.errors.StoreCorrupt` if the file is damaged.
         """
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._db.execute("COMMIT")
-        except BaseException as error:
-            if self._db.in_transaction:  # SQLite has rolled back already if the disk is full
-                self._db.execute("ROLLBACK")
-            if isinstance(error, sqlite3.OperationalError):
-                raise OSError(f"{self.path} cannot be written: {error}.") from error
-            raise
+        with translated_errors(self.path, "written"):
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+                yield
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:  # SQLite has rolled back already if the disk is full
+                    self._db.execute("ROLLBACK")
+                raise
 
     def next_id(self) -> int:
         """Return the id of the next new row; ids are never reused."""
@@ -102,10 +102,10 @@ class CatalogueWriter(Catalogue):
         return Counts(found=indexed + skipped, indexed=indexed, skipped=skipped)
 
     def change_token(self) -> tuple[int, int]:
-        """Return the next id and the number of rows: another value after any change to the images.
+        """Return the next id and the number of rows, which tell whether the catalogue has changed.
 
-        Adding a row raises the next id, removing rows lowers their number, and any other change
-        skips an id.
+        Adding a row raises the next id, removing rows lowers their number, and an update of keys or
+        metadata skips an id. :meth:`touch` and :meth:`relocate` change neither.
         """
         return self.next_id(), self.counts().found
 
@@ -205,10 +205,10 @@ class CatalogueWriter(Catalogue):
         """Record a build's accounting."""
         columns = [column.name for column in fields(RunRow)]
         values = ", ".join("?" for _ in columns)
-        self._db.execute(
-            f"INSERT INTO runs ({', '.join(columns)}) VALUES ({values})",
-            astuple(run),
-        )
+        with self.transaction():
+            self._db.execute(
+                f"INSERT INTO runs ({', '.join(columns)}) VALUES ({values})", astuple(run)
+            )
 
     def layers(self) -> tuple[CatalogueLayer, ...]:
         """Return the layers that hold the catalogue of the newest version, the oldest first."""

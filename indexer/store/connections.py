@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from indexer.errors import StoreCorrupt
+from indexer.store.files import REBUILD_HINT
 from indexer.store.records import FORMAT
 
 IMMUTABLE = "mode=ro&immutable=1"
@@ -14,6 +15,30 @@ IMMUTABLE = "mode=ro&immutable=1"
 
 MAX_IDLE = 8
 """Idle connections that are kept; more threads at once open more, which are then closed."""
+
+DAMAGE = {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+"""SQLite's error codes of a file that is damaged, or lacks a table or a column."""
+
+
+@contextmanager
+def translated_errors(path: Path, action: str) -> Iterator[None]:
+    """Turn SQLite's errors about a catalogue that cannot be opened, ``read`` or ``written``.
+
+    Damage, or a missing file, raises :class:`StoreCorrupt`. What has another cause, such as a full
+    disk, a lock or a missing permission, raises :class:`OSError`. Errors in the use of SQLite, such
+    as a violated constraint, are raised as they are.
+    """
+    try:
+        yield
+    except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
+        raise
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+        message = f"{path} cannot be {action}: {error}."
+        is_missing = code == sqlite3.SQLITE_CANTOPEN and not path.exists()
+        if isinstance(error, sqlite3.OperationalError) and code not in DAMAGE and not is_missing:
+            raise OSError(message) from error
+        raise StoreCorrupt(message, REBUILD_HINT) from error
 
 
 class ConnectionPool:

@@ -14,7 +14,7 @@ import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
-from indexer.store.connections import IMMUTABLE, connect, require_format, uri
+from indexer.store.connections import IMMUTABLE, connect, require_format, translated_errors, uri
 from indexer.store.files import sync
 from indexer.store.records import FORMAT, CatalogueLayer
 from indexer.store.rows import ROW_COLUMNS
@@ -55,9 +55,10 @@ def write_layer(
 
     It holds the rows that changed since the newest layer was written, and those of the ``merged``
     layers. ``below`` is the next older layer; without one the new layer holds all rows. Returns
-    how many rows it holds or hides. Raises :class:`OSError` if it cannot be written.
+    how many rows it holds or hides. Raises :class:`OSError` if it cannot be written, and
+    :class:`~indexer.errors.StoreCorrupt` if the catalogue is damaged.
     """
-    try:
+    with translated_errors(path, "written"):
         connection.execute("ATTACH ? AS layer", (str(path),))
         try:
             # No journal is needed: no version refers to this file yet.
@@ -68,8 +69,6 @@ def write_layer(
             rows = _fill(connection, below, merged)
         finally:
             connection.execute("DETACH layer")
-    except sqlite3.OperationalError as error:
-        raise OSError(f"{path} cannot be written: {error}.") from error
     sync(path)
     return rows
 
