@@ -1,12 +1,14 @@
 """Maintenance of a store: status, verification, versions."""
 
+import os
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from indexer.config import Config
-from indexer.errors import NoPublishedIndex, StoreCorrupt, UnknownVersion
+from indexer.errors import StoreCorrupt, UnknownVersion
 from indexer.store import (
     REBUILD_HINT,
     Counts,
@@ -90,8 +92,18 @@ def status(config: Config) -> Status:
             for row in catalogue.rows("skipped")
         ],
         last_run=last_run,
-        bytes_on_disk=sum(f.stat().st_size for f in config.store.rglob("*") if f.is_file()),
+        bytes_on_disk=_bytes_below(config.store),
     )
+
+
+def _bytes_below(folder: Path) -> int:
+    """Return the size of all files below a folder, without those that a build removes meanwhile."""
+    total = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):
+                total += os.lstat(f"{parent}/{name}").st_size
+    return total
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,9 +216,7 @@ def rollback(config: Config, name: str | None = None) -> str:
     current = store.current() if name is None else _current(store)
     known = list(store.manifests())
     if not known or (name is None and current is None):
-        raise NoPublishedIndex(
-            f"There is no index in {config.store} yet.", "Make one with: lookalike index FOLDER"
-        )
+        raise store.no_published_index()
     if name is None:
         older = [version for version in known if version < str(current)]
         if not older:
@@ -226,9 +236,14 @@ def rollback(config: Config, name: str | None = None) -> str:
 
 
 def prune(config: Config, keep: int) -> list[str]:
-    """Remove all versions but the last ``keep`` and the published one; return what was removed."""
+    """Remove all versions but the last ``keep`` and the published one; return what was removed.
+
+    Raises :class:`~indexer.errors.NoPublishedIndex` and :class:`~indexer.errors.StoreBusy`.
+    """
     store = Store(config.store)
     before = set(store.manifests())
+    if not before:
+        raise store.no_published_index()
     with open_writer(store) as writer:
         writer.collect_garbage(keep)
     return sorted(before - set(store.manifests()))

@@ -87,11 +87,14 @@ class Store:
         """Open the published version. Raises :class:`NoPublishedIndex` if there is none."""
         current = self.current()
         if current is None:
-            raise NoPublishedIndex(
-                f"There is no index in {self.folder} yet.",
-                "Make one with: lookalike index FOLDER",
-            )
+            raise self.no_published_index()
         return self.version(current)
+
+    def no_published_index(self) -> NoPublishedIndex:
+        """Return the error of a store in which nothing is published."""
+        return NoPublishedIndex(
+            f"There is no index in {self.folder} yet.", "Make one with: lookalike index FOLDER"
+        )
 
     def version(self, name: str) -> Version:
         """Open a version by its id. Raises :class:`StoreCorrupt`."""

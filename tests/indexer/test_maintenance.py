@@ -2,13 +2,14 @@
 
 import errno
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from indexer.config import Config
-from indexer.errors import StoreCorrupt, UnknownVersion
-from indexer.maintenance import prune, rollback, verify, versions
+from indexer.errors import NoPublishedIndex, StoreCorrupt, UnknownVersion
+from indexer.maintenance import prune, rollback, status, verify, versions
 from indexer.search import Searcher
 from indexer.store import Store, open_writer
 from tests.conftest import Reindex
@@ -99,3 +100,26 @@ def test_a_manifest_that_cannot_be_read_now_is_not_taken_for_a_damaged_one(
             with pytest.raises(OSError, match="Too many open files"):
                 writer.collect_garbage()
         assert manifest.exists()
+
+
+def test_nothing_is_pruned_or_made_where_there_is_no_store(store: Store) -> None:
+    with pytest.raises(NoPublishedIndex):
+        prune(Config(store=store.folder), 1)
+    assert not store.folder.exists()
+
+
+def test_status_does_not_mind_files_that_are_removed_meanwhile(
+    reindex: Reindex, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reindex()
+    walk = os.walk
+    kept = status(config).bytes_on_disk
+    (config.store / "gone").write_bytes(b"12345")
+
+    def walk_and_remove(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+        for entry in walk(folder):
+            (config.store / "gone").unlink(missing_ok=True)
+            yield entry
+
+    monkeypatch.setattr(os, "walk", walk_and_remove)
+    assert status(config).bytes_on_disk == kept
