@@ -246,7 +246,8 @@ def _read_sidecar(ending: str, extent: Extent, file: BinaryIO) -> dict[str, Any]
         if ending == ".cls":
             return {"class": int(text) if text.isdecimal() else text}
         value = json.loads(text, parse_constant=lambda _: None)  # JSON has no NaN
-        json.dumps(value, ensure_ascii=False).encode("utf-8")  # nor lone surrogates
+        # nor numbers beyond those of a float, nor lone surrogates
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")
     except (ValueError, RecursionError):
         raise ValueError("damaged") from None
     if not isinstance(value, dict):

@@ -164,7 +164,7 @@ class CatalogueWriter(Catalogue):
         """Set the metadata of the rows of these keys, and return how many changed."""
         changed = self._db.executemany(
             "UPDATE images SET metadata = :new WHERE key = :key AND metadata <> :new",
-            ({"key": key, "new": json.dumps(values)} for key, values in metadata),
+            ({"key": key, "new": _json(values)} for key, values in metadata),
         ).rowcount
         if changed:
             self._skip_an_id()
@@ -175,7 +175,7 @@ class CatalogueWriter(Catalogue):
         self.remove([image.key])
         self._db.execute(
             "UPDATE images SET key = ?, size = ?, mtime_ns = ?, metadata = ? WHERE id = ?",
-            (image.key, image.size, image.mtime_ns, json.dumps(image.metadata), image_id),
+            (image.key, image.size, image.mtime_ns, _json(image.metadata), image_id),
         )
         self._skip_an_id()
 
@@ -263,4 +263,9 @@ def _writable(path: Path) -> sqlite3.Connection:
 
 def _values(image: NewImage) -> Iterator[object]:
     """Yield a row's values in the order of its columns, without the deep copy of ``astuple``."""
-    return (json.dumps(v) if isinstance(v, Mapping) else v for v in _values_of(image))
+    return (_json(v) if isinstance(v, Mapping) else v for v in _values_of(image))
+
+
+def _json(metadata: Mapping[str, Any]) -> str:
+    """Return metadata as JSON that SQLite can read. Raises :class:`ValueError` for infinity."""
+    return json.dumps(metadata, allow_nan=False)

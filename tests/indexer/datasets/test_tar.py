@@ -92,6 +92,7 @@ def test_sidecars_become_the_metadata_of_the_image_of_their_name(tmp_path: Path)
         ("a.json", b"{", ".json (damaged)"),
         ("a.json", b'{"a": "\\ud800"}', ".json (damaged)"),
         ("a.json", b"[" * 50_000, ".json (damaged)"),
+        ("a.json", b'{"a": [1e999]}', ".json (damaged)"),
         ("a.json", b"[1]", ".json (no object)"),
         ("a.txt", b"\xff", ".txt (damaged)"),
         ("a.txt", b"x" * (MAX_SIDECAR_BYTES + 1), ".txt (too large)"),

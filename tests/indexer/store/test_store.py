@@ -208,6 +208,17 @@ def test_a_failed_transaction_changes_nothing(published: Store) -> None:
         assert writer.catalogue.counts().found == 4
 
 
+def test_metadata_that_is_not_json_is_not_stored(published: Store) -> None:
+    """One row of it would break every filter by metadata."""
+    bad = {"score": float("inf")}
+    with open_writer(published) as writer:
+        with pytest.raises(ValueError, match="Out of range"):
+            writer.catalogue.update_metadata([("a", bad)])
+        with pytest.raises(ValueError, match="Out of range"):
+            writer.catalogue.add([NewImage("z", status="skipped", metadata=bad)], first_id=9)
+        assert writer.catalogue.matching("", {"caption": "é"}).tolist() == [1, 2, 4]
+
+
 def test_a_catalogue_that_cannot_grow_says_so(store: Store) -> None:
     with open_writer(store) as writer:
         commit(writer, ["a"])
