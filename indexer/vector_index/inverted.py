@@ -9,7 +9,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from indexer.errors import StoreCorrupt
+from indexer.errors import ConfigError, StoreCorrupt
 from indexer.vector_index.base import Encoded, Rows, Vectors
 from indexer.vector_index.factory import new_index
 from indexer.vector_index.mapped import MappedPart, MappedVectors
@@ -36,24 +36,19 @@ class ApproximateCoder:
 
     @classmethod
     def train(cls, vectors: MappedVectors, factory: str) -> "ApproximateCoder":
-        """Train the index ``factory`` names on a random sample of the vectors."""
+        """Train the index ``factory`` names on a random sample of the vectors.
+
+        Raises :class:`~indexer.errors.ConfigError` if it cannot be trained on these vectors.
+        """
         index, inverted = new_index(factory, vectors.dim)
-        rows = np.random.default_rng(0).permutation(len(vectors))
-        chain = _transforms(index)
-        for transform in chain:
-            sample = vectors.vectors(np.sort(rows[:SAMPLE]))
-            if isinstance(transform, faiss.PCAMatrix):
-                _set_axes(transform, sample)
-            else:
-                transform.train(sample)
-        wanted = max(inverted.nlist * TRAINING_VECTORS_PER_LIST, MIN_TRAINING_VECTORS)
-        wanted = min(wanted, MAX_TRAINING_BYTES // (4 * inverted.d))
-        transformed = [
-            _transformed(chain, vectors.vectors(np.sort(rows[start : start + BLOCK])))
-            for start in range(0, min(wanted, len(rows)), BLOCK)
-        ]
-        inverted.train(np.concatenate(transformed)[:wanted])
-        index.is_trained = True
+        try:
+            _train(index, inverted, vectors)
+        except RuntimeError as error:
+            raise ConfigError(
+                f"index.approximate: {factory} cannot be trained on {len(vectors)} vectors: "
+                f"{str(error).rpartition(': ')[2]}.",
+                "Choose auto, or fewer lists (about the square root of the number of images).",
+            ) from error
         return cls(index)
 
     @classmethod
@@ -163,6 +158,27 @@ def _read_lists(path: Path, part: MappedPart, start: int, lists: int, code_size:
         sizes = np.bincount(np.repeat(np.arange(lists), sizes)[kept], minlength=lists)
         rows, codes = rows[kept], codes[kept]
     return _PartLists(sizes, rows, codes)
+
+
+def _train(index: faiss.Index, inverted: faiss.IndexIVF, vectors: MappedVectors) -> None:
+    """Train an index; its lists on a sample that fits memory but has a vector for each list."""
+    rows = np.random.default_rng(0).permutation(len(vectors))
+    chain = _transforms(index)
+    for transform in chain:
+        sample = vectors.vectors(np.sort(rows[:SAMPLE]))
+        if isinstance(transform, faiss.PCAMatrix):
+            _set_axes(transform, sample)
+        else:
+            transform.train(sample)
+    wanted = max(inverted.nlist * TRAINING_VECTORS_PER_LIST, MIN_TRAINING_VECTORS)
+    wanted = min(wanted, MAX_TRAINING_BYTES // (4 * inverted.d))
+    wanted = max(wanted, inverted.nlist)
+    transformed = [
+        _transformed(chain, vectors.vectors(np.sort(rows[start : start + BLOCK])))
+        for start in range(0, min(wanted, len(rows)), BLOCK)
+    ]
+    inverted.train(np.concatenate(transformed)[:wanted])
+    index.is_trained = True
 
 
 def _transforms(index: faiss.Index) -> list[faiss.VectorTransform]:

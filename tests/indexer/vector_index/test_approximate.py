@@ -167,3 +167,17 @@ def test_damaged_codes_are_refused(tmp_path: Path, damage: str) -> None:
         trained.write_bytes(trained.read_bytes()[:-9])
     with pytest.raises(StoreCorrupt):
         ApproximateIndex(ApproximateCoder.load(trained), files, ExactIndex(stored))
+
+
+def test_there_is_a_training_vector_for_each_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("indexer.vector_index.inverted.MAX_TRAINING_BYTES", 4 * DIM * 30)
+    vectors = mapped(tmp_path, some_vectors(200), np.arange(200))
+    assert ApproximateCoder.train(vectors, "IVF40,SQ8").encode(vectors.parts[0].matrix).content
+
+
+def test_too_few_vectors_to_train_on_are_an_error_of_the_setting(tmp_path: Path) -> None:
+    vectors = mapped(tmp_path, some_vectors(30), np.arange(30))
+    with pytest.raises(ConfigError, match="IVF40,SQ8 cannot be trained on 30 vectors"):
+        ApproximateCoder.train(vectors, "IVF40,SQ8")
