@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 
 def map_array(path: Path) -> NDArray[Any]:
-    """Map a ``.npy`` file, read-only, flat. Raises :class:`OSError` or :class:`ValueError`.
+    """Map a ``.npy`` file, read-only. Raises :class:`OSError` or :class:`ValueError`.
 
     ``np.load`` can map a file too, but keeps a descriptor of it open, as Python's ``mmap`` does
     before 3.13. With a file for each segment the process would run out of descriptors.
@@ -20,13 +20,13 @@ def map_array(path: Path) -> NDArray[Any]:
     with path.open("rb") as file:
         if np.lib.format.read_magic(file) != (1, 0):
             raise ValueError("the file is of another version of NumPy's format")
-        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        shape, by_columns, dtype = np.lib.format.read_array_header_1_0(file)
         start, size = file.tell(), os.fstat(file.fileno()).st_size
-        if dtype.hasobject or size != start + int(np.prod(shape)) * dtype.itemsize:
+        if dtype.hasobject or by_columns or size != start + int(np.prod(shape)) * dtype.itemsize:
             raise ValueError("the file does not hold what its header says")
         content = memoryview(_map(file.fileno(), size)).toreadonly()
     array: NDArray[Any] = np.frombuffer(content, dtype, offset=start)
-    return array
+    return array.reshape(shape)
 
 
 def _map(descriptor: int, size: int) -> ctypes.Array[ctypes.c_ubyte]:

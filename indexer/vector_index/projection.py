@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from indexer.errors import StoreCorrupt
 from indexer.vector_index.base import Encoded, Vectors
 from indexer.vector_index.mapped import MappedPart, MappedVectors
+from indexer.vector_index.mapping import map_array
 from indexer.vector_index.principal import SAMPLE, PrincipalAxes, principal_axes
 
 OUTLIERS = 0.5
@@ -79,33 +80,34 @@ class ProjectionCoder:
 
 
 class StoredProjection:
-    """The projection of a version, which is read on first use.
+    """The projection of a version. Its files are mapped at once and read on first use.
 
     Raises :class:`StoreCorrupt` if a file has the wrong shape. Without files it is empty.
     """
 
     def __init__(self, files: Sequence[Path] | None, vectors: MappedVectors) -> None:
-        self._files = files
         self._vectors = vectors
+        self._parts: list[NDArray[np.float32]] | None = None
         if files is not None:
-            for path, part in zip(files, vectors.parts, strict=True):
-                _points(path, part)
+            self._parts = [
+                _points(path, part) for path, part in zip(files, vectors.parts, strict=True)
+            ]
 
     @cached_property
     def whole(self) -> Projection:
         """The projection of all images."""
-        if self._files is None:
+        if self._parts is None:
             return Projection(np.empty(0, np.uint32), np.empty((0, 2), np.uint16))
         flat = [np.empty((0, 2), np.float32)]
-        for path, part in zip(self._files, self._vectors.parts, strict=True):
-            flat.append(_points(path, part)[part.alive])
+        for points, part in zip(self._parts, self._vectors.parts, strict=True):
+            flat.append(points[part.alive])
         return Projection(self._vectors.ids.astype(np.uint32), _whole(np.concatenate(flat)))
 
 
 def _points(path: Path, part: MappedPart) -> NDArray[np.float32]:
     """Map the points of a part, float32 (n, 2)."""
     try:
-        points: NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
+        points: NDArray[np.float32] = map_array(path)
     except (OSError, ValueError) as error:
         raise StoreCorrupt(f"{path} cannot be read: {error}") from error
     if points.dtype != np.float32 or points.shape != (len(part.ids), 2):

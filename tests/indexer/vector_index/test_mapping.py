@@ -40,13 +40,17 @@ def test_a_mapped_array_keeps_no_file_open_and_goes_with_its_last_view(tmp_path:
     assert str(path) not in Path("/proc/self/maps").read_text()
 
 
-@pytest.mark.parametrize("how", ["shorter", "longer", "empty", "noise", "objects", "missing"])
+@pytest.mark.parametrize(
+    "how", ["shorter", "longer", "empty", "noise", "objects", "columns", "missing"]
+)
 def test_what_is_no_array_is_refused(tmp_path: Path, how: str) -> None:
     path = tmp_path / "a.npy"
     np.save(path, np.arange(100, dtype=np.float32))
     whole = path.read_bytes()
     if how == "objects":
         np.save(path, np.array([{}], object), allow_pickle=True)
+    elif how == "columns":
+        np.save(path, np.zeros((3, 4), order="F"))
     elif how == "missing":
         path.unlink()
     else:

@@ -95,3 +95,15 @@ def test_a_map_of_another_shape_is_refused(
     np.save(files.parts[0], np.zeros((4, 3), np.float32))  # as many bytes as (6, 2)
     with pytest.raises(StoreCorrupt, match="points"):
         Searcher.open(config)
+
+
+def test_the_map_of_an_open_version_can_be_read_after_its_files_were_removed(
+    config: Config, reindex: Callable[[], BuildReport]
+) -> None:
+    reindex()
+    searcher = Searcher.open(config)
+    files = searcher._version.derived("map")
+    assert files
+    for path in files.parts:
+        path.unlink()
+    assert len(searcher.collection.projection().ids) == 6
