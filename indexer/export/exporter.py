@@ -1,10 +1,10 @@
 """Export: write the vectors of the published version, with ids and keys, in another format."""
 
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -14,6 +14,7 @@ from indexer.encoders import EncoderSpec
 from indexer.errors import ExportError
 from indexer.export.stored import StoredVectors
 from indexer.store import Store
+from indexer.store.files import sync
 
 Format = Literal["npy", "parquet", "faiss"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -61,23 +62,28 @@ def export(config: Config, to: Format, path: Path) -> Exported:
     :class:`~indexer.errors.NoPublishedIndex` and :class:`~indexer.errors.StoreCorrupt`.
     """
     path = path.expanduser().absolute()
-    if path.exists() or path.is_symlink():
-        raise ExportError(f"{path} exists already.", "Remove it, or name another path.")
+    _refuse_existing(path)
     if not path.parent.is_dir():
         raise ExportError(f"There is no folder {path.parent}.", "Make it, or name another path.")
     write = _writer(to)
     version = Store(config.store).open_published()
     stored = StoredVectors(version)
-    partial = path.with_name(f".{path.name}.partial")
-    _remove(partial)  # of an export that was killed
-    try:
+    with TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+        partial = Path(folder) / path.name
         write(stored, partial)
+        for written in (partial, *partial.glob("*")):
+            sync(written)
+        _refuse_existing(path)  # another export may have written it meanwhile
         partial.rename(path)
-    finally:
-        _remove(partial)
+    sync(path.parent)
     manifest = version.manifest
     encoder = str(EncoderSpec.model_validate(manifest.encoder))
     return Exported(path, to, len(stored), stored.dim, manifest.version, encoder)
+
+
+def _refuse_existing(path: Path) -> None:
+    if path.exists() or path.is_symlink():
+        raise ExportError(f"{path} exists already.", "Remove it, or name another path.")
 
 
 def _writer(to: Format) -> Write:
@@ -109,10 +115,3 @@ def _write_faiss(stored: StoredVectors, path: Path) -> None:
     vectors = (block.vectors for block in stored.blocks())
     with path.open("wb") as file:
         file.writelines(id_mapped_file(stored.ids, vectors, stored.dim))
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

@@ -130,6 +130,29 @@ def test_an_export_that_fails_leaves_nothing(
     export(demo_config, to, tmp_path / "out")
 
 
+@pytest.mark.parametrize("to", FORMATS)
+def test_two_exports_to_one_path_do_not_disturb_each_other(
+    demo_config: Config, to: Format, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second one begins and ends while the first one reads."""
+    path = tmp_path / "out"
+    other = tmp_path / ".out.partial"
+    other.write_text("precious")
+    read, calls = indexer.export.stored.read_vectors, []
+
+    def reading(*arguments: object) -> object:
+        calls.append(arguments)
+        if len(calls) == 1:
+            export(demo_config, to, path)
+        return read(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(indexer.export.stored, "read_vectors", reading)
+    with pytest.raises(ExportError, match="exists already"):
+        export(demo_config, to, path)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == [".out.partial", "out"]
+    assert other.read_text() == "precious"
+
+
 def test_without_pyarrow_the_extra_is_named(
     demo_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
