@@ -77,9 +77,11 @@ def search(options: argparse.Namespace, config: "Config") -> int:
         print(json.dumps(answer))
         return 0
     for hit in answer["results"]:
-        print(f"{hit['rank']:4}  {hit['distance']:.4f}  {hit['key']}")
+        print(f"{hit['rank']:4}  {hit['distance']:.4f}  {_printable(hit['key'])}")
     total = answer["timings_ms"]["total"]
-    print(f"{len(answer['results'])} results, {answer['mode']}, {source}, {total:.0f} ms")
+    print(
+        f"{len(answer['results'])} results, {_printable(answer['mode'])}, {source}, {total:.0f} ms"
+    )
     return 0
 
 
@@ -117,8 +119,13 @@ def status(options: argparse.Namespace, config: "Config") -> int:
         print(f"last run   {found.last_run.summary}")
     if options.skipped:
         for file in found.skipped:
-            print(f"{file.key}\t{file.stage}\t{file.reason}\t{file.message}")
+            print("\t".join(_printable(value) for value in astuple(file)))
     return 0
+
+
+def _printable(text: str) -> str:
+    """Return a text with its control characters escaped: a terminal would obey them."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _warn_of_random_weights(weights: str) -> None:
@@ -233,7 +240,7 @@ def _dry_run(options: argparse.Namespace, config: "Config") -> int:
         return 0
     for mark, name in (("+", "new"), ("~", "changed"), ("?", "retried"), ("-", "removed")):
         for key in found[name]:
-            print(f"{mark} {key}")
+            print(f"{mark} {_printable(key)}")
     counts = ", ".join(f"{len(keys)} {name}" for name, keys in found.items())
     print(f"{counts}; nothing was changed (files that moved are new and removed here)")
     return 0

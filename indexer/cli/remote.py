@@ -55,18 +55,37 @@ def _is_address(server: str) -> bool:
 def _answer(content: bytes) -> dict[str, Any]:
     try:
         answer = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         answer = None
-    if not isinstance(answer, dict) or "results" not in answer:
+    if not isinstance(answer, dict) or not _has_results(answer):
         raise RemoteError("The server answers, but not with results.", NOT_OURS)
     return answer
+
+
+def _has_results(answer: dict[str, Any]) -> bool:
+    """Tell whether the fields that are printed are there, and of their types."""
+    try:
+        return (
+            isinstance(answer["mode"], str)
+            and isinstance(answer["encoder"]["random_weights"], bool)
+            and isinstance(answer["timings_ms"]["total"], int | float)
+            and isinstance(answer["results"], list)
+            and all(
+                isinstance(result["rank"], int)
+                and isinstance(result["distance"], int | float)
+                and isinstance(result["key"], str)
+                for result in answer["results"]
+            )
+        )
+    except (KeyError, TypeError):
+        return False
 
 
 def _refusal(error: HTTPError) -> RemoteError:
     try:
         detail = json.load(error)["error"]
         return RemoteError(f"{detail['message']} ({error.code})", detail["hint"], detail["code"])
-    except (OSError, HTTPException, ValueError, KeyError, TypeError):
+    except (OSError, HTTPException, ValueError, RecursionError, KeyError, TypeError):
         return RemoteError(f"The server answers {error.code}.", NOT_OURS)
 
 

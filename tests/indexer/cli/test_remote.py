@@ -131,6 +131,41 @@ def stranger() -> Iterator[str]:
         server.shutdown()
 
 
+ANSWER = {
+    "mode": "exact",
+    "encoder": {"random_weights": False},
+    "timings_ms": {"total": 1.5},
+    "results": [{"rank": 1, "distance": 0.5, "key": "a\x1b[2J\n.jpg"}],
+}
+
+
+def test_control_characters_in_keys_are_escaped(
+    stranger: str, photos: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = f"{stranger}/200/{quote(json.dumps(ANSWER))}"
+    assert main(["search", str(photos[0]), "--server", server]) == 0
+    first, _ = capsys.readouterr().out.splitlines()
+    assert first == "   1  0.5000  a\\x1b[2J\\n.jpg"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"results": [{}]},
+        {"results": ["a"]},
+        {"results": {}},
+        {"results": [{"rank": None, "distance": 0.5, "key": "a"}]},
+        {"encoder": None},
+        {"timings_ms": {}},
+        {"mode": 3},
+    ],
+)
+def test_an_answer_of_another_shape_is_refused(stranger: str, change: dict[str, Any]) -> None:
+    server = f"{stranger}/200/{quote(json.dumps(ANSWER | change))}"
+    with pytest.raises(RemoteError, match="not with results"):
+        search_remotely(server, b"image", k=None, mode=None)
+
+
 @pytest.mark.parametrize("status", [200, 502])
 @pytest.mark.parametrize("body", ["<p>hello", "[]", "{}", '{"error": "what"}', '{"error": {}}'])
 def test_a_server_of_something_else_is_an_error_of_ours(
