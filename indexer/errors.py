@@ -93,6 +93,12 @@ class StoreCorrupt(LookalikeError):
     code = "store_corrupt"
 
 
+class StoreUnavailable(LookalikeError):
+    """The store cannot be read at the moment, for instance because too many files are open."""
+
+    code = "store_unavailable"
+
+
 class StoreBusy(LookalikeError):
     """Another process is writing to the store."""
 

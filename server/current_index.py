@@ -11,7 +11,7 @@ from typing import NamedTuple
 from flask import current_app
 
 from indexer.config import Config
-from indexer.errors import LookalikeError, NoPublishedIndex
+from indexer.errors import LookalikeError, NoPublishedIndex, StoreUnavailable
 from indexer.search import PublishedIdentity, Searcher
 
 logger = logging.getLogger(__name__)
@@ -190,10 +190,13 @@ class CurrentIndex:
             return self._open()
         except NoPublishedIndex:
             raise  # which takes no time, and passes as soon as there is one
+        except OSError as error:
+            problem: LookalikeError = StoreUnavailable(str(error))
         except LookalikeError as error:
-            self._opening_error = error.fresh()
-            self._reopen_at = time.monotonic() + REOPEN_SECONDS
-            raise
+            problem = error
+        self._opening_error = problem.fresh()
+        self._reopen_at = time.monotonic() + REOPEN_SECONDS
+        raise problem
 
     def _why_not_loaded(self) -> LookalikeError:
         """Return an error to raise: the reason why the encoder is not loaded."""

@@ -8,7 +8,7 @@ from flask import Flask, Response, current_app, g, jsonify, render_template, req
 from pydantic import BaseModel, Field, ValidationError
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, SecurityError
 
-from indexer.errors import LookalikeError
+from indexer.errors import LookalikeError, StoreUnavailable
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +45,11 @@ DOMAIN_CODES = {
         HTTPStatus.SERVICE_UNAVAILABLE,
         60,
         ("The index is damaged.", "The server's log says which file."),
+    ),
+    "store_unavailable": ErrorCode(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        5,
+        ("The index cannot be read at the moment.", "The server's log says why."),
     ),
     "weights_unavailable": ErrorCode(
         HTTPStatus.SERVICE_UNAVAILABLE,
@@ -145,6 +150,7 @@ class InvalidRequest(LookalikeError):
 def register(app: Flask) -> None:
     """Answer every error of the application in the documented shape."""
     app.register_error_handler(LookalikeError, _answer_domain_error)
+    app.register_error_handler(OSError, _answer_os_error)
     app.register_error_handler(HTTPException, _answer_http_error)
     app.register_error_handler(Exception, answer_unexpected_error)
 
@@ -210,6 +216,11 @@ def _answer_domain_error(error: LookalikeError) -> Response:
     if not is_expected(error):
         return answer_unexpected_error(error)
     return _error_response(status_of(error), **public_error(error))
+
+
+def _answer_os_error(error: OSError) -> Response:
+    """Answer that the store, the only thing that views read from disk, is unavailable."""
+    return _answer_domain_error(StoreUnavailable(str(error)))
 
 
 def _answer_http_error(error: HTTPException) -> Response:

@@ -206,3 +206,34 @@ def test_no_request_fails_while_versions_are_published(images: Path, tmp_path: P
             thread.result()
     assert {status for status, _ in answers} == {HTTPStatus.OK}
     assert {version for _, version in answers} == {f"{n:08d}" for n in range(1, 7)}
+
+
+def test_a_store_that_cannot_be_read_now_is_unavailable_and_used_again_afterwards(
+    config: Config, reindex: Reindex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reindex()
+    monkeypatch.setattr(server.current_index, "REOPEN_SECONDS", 0.01)
+    app = create_app(config)
+
+    def fail(*_: object) -> None:
+        raise OSError(24, "Too many open files", "/srv/private/catalogue.sqlite")
+
+    with app.test_client() as client, monkeypatch.context() as patch:
+        patch.setattr(Searcher, "open", fail)
+        for path in ("/readyz", "/api/v1/index"):
+            assert_unavailable(client, path)
+    with app.test_client() as client:
+        eventually(lambda: client.get("/api/v1/index").status_code == HTTPStatus.OK)
+        with monkeypatch.context() as patch:
+            patch.setattr("indexer.store.catalogue.Catalogue.get", fail)
+            assert_unavailable(client, "/api/v1/images/1")
+        assert client.get("/api/v1/images/1").status_code == HTTPStatus.OK
+
+
+def assert_unavailable(client: FlaskClient, path: str) -> None:
+    """503 without the path of a file."""
+    response = client.get(path)
+    assert response.status_code == HTTPStatus.SERVICE_UNAVAILABLE
+    assert response.get_json()["error"]["code"] == "store_unavailable"
+    assert "private" not in response.get_data(as_text=True)
+    assert response.headers["Retry-After"] == "5"
