@@ -124,7 +124,7 @@ def test_the_keyboard_moves_the_threshold(page: Page) -> None:
 
 def test_modes_and_duplicates_take_effect_at_once(page: Page) -> None:
     page.goto("/?image_id=190")
-    page.get_by_label("Search", exact=True).select_option("approximate")
+    page.get_by_label("Search mode", exact=True).select_option("approximate")
     page.wait_for_url("**mode=approximate*")
     page.get_by_label("Show near-duplicates").check()
     page.wait_for_url("**duplicates=show*")

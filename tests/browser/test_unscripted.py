@@ -70,7 +70,7 @@ def test_less_like_this_and_its_removal(page: Page, windmill: Path) -> None:
 def test_controls_apply_by_a_button(page: Page) -> None:
     page.goto("/?image_id=190")
     page.get_by_label("Distance up to").fill("1")
-    page.get_by_label("Search", exact=True).select_option("approximate")
+    page.get_by_label("Search mode", exact=True).select_option("approximate")
     page.get_by_role("button", name="Apply").click()
     assert "threshold=1" in page.url
     assert "mode=approximate" in page.url
