@@ -63,7 +63,7 @@ lock: ## Resolve the lock files again from pyproject.toml (needs uv)
 	  --constraint requirements.lock --no-emit-index-url --no-header --no-annotate -o requirements-dev.lock
 
 screenshots: $(VENV)/.installed-dev ## Take the README's screenshots in headless Chromium
-	@$(PY) -m pytest -q tests/browser --screenshots docs -k "on_the_spot or page_of_its_own or they_open"
+	@$(PY) -m pytest -q tests/browser --screenshots docs -k "without_a_page_load or page_of_its_own or they_open"
 
 bench-precision: $(VENV)/.installed ## Precision at 10 over labelled images through the HTTP API (IMAGES= URL=)
 	@$(PY) -m benchmarks.precision $(if $(IMAGES),--images "$(IMAGES)") $(if $(URL),--url $(URL))
