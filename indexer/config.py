@@ -216,14 +216,9 @@ def load_config(file: Path | None = None, flags: Mapping[str, Any] | None = None
             dotenv_settings: PydanticBaseSettingsSource,
             file_secret_settings: PydanticBaseSettingsSource,
         ) -> tuple[PydanticBaseSettingsSource, ...]:
-            without_file = {"store": str(user_data_folder() / "store")}
-            return (
-                init_settings,
-                env_settings,
-                _YamlFile(settings_cls, file)
-                if file
-                else InitSettingsSource(settings_cls, without_file),
-            )
+            if file:
+                return init_settings, env_settings, _YamlFile(settings_cls, file)
+            return init_settings, env_settings, InitSettingsSource(settings_cls, _without_file())
 
     try:
         return Sources(**(flags or {}))
@@ -232,6 +227,13 @@ def load_config(file: Path | None = None, flags: Mapping[str, Any] | None = None
     except (YAMLError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"The configuration cannot be read: {reason}", _hint(file)) from None
+
+
+def _without_file() -> dict[str, Any]:
+    try:
+        return {"store": str(user_data_folder() / "store")}
+    except RuntimeError:  # a user without a home, as in some containers
+        return {}
 
 
 def _refuse_unknown_variables() -> None:

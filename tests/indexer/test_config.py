@@ -1,5 +1,6 @@
 """config.yaml, environment variables and flags."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -127,3 +128,18 @@ def test_without_a_file_the_store_is_the_users_own(
     monkeypatch.delenv("LOOKALIKE_STORE")
     (tmp_path / "config.yaml").write_text("search: {k: 3}\n")
     assert load_config().store == tmp_path / "var" / "store"
+
+
+def test_a_user_without_a_home_folder_gets_the_default_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container that runs under an unknown user id."""
+    (tmp_path / "settings.yaml").write_text("store: s\n")
+    monkeypatch.chdir(tmp_path)
+    for name in ("HOME", "XDG_DATA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 2**31 - 2)
+    with pytest.raises(RuntimeError):
+        Path.home()
+    assert load_config().store == tmp_path / "var" / "store"
+    assert load_config(Path("settings.yaml")).store == tmp_path / "s"
