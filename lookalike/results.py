@@ -48,18 +48,18 @@ class Results(Sequence[Result]):
         return len(self._results)
 
     def __repr__(self) -> str:
-        lines = (f"{own.rank:4}  {own.distance:.4f}  {own.key}" for own in self)
+        lines = (f"{result.rank:4}  {result.distance:.4f}  {result.key}" for result in self)
         return "\n".join((f"{len(self)} results", *lines))
 
     def to_list(self) -> list[dict[str, Any]]:
         """Return a dictionary for each result, as JSON-ready values named as in the HTTP API."""
-        return [{**asdict(own), "metadata": dict(own.metadata)} for own in self]
+        return [{**asdict(result), "metadata": dict(result.metadata)} for result in self]
 
     def _repr_html_(self) -> str:
         rows = "".join(
-            f"<tr><td>{own.rank}</td><td>{self._picture(own)}</td>"
-            f"<td>{escape(own.key)}</td><td>{own.distance:.4f}</td></tr>"
-            for own in self[:MAX_ROWS]
+            f"<tr><td>{result.rank}</td><td>{self._picture(result)}</td>"
+            f"<td>{escape(result.key)}</td><td>{result.distance:.4f}</td></tr>"
+            for result in self[:MAX_ROWS]
         )
         head = "<tr><th>rank</th><th>image</th><th>key</th><th>distance</th></tr>"
         left_out = len(self) - MAX_ROWS

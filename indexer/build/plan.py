@@ -23,10 +23,8 @@ SAMPLE_SECONDS = 2.0
 
 CATALOGUE_BYTES_PER_IMAGE = 1_000  # a row and its indexes, in the store and in a version
 SEARCH_BYTES_PER_IMAGE = 40  # its id, its row, and whether it is deleted
-ROW_BYTES, ID_BYTES = (
-    4,
-    8,
-)  # per vector of an inverted list: on disk, in memory
+# Per vector of an inverted list: on disk, in memory.
+ROW_BYTES, ID_BYTES = 4, 8
 SEGMENT_BUFFER_BYTES = 3 * 64_000_000  # vectors that are collected, joined and serialised
 
 

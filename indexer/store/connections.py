@@ -87,9 +87,8 @@ class ConnectionPool:
             with self._returned:
                 self._lent -= 1
                 self._returned.notify_all()
-                if isinstance(
-                    error, sqlite3.OperationalError
-                ):  # for instance, the files were removed
+                # For instance, the files were removed.
+                if isinstance(error, sqlite3.OperationalError):
                     self._returned.wait_for(lambda: self._idle or not self._lent)
                     if self._idle:
                         self._lent += 1

@@ -102,9 +102,8 @@ class ApproximateCoder:
             for path, part, start in zip(files, vectors.parts, vectors.starts, strict=False)
         ]
         totals = np.sum([np.zeros(inverted.nlist, np.int64), *(part.sizes for part in parts)], 0)
-        for number in np.flatnonzero(
-            totals
-        ).tolist():  # at once: lists that grow take twice the memory
+        # Each list gets its size at once: lists that grow take twice the memory.
+        for number in np.flatnonzero(totals).tolist():
             inverted.invlists.resize(number, int(totals[number]))
         offsets = np.zeros(inverted.nlist, np.int64)
         for part in parts:

@@ -99,11 +99,6 @@ class SearchUpload(SearchRequest):
         Json[Examples], _json_field(NEGATIVES, IMAGES_EXAMPLE, default_factory=list)
     ]
 
-    @property
-    def kind(self) -> Literal["image"]:
-        """What the query is, apart from examples."""
-        return "image"
-
     def query(self) -> search.Query:
         """Return the query."""
         return search.Query(
@@ -152,15 +147,6 @@ class SearchStored(SearchRequest):
         if not given and not self.positives:
             raise ValueError("give image_id, vector or positives (or upload an image as multipart)")
         return self
-
-    @property
-    def kind(self) -> Literal["image", "image_id", "vector", "examples"]:
-        """What the query is, apart from examples."""
-        if self.url is not None:
-            return "image"
-        if self.image_id is not None:
-            return "image_id"
-        return "examples" if self.vector is None else "vector"
 
     def query(self, image: bytes | None = None) -> search.Query:
         """Return the query; ``image`` is the file fetched from ``url``."""

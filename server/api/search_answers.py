@@ -148,7 +148,7 @@ class Query(BaseModel):
     def of(cls, request: SearchUpload | SearchStored, answer: Answer) -> "Query":
         """Describe a request, with defaults for missing fields."""
         given = request.model_dump(include=set(cls.model_fields) - {"k", "page"})
-        return cls(kind=request.kind, **given, k=answer.k, page=answer.page)
+        return cls(kind=answer.query.kind, **given, k=answer.k, page=answer.page)
 
 
 class Histogram(BaseModel):

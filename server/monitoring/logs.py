@@ -87,9 +87,8 @@ def register(app: Flask) -> None:
 def call_when_complete(response: Response, act: Callable[[float], None]) -> None:
     """Call ``act`` with the request's duration in seconds: now, or when a streamed answer ends."""
     start = float(g.get("started_at", time.perf_counter()))
-    if (
-        response.is_streamed and not response.direct_passthrough
-    ):  # the end of a file is not signalled
+    # The end of a file is not signalled.
+    if response.is_streamed and not response.direct_passthrough:
         response.call_on_close(lambda: act(time.perf_counter() - start))
     else:
         act(time.perf_counter() - start)
