@@ -40,11 +40,14 @@ def index(
     store: str | PathLike[str] | None = None,
     encoder: str | None = None,
     weights: str | PathLike[str] | None = None,
+    allow_shrink: bool = False,
 ) -> "Index":
     """Make an index match images, as ``lookalike index`` does, and open it.
 
     ``images`` are folders, a list of paths (``.txt``) or ``.tar`` files. Only new and changed
-    images are encoded. If ``store`` holds the index of other folders, their images leave it.
+    images are encoded. Images that are no longer there leave the index, but stay if their folder is
+    missing or empty. If more than a third would leave, this is refused. With ``allow_shrink`` all
+    that cannot be found leave. A folder with none of the indexed names needs another ``store``.
     ``encoder`` is ``vgg16``, whose weights (553 MB) Keras downloads once, or
     ``efficientnet_lite0``, which needs no download. ``weights`` may be a file of Keras weights.
     Images and encoder that are neither given nor configured are those of the last time; the first
@@ -56,7 +59,7 @@ def index(
     from indexer.build import build, with_stored_settings
 
     config = with_stored_settings(_config(images, store, encoder, weights))
-    build(config)
+    build(config, allow_shrink=allow_shrink)
     return Index(config)
 
 

@@ -170,6 +170,22 @@ def test_what_goes_wrong_is_a_lookalike_error(index: lookalike.Index, tmp_path: 
         lookalike.index(tmp_path / "nothing", store=tmp_path / "s", encoder="efficientnet_lite0")
 
 
+def test_images_of_emptied_folders_leave_the_index_only_if_that_is_allowed(
+    images: Path, tmp_path: Path
+) -> None:
+    """Their disk may be away."""
+    index = lookalike.index(images, store=tmp_path / "s", encoder="efficientnet_lite0")
+    assert len(index) == 6
+    for photo in sorted(path for path in images.rglob("*") if path.is_file())[1:]:
+        photo.unlink()
+    index = lookalike.index(images, store=tmp_path / "s", encoder="efficientnet_lite0")
+    assert len(index) == 6
+    index = lookalike.index(
+        images, store=tmp_path / "s", encoder="efficientnet_lite0", allow_shrink=True
+    )
+    assert len(index) == 1
+
+
 def test_a_script_without_a_guard_can_build_an_index(images: Path, tmp_path: Path) -> None:
     """The first build converts the weights in a process that must not run the script again."""
     script = tmp_path / "script.py"
