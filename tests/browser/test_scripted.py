@@ -44,8 +44,8 @@ def test_a_chosen_file_is_searched_without_a_page_load(
 ) -> None:
     page.goto("/")
     choose(page, windmill)
-    assert results(page).first.locator(".distance").inner_text() == "0.0000"
-    assert windmill.name in page.title()
+    expect(results(page).first.locator(".distance")).to_have_text("0.0000")
+    expect(page).to_have_title(re.compile(re.escape(windmill.name)))
     page.wait_for_timeout(300)
     keep(page, request, "search")
 
@@ -56,7 +56,7 @@ def test_an_image_can_be_dropped_anywhere_or_pasted(page: Page, windmill: Path, 
     page.goto("/?image_id=5")
     shown = hand_over(page, windmill, kind)
     expect(page.locator("#subject")).to_have_text(windmill.name)
-    assert results(page).first.locator(".distance").inner_text() == "0.0000"
+    expect(results(page).first.locator(".distance")).to_have_text("0.0000")
     assert kind == "paste" or shown
 
 
@@ -89,12 +89,11 @@ def test_examples_are_added_and_removed_and_in_the_url(page: Page) -> None:
     expect(examples).to_have_count(1)
     results(page).nth(9).get_by_role("button", name="Not like").click()
     expect(examples).to_have_count(2)
-    assert re.search(r"image_id=190&image_id=\d+&.*not=\d+", page.url)
-    assert "threshold" not in page.url
+    expect(page).to_have_url(re.compile(r"image_id=190&image_id=\d+&.*not=\d+"))
+    expect(page).not_to_have_url(re.compile("threshold"))
     examples.last.get_by_role("button", name="Remove").click()
     expect(examples).to_have_count(1)
-    assert "not=" not in page.url
-    assert "drop=" not in page.url
+    expect(page).not_to_have_url(re.compile("not=|drop="))
     page.go_back()
     expect(examples).to_have_count(2)
 
@@ -128,7 +127,7 @@ def test_modes_and_duplicates_take_effect_at_once(page: Page) -> None:
     page.wait_for_url("**mode=approximate*")
     page.get_by_label("Show near-duplicates").check()
     page.wait_for_url("**duplicates=show*")
-    assert page.get_by_label("Show near-duplicates").is_checked()
+    expect(page.get_by_label("Show near-duplicates")).to_be_checked()
 
 
 def test_results_are_endless(page: Page) -> None:
@@ -138,10 +137,10 @@ def test_results_are_endless(page: Page) -> None:
         page.wait_for_timeout(100)
         if results(page).count() == 213:
             break
-    assert results(page).count() == 213
+    expect(results(page)).to_have_count(213)
     keys = results(page).locator(".caption .key").evaluate_all("(all) => all.map((e) => e.title)")
     assert len(set(keys)) == 213
-    assert page.locator("#next").count() == 0
+    expect(page.locator("#next")).to_have_count(0)
 
 
 def test_back_from_another_page_restores_the_scroll_position(page: Page) -> None:
@@ -168,7 +167,7 @@ def test_one_image_has_a_page_of_its_own(page: Page, request: pytest.FixtureRequ
     page.goto("/?image_id=190")
     results(page).nth(2).locator(".picture").click()
     page.wait_for_url("**/images/*")
-    assert "Distance to the query" in page.locator("figcaption").inner_text()
+    expect(page.locator("figcaption")).to_contain_text("Distance to the query")
     keep(page, request, "image")
     page.get_by_role("link", name="Back to the results").click()
     page.wait_for_url("**/?image_id=190")
