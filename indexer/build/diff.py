@@ -66,6 +66,11 @@ class Changes:
         changed = {item.key for item in self.to_read} | set(self.removed)
         return sum(stamp.reason is None and key not in changed for key, stamp in self.known.items())
 
+    def was_indexed(self, key: str) -> bool:
+        """Tell whether a file was indexed before this build."""
+        stamp = self.known.get(key)
+        return stamp is not None and stamp.reason is None
+
     def check_shrink(self, removed: Collection[str], moved: int = 0) -> None:
         """Raise IndexWouldShrink if a build without ``removed`` would lose too many images.
 
@@ -73,13 +78,14 @@ class Changes:
         well.
         """
         gone = [*removed, *(key for key in self.listing.unreadable if key not in self.unavailable)]
-        lost = sorted(key for key in gone if key in self.known and self.known[key].reason is None)
+        lost = sorted(filter(self.was_indexed, gone))
         indexed = sum(stamp.reason is None for stamp in self.known.values())
         if self.allow_shrink or len(lost) - moved <= indexed * MAX_SHRINK:
             return
         some = ", ".join(lost[:SHOWN]) + (", ..." if len(lost) > SHOWN else "")
         raise IndexWouldShrink(
-            f"{len(lost):,} of {indexed:,} indexed images are no longer there: {some}.",
+            f"{len(lost):,} of {indexed:,} indexed images are no longer there, or are damaged: "
+            f"{some}.",
             "Nothing was removed. If their disk is not mounted, mount it and index again. To "
             f"remove them: {ALLOW_SHRINK}",
         )

@@ -16,6 +16,7 @@ from indexer.build.diff import TIMEOUT, TIMEOUT_TWICE, Changes
 from indexer.build.extract import Batch, Prepared, Recognised, Skipped, extract
 from indexer.datasets import Dataset, Item
 from indexer.encoders import Encoder, Vectors
+from indexer.errors import ImageTooLarge
 from indexer.store import ImageRow, NewImage, Stamp, Writer
 
 
@@ -48,12 +49,15 @@ class Ingest:
         self._writer = writer
         self._max_pixels = max_pixels
         self._gone = set(changes.removed)
+        self._damaged: list[Skipped] = []
         self.done = Ingested(unavailable=dict(changes.unavailable))
 
     def run(self) -> Ingested:
         """Recognise or encode all files to read, then remove the keys that are gone.
 
-        Raises :class:`~indexer.errors.IndexWouldShrink` instead of removing too many.
+        Indexed images leave the index at the very end: those whose file is gone, and those whose
+        file was replaced by one that cannot be decoded. Raises
+        :class:`~indexer.errors.IndexWouldShrink` instead of removing too many.
         """
         changes, catalogue = self._changes, self._writer.catalogue
         known = catalogue.content_hashes() if changes.to_read else set[str]()
@@ -61,22 +65,27 @@ class Ingest:
             self._extract(changes.to_read, known, bar)
             to_reencode, self.done.to_reencode = self.done.to_reencode, []
             self._extract(to_reencode, set(), bar)
-        changes.check_shrink(self._gone)
-        self._skip_unreadable()
+        changes.check_shrink([*self._gone, *(skip.item.key for skip in self._damaged)])
+        self._skip_the_rest()
         with catalogue.transaction():
             catalogue.remove(self._gone)
             catalogue.update_metadata((item.key, item.metadata) for item in changes.listing.items)
         self.done.removed = len(self._gone)
         return self.done
 
-    def _skip_unreadable(self) -> None:
-        """Commit the files that the scan could not read, except indexed ones that are unknown."""
-        skipped = (
+    def _skip_the_rest(self) -> None:
+        """Commit the damaged files that were images before, and the files that could not be read.
+
+        Indexed ones that are unknown stay as they are.
+        """
+        damaged = (_row(skip.item, skip) for skip in self._damaged)
+        unreadable = (
             NewImage(key=key, status="skipped", stage="scan", reason="unreadable", message=why)
             for key, why in self._changes.listing.unreadable.items()
             if key not in self._changes.unavailable
         )
-        self._commit([], np.empty((0, self._encoder.spec.dim), np.float32), skipped)
+        no_vectors = np.empty((0, self._encoder.spec.dim), np.float32)
+        self._commit([], no_vectors, [*damaged, *unreadable])
 
     def _extract(self, items: list[Item], known: set[str], bar: "tqdm[Never]") -> None:
         batches = extract(
@@ -93,12 +102,26 @@ class Ingest:
         """Commit the outcomes of a batch."""
         copies = self._recognise(batch.recognised)
         images = [_row(image.item, image) for image in batch.prepared]
-        skipped = (_row(skip.item, self._timed_out_twice(skip)) for skip in batch.skipped)
+        skipped = [self._timed_out_twice(skip) for skip in batch.skipped if not self._held(skip)]
         vectors = np.concatenate([batch.vectors, self._vectors_of([row for row, _ in copies])])
-        self._commit(images + [image for _, image in copies], vectors, skipped)
+        rows = (_row(skip.item, skip) for skip in skipped)
+        self._commit(images + [image for _, image in copies], vectors, rows)
         self.done.encoded += len(batch.prepared)
         self.done.skipped += len(batch.skipped)
         compact(self._writer)
+
+    def _held(self, skip: Skipped) -> bool:
+        """Hold back the outcome of a changed file that was indexed; return False for other files.
+
+        If it could not be read, the image stays in the index; see also :meth:`run`.
+        """
+        if not self._changes.was_indexed(skip.item.key):
+            return False
+        if skip.stage == "read" and skip.reason != ImageTooLarge.code:
+            self.done.unavailable[skip.item.key] = skip.message
+        else:
+            self._damaged.append(skip)
+        return True
 
     def _timed_out_twice(self, skip: Skipped) -> Skipped:
         """Change the reason of a file that took too long for the second time."""

@@ -11,6 +11,8 @@ import pytest
 from indexer.build import build
 from indexer.cli.parser import main
 from indexer.config import Config
+from indexer.datasets.base import Listing
+from indexer.datasets.folder import Folder
 from indexer.errors import DatasetError, IndexWouldShrink
 from indexer.search import Searcher
 from tests.conftest import small_config
@@ -219,6 +221,72 @@ def test_more_than_a_third_is_removed_on_request_only(
     assert Searcher.published_identity(config) == version
     assert len(keys_of(config)) == 6
     assert build(config, allow_shrink=True).indexed == 3
+
+
+@pytest.mark.parametrize(("damaged", "is_refused"), [(2, False), (3, True)])
+def test_images_replaced_by_something_else_count_as_lost(
+    shrinking: tuple[Config, Path], damaged: int, is_refused: bool
+) -> None:
+    """As a disk that fails, or one that another program has encrypted, would replace them."""
+    config, root = shrinking
+    for name in NAMES[:damaged]:
+        (root / name).write_bytes(b"no image")
+    if not is_refused:
+        report = build(config)
+        assert (report.indexed, report.reasons) == (4, {"unsupported_image": 2})
+        return
+    with pytest.raises(IndexWouldShrink, match=r"3 of 6 .* damaged: 0.jpg, 1.jpg"):
+        build(config)
+    assert len(keys_of(config)) == 6
+    report = build(config, allow_shrink=True)
+    assert (report.indexed, report.reasons) == (3, {"unsupported_image": 3})
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), OSError(5, "I/O")])
+def test_touched_images_that_cannot_be_read_stay(
+    shrinking: tuple[Config, Path], monkeypatch: pytest.MonkeyPatch, error: OSError
+) -> None:
+    """Times change by an hour on FAT disks. The files can be listed, but not opened."""
+    config, root = shrinking
+    before = keys_of(config)
+    for name in NAMES:
+        os.utime(root / name, ns=(10**18, 10**18))
+
+    real = Path.read_bytes
+
+    def refuse(path: Path) -> bytes:
+        if path.suffix == ".jpg":
+            raise error
+        return real(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_bytes", refuse)
+        report = build(config)
+    assert (report.indexed, report.skipped, report.unavailable) == (6, 0, 6)
+    assert report.notes[0].startswith("6 indexed images cannot be read now and stay in the index")
+    assert keys_of(config) == before
+    assert (build(config).recognised, build(config).unavailable) == (6, 0)
+
+
+def test_a_disk_that_goes_away_during_the_build_loses_nothing(
+    shrinking: tuple[Config, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, root = shrinking
+    for name in NAMES:
+        os.utime(root / name, ns=(10**18, 10**18))
+    real = Folder.scan
+
+    def scan_then_unmount(dataset: Folder) -> Listing:
+        listing = real(dataset)
+        root.rename(root.with_name("away"))
+        return listing
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Folder, "scan", scan_then_unmount)
+        report = build(config)
+    assert (report.indexed, report.skipped, report.unavailable) == (6, 0, 6)
+    root.with_name("away").rename(root)
+    assert (build(config).recognised, build(config).unavailable) == (6, 0)
 
 
 def test_new_images_do_not_hide_lost_ones(
