@@ -1,6 +1,7 @@
 """Settings: defaults, config.yaml, ``LOOKALIKE_SECTION__KEY`` and flags, the last one wins."""
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -29,6 +30,15 @@ from indexer.machine import user_data_folder
 ENV_PREFIX = "LOOKALIKE_"
 NO_SETTINGS = {"LOOKALIKE_KEY"}
 """Variables with this prefix that are no settings: the key that the command line sends."""
+INJECTED = re.compile(
+    r"LOOKALIKE\w*_("
+    r"SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?|NAME|ENV_\w+"
+    r")=.*|LOOKALIKE\w*_PORT=(tcp|udp|sctp)://.*",
+    re.DOTALL,
+)
+"""``NAME=value`` of what orchestrators put into the environment for services called ``lookalike``,
+``lookalike-server`` and so on: https://kubernetes.io/docs/concepts/services-networking/service/ and
+https://docs.docker.com/engine/network/links/."""
 DEFAULT_FILE = Path("config.yaml")
 
 Mode = Literal["exact", "approximate"]
@@ -239,8 +249,8 @@ def _without_file() -> dict[str, Any]:
 def _refuse_unknown_variables() -> None:
     """Raise ConfigError for a misspelt variable, which would otherwise be ignored silently."""
     sections = {f"{ENV_PREFIX}{name.upper()}" for name in Config.model_fields}
-    for name in os.environ:
-        if name in NO_SETTINGS:
+    for name, value in os.environ.items():
+        if name in NO_SETTINGS or INJECTED.fullmatch(f"{name}={value}"):
             continue
         if name.startswith(ENV_PREFIX) and name.split("__")[0].upper() not in sections:
             raise ConfigError(

@@ -108,11 +108,56 @@ def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
         load_config(tmp_path / "nothing.yaml")
 
 
-@pytest.mark.parametrize("name", ["LOOKALIKE_SERVR__PORT", "LOOKALIKE_SERVER__PRT"])
-def test_a_misspelt_variable_is_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "named"),
+    [
+        ("LOOKALIKE_SERVR__PORT", "LOOKALIKE_SERVR__PORT"),
+        ("LOOKALIKE_SERVER__PRT", "server.prt"),
+        ("LOOKALIKE_SERVER_PORT", "LOOKALIKE_SERVER_PORT"),
+        ("LOOKALIKE_PORT", "LOOKALIKE_PORT"),
+        ("LOOKALIKE_STOER", "LOOKALIKE_STOER"),
+        ("LOOKALIKE_SERVICE", "LOOKALIKE_SERVICE"),
+    ],
+)
+def test_a_misspelt_variable_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch, name: str, named: str
+) -> None:
     monkeypatch.setenv(name, "1")
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError, match=named):
         load_config()
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        *(
+            f"{service}_{variable}"
+            for service in ("LOOKALIKE", "LOOKALIKE_SERVER", "LOOKALIKE_STORE", "LOOKALIKE__2")
+            for variable in (
+                "PORT=tcp://10.0.0.1:80",
+                "SERVICE_HOST=10.0.0.1",
+                "SERVICE_PORT=80",
+                "SERVICE_PORT_HTTP_ALT=8080",
+                "PORT_8000_TCP=tcp://10.0.0.1:8000",
+                "PORT_8000_TCP_ADDR=fd00::1",
+                "PORT_53_UDP_PORT=53",
+                "PORT_53_UDP_PROTO=udp",
+            )
+        ),
+        "LOOKALIKE_NAME=/web/lookalike",
+        "LOOKALIKE_1_PORT=tcp://172.17.0.5:8000",
+        "LOOKALIKE_ENV_PATH=/bin",
+        "LOOKALIKE_ENV_LOOKALIKE_SERVER__PORT=9000",
+    ],
+)
+def test_what_an_orchestrator_injects_is_no_setting(
+    monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    """Kubernetes for a service called lookalike or lookalike-server, and links of Docker."""
+    monkeypatch.setenv("LOOKALIKE_SEARCH__K", "7")
+    before = load_config().model_dump()
+    monkeypatch.setenv(*variable.split("=", 1))
+    assert load_config().model_dump() == before
 
 
 def test_without_a_file_the_store_is_the_users_own(
