@@ -255,9 +255,7 @@ def _writable(path: Path) -> sqlite3.Connection:
         if new.execute("PRAGMA user_version").fetchone() == (0,):  # the file is new
             new.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {FORMAT}; COMMIT;")
     connection = connect(path, "mode=rw")
-    connection.executescript(
-        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY;"
-    )
+    connection.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")
     return connection
 
 

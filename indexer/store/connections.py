@@ -117,6 +117,7 @@ def connect(path: Path, options: str) -> sqlite3.Connection:
         uri(path, options), uri=True, isolation_level=None, check_same_thread=False
     )
     try:
+        connection.execute("PRAGMA temp_store = MEMORY")  # not every process may write files
         require_format(connection, path, "main")
     except BaseException:
         connection.close()

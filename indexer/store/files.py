@@ -1,10 +1,14 @@
 """Durable, atomic writes: after a crash a file is complete or absent."""
 
+import errno
 import hashlib
 import json
+import logging
 import os
 import re
+import stat
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,7 +16,12 @@ from pydantic import BaseModel, ConfigDict
 
 from indexer.errors import StoreCorrupt
 
+logger = logging.getLogger(__name__)
+
 Bytes = bytes | memoryview
+
+CANNOT_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+"""What fsync(2) answers where the file system cannot do it, rather than having failed."""
 
 REBUILD_HINT = (
     "`lookalike verify` lists what else is damaged; to rebuild the store, delete its "
@@ -63,12 +72,30 @@ def replace_file(path: Path, data: Bytes) -> FileRecord:
 
 
 def sync(path: Path) -> None:
-    """Sync a file's bytes, or a folder's entries and renames, to disk."""
+    """Sync a file's bytes, or a folder's entries and renames, to disk.
+
+    Some file systems, such as CIFS and some of FUSE, cannot sync folders, which is logged once.
+    Files are synced there too, so what a crash can lose is the latest names, not their content.
+    """
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        found = os.fstat(descriptor)
+        if not stat.S_ISDIR(found.st_mode) or error.errno not in CANNOT_SYNC:
+            raise
+        _warn_of_unsynced_folders(found.st_dev)
     finally:
         os.close(descriptor)
+
+
+@cache
+def _warn_of_unsynced_folders(device: int) -> None:
+    """Log once for each file system that it cannot sync folders."""
+    logger.warning(
+        "The store's file system cannot sync folders. If the machine crashes or loses power, the "
+        "last build may have to be run again; files are synced as usual."
+    )
 
 
 def describe_file(path: Path) -> FileRecord:

@@ -59,7 +59,7 @@ def write_layer(
     :class:`~indexer.errors.StoreCorrupt` if the catalogue is damaged.
     """
     with translated_errors(path, "written"):
-        connection.execute("ATTACH ? AS layer", (str(path),))
+        connection.execute("ATTACH ? AS layer", (uri(path, "mode=rwc"),))
         try:
             # No journal is needed: no version refers to this file yet.
             connection.executescript(
@@ -110,7 +110,6 @@ def connect_layers(paths: Sequence[Path]) -> sqlite3.Connection:
     lowest, *others = paths
     connection = connect(lowest, IMMUTABLE)
     try:
-        connection.execute("PRAGMA temp_store = MEMORY")  # the view needs no file
         names = ["main"]
         for number, path in enumerate(others, start=1):
             names.append(f"layer{number}")
