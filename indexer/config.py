@@ -13,6 +13,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    field_validator,
     model_validator,
 )
 from pydantic_settings import (
@@ -25,7 +26,7 @@ from pydantic_settings import (
 from yaml import YAMLError
 
 from indexer.errors import ConfigError
-from indexer.machine import user_data_folder
+from indexer.machine import NoHome, user_data_folder
 
 ENV_PREFIX = "LOOKALIKE_"
 NO_SETTINGS = {"LOOKALIKE_KEY"}
@@ -47,7 +48,15 @@ Mode = Literal["exact", "approximate"]
 Precision = Literal["float32", "tf32", "bfloat16"]
 """The arithmetic of the network; all but float32 are for GPUs."""
 
-FolderPath = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
+
+def _expanded(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise ValueError(f"{path} cannot be used: there is no such home folder") from None
+
+
+FolderPath = Annotated[Path, AfterValidator(lambda path: _expanded(path).absolute())]
 """A path, made absolute against the working directory unless config.yaml has resolved it."""
 
 
@@ -58,7 +67,7 @@ def is_weights_path(weights: str) -> bool:
 
 def _absolute_weights(value: object) -> object:
     if isinstance(value, str) and is_weights_path(value):
-        return str(Path(value).expanduser().absolute())
+        return str(_expanded(Path(value)).absolute())
     return value
 
 
@@ -176,7 +185,7 @@ class _YamlFile(YamlConfigSettingsSource):
             section[key] = [self._anchored(v) if isinstance(v, str) else v for v in value]
 
     def _anchored(self, path: str) -> str:
-        return os.path.normpath(self._folder / Path(path).expanduser())
+        return os.path.normpath(self._folder / _expanded(Path(path)))
 
 
 class Config(BaseSettings):
@@ -192,6 +201,15 @@ class Config(BaseSettings):
     index: IndexConfig = IndexConfig()
     search: SearchConfig = SearchConfig()
     server: ServerConfig = ServerConfig()
+
+    @field_validator("store")
+    @classmethod
+    def _store_is_text(cls, store: Path) -> Path:
+        try:
+            str(store).encode()
+        except UnicodeEncodeError:  # FAISS and SQLite cannot open such files
+            raise ValueError(f"the path of the store is not valid UTF-8: {store!r}") from None
+        return store
 
     @model_validator(mode="after")
     def _mode_is_built(self) -> "Config":
@@ -242,7 +260,7 @@ def load_config(file: Path | None = None, flags: Mapping[str, Any] | None = None
 def _without_file() -> dict[str, Any]:
     try:
         return {"store": str(user_data_folder() / "store")}
-    except RuntimeError:  # a user without a home, as in some containers
+    except NoHome:
         return {}
 
 

@@ -1,7 +1,16 @@
 """The resources of the machine that this process may use, and the folders of the user."""
 
+import atexit
 import os
+import shutil
+import sys
+import tempfile
+from functools import cache
+from io import TextIOWrapper
 from pathlib import Path
+
+MEMORY_FOLDER = "/dev/shm"  # noqa: S108 -- files there are made under names of their own
+"""A folder in memory, for what must work where no folder on a disk can be written."""
 
 
 def limit_spinning() -> None:
@@ -27,6 +36,20 @@ def isolate_imports() -> None:
     os.environ.setdefault("PYTHONSAFEPATH", "1")
 
 
+def use_utf8() -> None:
+    """Make Python read the names of files as UTF-8, by starting this process again if necessary.
+
+    Python decodes them as the locale says: without UTF-8 the same file would have another key. See
+    https://docs.python.org/3/library/os.html#utf8-mode. What cannot be printed is escaped.
+    """
+    if sys.getfilesystemencoding() != "utf-8" and os.environ.get("PYTHONUTF8") != "1":
+        os.environ["PYTHONUTF8"] = "1"
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def available_cores() -> int:
     """Return how many cores this process may use, as limited by ``taskset`` or a container."""
     if hasattr(os, "sched_getaffinity"):
@@ -39,11 +62,70 @@ def may_have_gpu() -> bool:
     return any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/kfd").exists()
 
 
+class NoHome(OSError):
+    """The user has no home folder: ``HOME`` is not set, and the user id is unknown.
+
+    That is usual in containers and services that run under an arbitrary user id.
+    """
+
+    def __init__(self, variable: str) -> None:
+        super().__init__(f"This user has no home folder; set HOME or {variable}.")
+
+
 def user_data_folder() -> Path:
-    """Return where a user keeps data for good: ``~/.local/share/lookalike``, or as XDG says."""
-    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "lookalike"
+    """Return where a user keeps data for good: ``~/.local/share/lookalike``, or as XDG says.
+
+    Raises :class:`NoHome`.
+    """
+    return user_folder("XDG_DATA_HOME", ".local/share") / "lookalike"
 
 
 def user_cache_folder() -> Path:
-    """Return where a user keeps what can be made again: ``~/.cache/lookalike``, or as XDG says."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lookalike"
+    """Return where a user keeps what can be made again: ``~/.cache/lookalike``, or as XDG says.
+
+    Raises :class:`NoHome`.
+    """
+    return user_folder("XDG_CACHE_HOME", ".cache") / "lookalike"
+
+
+def user_folder(variable: str, below_home: str) -> Path:
+    """Return the folder that a variable names, by default one in the user's home folder.
+
+    Raises :class:`NoHome`.
+    """
+    if named := os.environ.get(variable):
+        return Path(named)
+    try:
+        return Path.home() / below_home
+    except RuntimeError:
+        raise NoHome(variable) from None
+
+
+def is_writable(folder: Path) -> bool:
+    """Tell whether files can be made in a folder, which is created if it does not exist."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK | os.X_OK)
+
+
+@cache
+def scratch_folder() -> Path:
+    """Return an empty folder of this process, which is removed when the process ends.
+
+    It is in the system's folder for temporary files or, where that cannot be written, in memory.
+    Raises :class:`OSError` if neither can be written.
+    """
+    process = os.getpid()
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="lookalike-"))
+    except FileNotFoundError:
+        folder = Path(tempfile.mkdtemp(prefix="lookalike-", dir=MEMORY_FOLDER))
+
+    def remove() -> None:
+        if os.getpid() == process:  # not when a process ends that this one has forked
+            shutil.rmtree(folder, ignore_errors=True)
+
+    atexit.register(remove)
+    return folder

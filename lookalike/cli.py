@@ -2,13 +2,14 @@
 
 import argparse
 import multiprocessing
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import server.__main__ as server
 from indexer import __version__
 from indexer.cli import parser as indexer
-from indexer.machine import user_cache_folder
+from indexer.machine import NoHome, user_cache_folder
 
 FILE_METAVARS = {"PATH", "IMAGE", "FILE", "FOLDER"}
 """What a shell completes with the names of files and folders."""
@@ -52,7 +53,14 @@ def make_parser() -> argparse.ArgumentParser:
 def demo(options: argparse.Namespace) -> int:
     """Index the demo's photographs with the embedded encoder, then serve them until stopped."""
     config = _demo_folder() / "config.yaml"
-    store = options.store or str(user_cache_folder() / "demo")
+    try:
+        store = options.store or str(user_cache_folder() / "demo")
+    except NoHome as error:
+        print(
+            f"Error: {error}\nOr name a folder for the demo's index: --store FOLDER",
+            file=sys.stderr,
+        )
+        return 1
     print("Indexing the demo's photographs with the embedded encoder.", flush=True)
     # A process of its own: the server forks, which the threads of FAISS and ncnn do not survive.
     process = multiprocessing.get_context("fork").Process(target=_index, args=(config, store))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from indexer.errors import LookalikeError
-from indexer.machine import isolate_imports, limit_spinning
+from indexer.machine import isolate_imports, limit_spinning, use_utf8
 
 
 def main() -> int:
@@ -57,6 +57,7 @@ def _make_key(scope: str) -> None:
 
 
 if __name__ == "__main__":
+    use_utf8()
     limit_spinning()
     isolate_imports()
     raise SystemExit(main())

@@ -3,12 +3,14 @@
 import resource
 import socket
 import sys
+from pathlib import Path
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
 
 from indexer.config import Config
 from indexer.errors import ServerError
+from indexer.machine import MEMORY_FOLDER, is_writable
 from server.admission.hosts import is_loopback
 from server.admission.slots import SPARE_THREADS
 from server.monitoring.logs import logging_settings
@@ -69,6 +71,8 @@ class Gunicorn(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             "graceful_timeout": 30,
             "keepalive": 75,  # longer than nginx keeps an idle connection
             "control_socket_disable": True,
+            # A worker shows there, in a file without a name, that it is alive.
+            "worker_tmp_dir": MEMORY_FOLDER if is_writable(Path(MEMORY_FOLDER)) else None,
             "forwarder_headers": "",  # no header of a client becomes a WSGI variable
             "when_ready": lambda _: _print(f"Open {_url(server.host, server.port)}"),
             "loglevel": "warning",

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from indexer.machine import user_cache_folder
+from indexer.machine import NoHome, user_cache_folder
 
 logger = logging.getLogger(__name__)
 
@@ -24,12 +24,19 @@ class ThumbnailCache:
     """Keeps about ``max_bytes`` of thumbnails at most, none with 0. Safe between threads."""
 
     def __init__(self, max_bytes: int, folder: Path | None = None) -> None:
-        self.folder = folder or user_cache_folder() / "thumbnails"
         self._max_bytes = max_bytes // FOLDERS
         self._writable = max_bytes > 0
+        self.folder: Path | None = None
+        """Where they are; None without a home folder."""
+        try:
+            self.folder = folder or user_cache_folder() / "thumbnails"
+        except NoHome as error:
+            self._stop_writing(str(error))
 
     def get(self, sha256: str, side: int, make: Callable[[], bytes]) -> bytes:
         """Return a thumbnail from the cache, or make it with ``make`` and keep it."""
+        if self.folder is None:
+            return make()
         path = self.folder / sha256[:2] / f"{sha256[2:]}-{side}.jpg"
         with suppress(OSError):
             data = path.read_bytes()
@@ -40,9 +47,13 @@ class ThumbnailCache:
             try:
                 self._write(path, data)
             except OSError as error:
-                logger.warning("Thumbnails are not cached: %s cannot be written: %s", path, error)
-                self._writable = False
+                self._stop_writing(f"{path} cannot be written: {error}")
         return data
+
+    def _stop_writing(self, reason: str) -> None:
+        if self._writable:
+            logger.warning("Thumbnails are not cached: %s", reason)
+        self._writable = False
 
     def _write(self, path: Path, data: bytes) -> None:
         """Write under a temporary name first, so that no thread reads an incomplete file."""

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from indexer.config import Precision
 from indexer.encoders.models import Preprocessing
 from indexer.encoders.spec import Images
+from indexer.machine import MEMORY_FOLDER, NoHome, user_folder
 
 if TYPE_CHECKING:
     import keras
@@ -26,6 +27,7 @@ def import_keras() -> None:
     if "keras" in sys.modules:
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    _require_folders()
     with _stderr_held_back():
         import keras
 
@@ -37,6 +39,22 @@ def import_keras() -> None:
                 tf.config.experimental.set_memory_growth(gpu, enable=True)
     keras.config.set_floatx("float32")
     keras.config.set_image_data_format("channels_last")
+
+
+def _require_folders() -> None:
+    """Make the imports work without a home folder and without one for temporary files.
+
+    Without a home, Keras would put its settings into a folder called ``~``; it does without them
+    where no folder can be made. TensorFlow fails if it finds no folder for temporary files.
+    """
+    try:
+        user_folder("KERAS_HOME", ".keras")
+    except NoHome:
+        os.environ["KERAS_HOME"] = f"{os.devnull}/keras"
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:
+        tempfile.tempdir = MEMORY_FOLDER
 
 
 def gpus() -> list[str]:

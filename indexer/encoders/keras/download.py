@@ -1,7 +1,6 @@
 """The VGG16 ImageNet weights, from Keras' cache or downloaded into it by Keras."""
 
 import hashlib
-import os
 import socket
 import sys
 from contextlib import redirect_stdout
@@ -10,6 +9,7 @@ from pathlib import Path
 from indexer.encoders.keras.backend import import_keras
 from indexer.encoders.weights import Weights, file_sha256, unavailable
 from indexer.errors import WeightsUnavailable
+from indexer.machine import NoHome, user_folder
 
 # The file that keras.applications.VGG16(weights="imagenet") uses, by its name in Keras 3.
 FILE_NAME = "vgg16_weights_tf_dim_ordering_tf_kernels.h5"
@@ -24,7 +24,10 @@ def imagenet_weights() -> Weights:
 
     Raises :class:`~indexer.errors.WeightsUnavailable` if that fails.
     """
-    home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
+    try:
+        home = user_folder("KERAS_HOME", ".keras")
+    except NoHome as error:
+        raise unavailable(str(error)) from None
     path = home / "models" / FILE_NAME
     if not path.is_file():
         path = _download(home)

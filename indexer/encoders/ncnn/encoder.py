@@ -19,7 +19,13 @@ from indexer.encoders.ncnn.network import DamagedFiles, NcnnNetwork
 from indexer.encoders.spec import EncoderSpec, Images, Vectors, normalise
 from indexer.encoders.weights import Weights
 from indexer.errors import WeightsUnavailable
-from indexer.machine import available_cores, user_cache_folder
+from indexer.machine import (
+    NoHome,
+    available_cores,
+    is_writable,
+    scratch_folder,
+    user_cache_folder,
+)
 
 # fc1 alone has 411 MB of weights, which are read once per batch.
 AUTO_BATCH_SIZE = 32
@@ -60,12 +66,16 @@ def converted_folder(spec: EncoderSpec, weights: Weights) -> Path:
     """Return the folder of the converted network: beside its weights, named by their digest.
 
     It is in the user's cache folder for embedded and random weights, and if the folder of the
-    weights cannot be written.
+    weights cannot be written. If that cannot be written either, it lasts as long as this process.
     """
     name = f"{spec.model}-{spec.layer}-{spec.weights_sha256[:16]}.ncnn{FORMAT}"
     if weights.path and not weights.embedded and os.access(weights.path.parent, os.W_OK):
         return weights.path.parent / name
-    return user_cache_folder() / name
+    try:
+        cache = user_cache_folder()
+    except NoHome:
+        return scratch_folder() / name
+    return (cache if is_writable(cache) else scratch_folder()) / name
 
 
 def _open(spec: EncoderSpec, weights: Weights) -> NcnnNetwork:
