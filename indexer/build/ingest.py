@@ -50,6 +50,8 @@ class Ingest:
         self._max_pixels = max_pixels
         self._gone = set(changes.removed)
         self._damaged: list[Skipped] = []
+        self._absent: dict[str, list[int]] = {}
+        """The ids of indexed files that were not found where they were, by content."""
         self.done = Ingested(unavailable=dict(changes.unavailable))
 
     def run(self) -> Ingested:
@@ -60,7 +62,10 @@ class Ingest:
         :class:`~indexer.errors.IndexWouldShrink` instead of removing too many.
         """
         changes, catalogue = self._changes, self._writer.catalogue
-        known = catalogue.content_hashes() if changes.to_read else set[str]()
+        known = set[str]()
+        if changes.to_read:
+            known = catalogue.content_hashes()
+            self._absent = catalogue.ids_by_content([*self._gone, *self.done.unavailable])
         with tqdm(total=len(changes.to_read), unit="img", desc="Encoding", disable=None) as bar:
             self._extract(changes.to_read, known, bar)
             to_reencode, self.done.to_reencode = self.done.to_reencode, []
@@ -134,37 +139,43 @@ class Ingest:
         catalogue, copies = self._writer.catalogue, []
         with catalogue.transaction():
             for file in files:
-                item = file.item
-                rows = {row.key: row for row in catalogue.with_content(file.sha256)}
-                moved = next((row for key, row in rows.items() if self._is_absent(key)), None)
-                if not rows:
+                item, content = file.item, file.sha256
+                before = catalogue.with_key(item.key)
+                if before and before.sha256 == content:
+                    catalogue.touch(before.id, item.mtime_ns)
+                elif moved := self._take_absent(content):
+                    catalogue.rename(moved.id, _row(item, moved))
+                elif source := catalogue.with_content(content):
+                    copies.append((source, _row(item, source)))
+                else:
                     self.done.to_reencode.append(item)
                     continue
                 self.done.recognised += 1
-                source = next(iter(rows.values()))
-                image = _row(item, source)
-                if item.key in rows:
-                    catalogue.touch(rows[item.key].id, item.mtime_ns)
-                elif moved:
-                    catalogue.rename(moved.id, image)
-                    self._gone.discard(moved.key)
-                    self.done.unavailable.pop(moved.key, None)
-                else:
-                    copies.append((source, image))
         return copies
 
-    def _is_absent(self, key: str) -> bool:
-        """Tell whether an indexed file was not found where it was, so that it may have moved."""
-        return key in self._gone or key in self.done.unavailable
+    def _take_absent(self, content: str) -> ImageRow | None:
+        """Return an indexed row of this content whose file was not found: it may have moved here.
+
+        Each is returned once.
+        """
+        ids = self._absent.get(content)
+        row = self._writer.catalogue.get(ids.pop()) if ids else None
+        if row:
+            self._gone.discard(row.key)
+            self.done.unavailable.pop(row.key, None)
+        return row
 
     def _vectors_of(self, rows: list[ImageRow]) -> Vectors:
         """Return the stored vectors of catalogue rows, (n, dim)."""
         from indexer.vector_index import read_vectors
 
         vectors = np.empty((len(rows), self._encoder.spec.dim), np.float32)
-        for vector, row in zip(vectors, rows, strict=True):
-            segment = self._writer.verified_segment(str(row.segment))
-            vector[:] = read_vectors(segment.vectors_path, np.array([row.row]))[0]
+        places: dict[str, list[int]] = {}
+        for place, row in enumerate(rows):
+            places.setdefault(str(row.segment), []).append(place)
+        for name, wanted in places.items():
+            path = self._writer.verified_segment(name).vectors_path
+            vectors[wanted] = read_vectors(path, np.array([rows[place].row for place in wanted]))
         return vectors
 
     def _commit(

@@ -19,6 +19,8 @@ from indexer.store.layers import COLUMNS, write_layer
 from indexer.store.records import FORMAT, CatalogueLayer, Counts
 from indexer.store.rows import ROW_COLUMNS, ImageRow, NewImage, RunRow
 
+DEAD_BY_SEGMENT = "CREATE INDEX IF NOT EXISTS dead_by_segment ON dead (segment)"
+
 SCHEMA = f"""
 CREATE TABLE images (
     id INTEGER PRIMARY KEY AUTOINCREMENT,  -- never reused: an id is one content under one key
@@ -36,6 +38,7 @@ CREATE TABLE segments (name TEXT PRIMARY KEY, alive INTEGER NOT NULL);
 CREATE TABLE dead (  -- ids whose vector lies in a segment and no longer counts
     id INTEGER PRIMARY KEY, segment TEXT NOT NULL
 );
+{DEAD_BY_SEGMENT};
 CREATE TABLE layers (record TEXT NOT NULL);  -- what the newest version's catalogue consists of
 CREATE TABLE changed (id INTEGER PRIMARY KEY);  -- rows of those layers that are no longer so
 
@@ -114,9 +117,29 @@ class CatalogueWriter(Catalogue):
         rows = self._query("SELECT DISTINCT sha256 FROM images WHERE status = 'indexed'")
         return {content for (content,) in rows}
 
-    def with_content(self, sha256: str) -> list[ImageRow]:
-        """Return the indexed rows whose file has this SHA-256."""
-        return list(self._select("WHERE sha256 = ? AND status = 'indexed' ORDER BY id", sha256))
+    def with_content(self, sha256: str) -> ImageRow | None:
+        """Return the oldest indexed row whose file has this SHA-256, or None.
+
+        Thousands of files may have the same content, so that reading all of their rows for each of
+        them would take a time that grows with the square of their number.
+        """
+        condition = "WHERE sha256 = ? AND status = 'indexed' ORDER BY id LIMIT 1"
+        return next(self._select(condition, sha256), None)
+
+    def with_key(self, key: str) -> ImageRow | None:
+        """Return the row of a key, or None."""
+        return next(self._select("WHERE key = ?", key), None)
+
+    def ids_by_content(self, keys: Iterable[str]) -> dict[str, list[int]]:
+        """Return the ids of the indexed rows of these keys by their SHA-256, the latest first."""
+        found: dict[str, list[int]] = {}
+        for image_id, sha256 in self._query(
+            "SELECT id, sha256 FROM images WHERE status = 'indexed' "
+            "AND key IN (SELECT value FROM json_each(?)) ORDER BY id DESC",
+            (json.dumps(list(keys)),),
+        ):
+            found.setdefault(sha256, []).append(image_id)
+        return found
 
     def ids_in(self, segment: str) -> NDArray[np.int64]:
         """Return the ids of a segment's images, int64 (n, 2): row in the segment and id, by row."""
@@ -255,7 +278,10 @@ def _writable(path: Path) -> sqlite3.Connection:
         if new.execute("PRAGMA user_version").fetchone() == (0,):  # the file is new
             new.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {FORMAT}; COMMIT;")
     connection = connect(path, "mode=rw")
-    connection.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")
+    connection.executescript(
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
+        f"{DEAD_BY_SEGMENT};"  # which older stores lack
+    )
     return connection
 
 

@@ -1,0 +1,179 @@
+"""The work of a build for each file does not grow with the number of files."""
+
+import os
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from indexer.build import BuildReport, build
+from indexer.config import Config
+from indexer.encoders import EncoderSpec, Vectors
+from indexer.encoders.spec import Images, normalise
+from indexer.maintenance import verify
+from tests.conftest import small_config
+from tests.work import Work, counted
+
+FEW, MANY = 200, 800
+GROWTH = 1.3
+"""How much more work a file may take among :data:`MANY` than among :data:`FEW`; work that grows
+with the number of files would be four times as much."""
+
+KEPT = "kept.png"
+
+
+class Corners:
+    """An encoder that takes no time: the vector of an image is the colours of two corners."""
+
+    spec = EncoderSpec(
+        model="corners", layer="none", weights="random:0", weights_sha256="0", dim=6,
+        preprocessing="none",
+    )  # fmt: skip
+    runtime = "none"
+    batch_size = 32
+
+    def load(self) -> None:
+        """There is nothing to load."""
+
+    def encode(self, images: Images) -> Vectors:
+        """Return the colours of the first and the last pixel."""
+        corners = np.concatenate([images[:, 0, 0], images[:, -1, -1]], axis=1)
+        return normalise(corners.astype(np.float32) + 1)
+
+
+def picture(number: int) -> bytes:
+    """Return a picture of which there is one for each number."""
+    file = BytesIO()
+    Image.new("RGB", (4, 4), (number % 256, number // 256, 9)).save(file, "PNG")
+    return file.getvalue()
+
+
+def write(folder: Path, contents: list[bytes]) -> None:
+    """Write files named by number."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, content in enumerate(contents):
+        (folder / f"{number:05}.png").write_bytes(content)
+
+
+def copies(folder: Path, count: int) -> None:
+    write(folder, [picture(1)] * count)
+
+
+def nothing(folder: Path, count: int) -> None:
+    pass
+
+
+def distinct(folder: Path, count: int) -> None:
+    write(folder, [picture(number) for number in range(count)])
+
+
+def other_contents(folder: Path, count: int) -> None:
+    write(folder, [picture(count + number) for number in range(count)])
+    touch(folder, count)
+
+
+def two_contents(folder: Path, count: int) -> None:
+    write(folder, [picture(number % 2) for number in range(count)])
+
+
+def two_contents_exchanged(folder: Path, count: int) -> None:
+    write(folder, [picture(1 - number % 2) for number in range(count)])
+    touch(folder, count)
+
+
+def broken(folder: Path, count: int) -> None:
+    write(folder, [b"broken"] * count)
+
+
+def dangling(folder: Path, count: int) -> None:
+    folder.mkdir(exist_ok=True)
+    for number in range(count):
+        (folder / f"{number:05}.png").symlink_to("nowhere")
+
+
+def folder_for_each(folder: Path, count: int) -> None:
+    for number in range(count):
+        write(folder / f"{number:05}", [picture(number)])
+
+
+def touch(folder: Path, count: int) -> None:
+    for number, file in enumerate(sorted(folder.glob("*.png"))):
+        os.utime(file, ns=(0, number + 1))
+
+
+def rename(folder: Path, count: int) -> None:
+    for file in sorted(folder.glob("*.png")):
+        file.rename(file.with_name(f"x{file.name}"))
+
+
+def move(folder: Path, count: int) -> None:
+    rename(folder, count)
+    (folder / "below").mkdir()
+    for file in folder.glob("*.png"):
+        file.rename(folder / "below" / file.name)
+
+
+def remove(folder: Path, count: int) -> None:
+    for file in folder.glob("*.png"):
+        file.unlink()
+    (folder / "notes.txt").touch()
+
+
+SCENES: dict[str, tuple[Callable[[Path, int], None], Callable[[Path, int], None], bool]] = {
+    # what is indexed before, what then happens, whether it is the same content
+    "new files": (nothing, distinct, False),
+    "a folder for each file": (nothing, folder_for_each, False),
+    "nothing changed": (distinct, nothing, True),
+    "copies added": (nothing, copies, True),
+    "copies touched": (copies, touch, True),
+    "copies renamed": (copies, rename, True),
+    "copies moved": (copies, move, True),
+    "copies removed": (copies, remove, True),
+    "files touched": (distinct, touch, True),
+    "files renamed": (distinct, rename, True),
+    "files replaced": (distinct, other_contents, False),
+    "files removed": (distinct, remove, True),
+    "two contents exchanged": (two_contents, two_contents_exchanged, True),
+    "broken files": (nothing, broken, True),
+    "broken files touched": (broken, touch, True),
+    "links that lead nowhere": (nothing, dangling, True),
+}
+
+
+def indexed(folder: Path, count: int, before: Callable[[Path, int], None]) -> Config:
+    """Return the settings of an index of some files, and of one picture outside their folder."""
+    (folder / "images").mkdir(parents=True)
+    (folder / "images" / KEPT).write_bytes(picture(1))
+    before(folder / "images" / "many", count)
+    config = small_config(folder / "images", folder / "store")
+    build(config, Corners())
+    return config
+
+
+def rebuilt(folder: Path, count: int, name: str) -> tuple[Work, BuildReport]:
+    """Index a scene of ``count`` files and return the work of the build after the change."""
+    before, change, _ = SCENES[name]
+    config = indexed(folder, count, before)
+    change(folder / "images" / "many", count)
+    with counted() as work:
+        report = build(config, Corners(), allow_shrink=True)
+    assert verify(config).problems == []
+    return work.per(count), report
+
+
+def assert_flat(few: Work, many: Work) -> None:
+    """Check that the work for each file has not grown."""
+    assert many.sql <= GROWTH * few.sql
+    assert many.calls <= GROWTH * few.calls
+    assert many.opened <= GROWTH * few.opened + 1
+
+
+@pytest.mark.parametrize("name", SCENES)
+def test_the_work_of_a_build_for_each_file_does_not_grow(tmp_path: Path, name: str) -> None:
+    few, _ = rebuilt(tmp_path / "few", FEW, name)
+    many, report = rebuilt(tmp_path / "many", MANY, name)
+    assert_flat(few, many)
+    assert (report.encoded == 0) == SCENES[name][2]
