@@ -25,15 +25,15 @@ class Proxy(NamedTuple):
 
 
 @contextmanager
-def behind_nginx(server_port: int, prefix: str = "") -> Iterator[Proxy]:
+def behind_nginx(server_port: int, prefix: str = "", also: str = "") -> Iterator[Proxy]:
     """Run nginx before the server that listens on a port of the loopback, until the block ends.
 
-    With ``prefix``, such as ``/photos``, the server is found below that path. Raises RuntimeError,
-    with what nginx wrote, if it does not answer.
+    With ``prefix``, such as ``/photos``, the server is found below that path; ``also`` are further
+    settings. Raises RuntimeError, with what nginx wrote, if it does not answer.
     """
     with TemporaryDirectory(prefix="lookalike-nginx-") as name:
         folder, port = Path(name), free_port()
-        (folder / "nginx.conf").write_text(_settings(folder, server_port, port, prefix))
+        (folder / "nginx.conf").write_text(_settings(folder, server_port, port, prefix, also))
         log = folder / "log"
         user = "user root; " if os.geteuid() == 0 else ""  # whoever may enter the folder
         command = [NGINX or "nginx", "-p", name, "-c", f"{name}/nginx.conf", "-e", "stderr", "-g"]
@@ -52,7 +52,7 @@ def behind_nginx(server_port: int, prefix: str = "") -> Iterator[Proxy]:
             process.wait()
 
 
-def _settings(folder: Path, server_port: int, port: int, prefix: str) -> str:
+def _settings(folder: Path, server_port: int, port: int, prefix: str, also: str) -> str:
     """Return ``deploy/nginx.conf`` with this machine's addresses and folders."""
     temporary = "".join(
         f"    {kind}_temp_path {folder}/{kind};\n" for kind in ("proxy", "fastcgi", "uwsgi", "scgi")
@@ -61,7 +61,7 @@ def _settings(folder: Path, server_port: int, port: int, prefix: str) -> str:
         "server lookalike:8000": f"server 127.0.0.1:{server_port}",
         "listen 8080": f"listen 127.0.0.1:{port}",
         "/dev/shm/lookalike-bodies": f"{folder}/bodies",  # noqa: S108 -- replaced, not used
-        "http {\n": f"http {{\n{temporary}",
+        "http {\n": f"http {{\n{temporary}    {also}\n",
     }
     if prefix:
         changes["# set $prefix /photos;"] = f"set $prefix {prefix};"

@@ -3,8 +3,9 @@
 from io import BytesIO
 from typing import IO
 
-from flask import Request, Response
+from flask import Request, Response, request
 from flask_openapi import Info, OpenAPI
+from werkzeug.http import parse_date
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from indexer import __version__
@@ -38,6 +39,9 @@ DEFAULT_HEADERS = {
     "Cache-Control": "private, no-cache",
 }
 """Headers of every answer whose view did not set its own: no foreign content, no framing."""
+
+
+DATE_HEADERS = ("HTTP_IF_MODIFIED_SINCE", "HTTP_IF_UNMODIFIED_SINCE", "HTTP_IF_RANGE")
 
 
 class InMemoryRequest(Request):
@@ -97,6 +101,7 @@ def create_app(config: Config) -> Application:
     app.jinja_env.globals["local_url"] = local_url
     errors.register(app)
     logs.register(app)
+    app.before_request(_ignore_impossible_dates)
     app.after_request(_add_default_headers)
     hosts.register(app, config.server)
     capacity.register(app, config.server)
@@ -115,6 +120,18 @@ def create_app(config: Config) -> Application:
 def max_request_bytes(server: ServerConfig) -> int:
     """Return the largest allowed size of a request's body."""
     return server.max_upload_bytes + FORM_OVERHEAD_BYTES
+
+
+def _ignore_impossible_dates() -> None:
+    """Drop conditions on dates whose year no date has: Werkzeug fails instead of ignoring them.
+
+    RFC 9110, 13.1.3 and 13.1.5: a date that is not valid is ignored.
+    """
+    for name in DATE_HEADERS:
+        try:
+            parse_date(request.environ.get(name))
+        except OverflowError:
+            del request.environ[name]
 
 
 def _add_default_headers(response: Response) -> Response:

@@ -1,9 +1,10 @@
-"""The host names under which the server answers."""
+"""The host a request is for: one that can be told, and under whose name the server answers."""
 
 import ipaddress
+from urllib.parse import urlsplit
 
 from flask import Flask, request
-from werkzeug.exceptions import SecurityError
+from werkzeug.exceptions import BadRequest, SecurityError
 from werkzeug.wsgi import get_host
 
 from indexer.config import ServerConfig
@@ -13,10 +14,11 @@ LOOPBACK_NAMES = ["localhost", "127.0.0.1"]  # Werkzeug does not compare IPv6 ad
 
 
 def register(app: Flask, server: ServerConfig) -> None:
-    """Refuse requests for host names that are not trusted."""
+    """Refuse requests whose host is unclear, or is a name that is not trusted."""
     names = trusted_hosts(server)
+    app.before_request(_check_one_host)
     if names is not None:
-        app.before_request(lambda: _check_host(names))
+        app.before_request(lambda: _check_trusted(names))
 
 
 def trusted_hosts(server: ServerConfig) -> list[str] | None:
@@ -38,7 +40,22 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _check_host(names: list[str]) -> None:
+def _check_one_host() -> None:
+    """Raise BadRequest for no host, or two: in the header, and in a target such as http://host/.
+
+    RFC 9112, 3.2, demands both. A proxy could check the one, and the server answer for the other.
+    """
+    host = request.environ.get("HTTP_HOST", "")
+    if not host and request.environ["SERVER_PROTOCOL"] != "HTTP/1.0":
+        raise BadRequest("The request has no header Host.")
+    target = request.environ.get("RAW_URI", "/")
+    if target.startswith("/") or target == "*":
+        return
+    if urlsplit(target).netloc.lower() != host.lower():
+        raise BadRequest("The request's target and its header Host name different hosts.")
+
+
+def _check_trusted(names: list[str]) -> None:
     """Raise SecurityError for other names; health checks may use any, such as an IP address."""
     if request.path in HEALTH_PATHS:
         return

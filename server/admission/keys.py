@@ -25,12 +25,20 @@ def digest(key: str) -> str:
 
 def identify(keys: tuple[ApiKey, ...]) -> None:
     """Set ``g.key`` to the key of the request, sent as bearer token or as password, or None."""
-    given = request.authorization
-    sent = digest((given.token or given.password or "") if given else "")
+    sent = digest(_sent_key())
     g.key = None
     for key in keys:  # always all of them, in constant time: the duration reveals nothing
         if hmac.compare_digest(sent, key.sha256):
             g.key = key
+
+
+def _sent_key() -> str:
+    """Return the key in the header Authorization; "" if there is none or it cannot be read."""
+    try:
+        given = request.authorization
+    except ValueError:  # Werkzeug does not expect bytes beyond ASCII in Basic
+        return ""
+    return (given.token or given.password or "") if given else ""
 
 
 def require() -> None:

@@ -1,5 +1,6 @@
 """How many requests each client may send in a period: ``server.rate_limit``."""
 
+import ipaddress
 import time
 
 from flask import Flask, Response, current_app, g, request
@@ -85,5 +86,20 @@ def _add_headers(response: Response) -> Response:
 
 
 def _client() -> str:
-    """Return the client's name: that of its key, or its address if it sent no valid key."""
-    return f"key {g.key.name}" if g.get("key") else str(request.remote_addr)
+    """Return the client's name: that of its key, or its network if it sent no valid key."""
+    return f"key {g.key.name}" if g.get("key") else network(str(request.remote_addr))
+
+
+def network(address: str) -> str:
+    """Return what counts as one client: an IPv4 address, or the /64 of an IPv6 address.
+
+    A /64 is what one subscriber gets (RFC 6177): its 2^64 addresses are not as many clients. An
+    IPv4 address in the form of IPv6 counts as IPv4; what is no address counts as it is.
+    """
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(ip, ipaddress.IPv4Address):
+        return str(ip)
+    return str(ip.ipv4_mapped or ipaddress.IPv6Network((int(ip), 64), strict=False))

@@ -2,7 +2,7 @@
 
 import json
 import socket
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 
 import pytest
@@ -116,3 +116,75 @@ def test_heads_that_can_be_read_in_two_ways_are_refused(small: int, smuggled: by
         assert 400 <= refused.status <= 501
         assert refused.connection == "close"
     assert ask(small)[0] == 200
+
+
+def ask_raw(port: int, sent: bytes) -> tuple[int, bytes]:
+    """Send bytes over a new connection; return the status and body of the answer."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
+        sock.sendall(sent)
+        found = answer(sock)
+        return found.status, found.body
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"GET /api/v1/index HTTP/1.1\r\nHost: localhost:8000\r\n\r\n", 200),
+        (b"GET /api/v1/index HTTP/1.0\r\n\r\n", 200),  # had no Host
+        (b"GET /api/v1/index HTTP/1.1\r\n\r\n", 400),
+        (b"GET /api/v1/index HTTP/1.1\r\nHost:\r\n\r\n", 400),
+        (b"GET /healthz HTTP/1.1\r\n\r\n", 400),
+        (b"GET /healthz HTTP/1.0\r\n\r\n", 200),
+        (b"GET /healthz HTTP/1.1\r\nHost: 10.0.0.1\r\n\r\n", 200),
+        (b"GET /api/v1/index HTTP/1.1\r\nHost: evil.test\r\n\r\n", 400),
+        (b"GET /api/v1/index HTTP/1.1\r\nHost: localhost\xff\r\n\r\n", 400),
+        (b"GET /api/v1/index HTTP/1.1\r\nHost: localhost\r\nHost: evil.test\r\n\r\n", 400),
+        (b"GET http://localhost/api/v1/index HTTP/1.1\r\nHost: localhost\r\n\r\n", 200),
+        (b"GET http://LOCALHOST/api/v1/index HTTP/1.1\r\nHost: localhost\r\n\r\n", 200),
+        (b"GET http://evil.test/api/v1/index HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
+        (b"GET http://evil.test/api/v1/index HTTP/1.1\r\nHost: evil.test\r\n\r\n", 400),
+        (b"GET http://localhost@evil.test/healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
+        (b"GET http:///api/v1/index HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
+        (b"GET http://localhost/api/v1/index HTTP/1.0\r\n\r\n", 400),
+        (b"CONNECT evil.test:443 HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
+        (b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
+    ],
+)
+def test_a_request_is_for_one_host_that_can_be_told(small: int, sent: bytes, status: int) -> None:
+    found, _ = ask_raw(small, sent)
+    assert found == status
+
+
+def test_an_expectation_in_http_1_0_is_ignored(small: int) -> None:
+    """RFC 9110, 10.1.1: the answer is that of the request, without 100 Continue before it."""
+    sent = head(len(QUERY), "Expect: 100-continue").replace(b"HTTP/1.1", b"HTTP/1.0")
+    status, found = ask_raw(small, sent + QUERY.encode())
+    assert status == 200, found
+    assert json.loads(found)["results"]
+
+
+def test_other_expectations_are_refused(small: int) -> None:
+    assert ask_raw(small, head(0, "Expect: a-miracle"))[0] == 417
+
+
+@pytest.mark.parametrize("name", [b"SCRIPT_NAME", b"script_name", b"PATH_INFO", b"REMOTE_USER"])
+def test_headers_of_a_client_are_no_variables_of_the_server(small: int, name: bytes) -> None:
+    """A proxy that refuses /metrics would let /public/metrics pass; links would lead elsewhere."""
+    fields = b"Host: localhost\r\n" + name + b": /public\r\n\r\n"
+    assert ask_raw(small, b"GET /public/metrics HTTP/1.1\r\n" + fields)[0] == 404
+    status, page = ask_raw(small, b"GET /?image_id=1 HTTP/1.1\r\n" + fields)
+    assert status == 200
+    assert b"/public" not in page
+
+
+@pytest.mark.parametrize(
+    "path", [b"//evil.test/", b"/\\evil.test", b"//evil.test/..", b"/%00", b"/a%00b"]
+)
+def test_no_path_leads_to_another_server(small: int, path: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", small), timeout=10) as sock:
+        sock.sendall(b"GET " + path + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        response = HTTPResponse(sock)
+        response.begin()
+        assert response.status == 404
+        assert response.getheader("Location") is None
+        response.close()

@@ -141,6 +141,33 @@ def test_a_client_that_asks_too_often_is_refused_and_others_are_not(proxy: Proxy
     assert get(proxy.port, "/api/v1/index", client=3)[0] == 200
 
 
+def test_the_addresses_of_one_ipv6_network_are_one_client(demo_config: Config) -> None:
+    """A test has one IPv6 address; nginx takes others from a header, as behind another proxy."""
+    others = "set_real_ip_from 127.0.0.0/8; real_ip_header X-Client;"
+    with (
+        running_server(demo_config, "/readyz", proxies=1) as (_, port),
+        behind_nginx(port, also=others) as proxy,
+    ):
+
+        def asked(address: str) -> int:
+            return get(proxy.port, "/nothing", X_Client=address)[0]
+
+        with ThreadPoolExecutor(20) as pool:
+            networks = list(pool.map(asked, (f"2001:db8:{n:x}::1" for n in range(400))))
+            mapped = list(
+                pool.map(asked, (f"::ffff:10.0.{n // 200}.{n % 200}" for n in range(400)))
+            )
+            one = list(pool.map(asked, (f"2001:db8::{n:x}" for n in range(400))))
+    assert {*networks, *mapped} == {404}
+    assert {*one} == {404, 429}
+
+
+def test_a_request_of_http_1_0_needs_no_host(proxy: Proxy) -> None:
+    with connected(proxy.port) as sock:
+        sock.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+        assert answer(sock).status == 200
+
+
 def test_the_largest_upload_stays_in_memory(proxy: Proxy, photos: list[Path]) -> None:
     """Whole and in chunks; nginx would log that it wrote the body to a file."""
     photo = photos[0].read_bytes()

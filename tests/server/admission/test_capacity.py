@@ -13,6 +13,7 @@ import indexer.search.query_encoder
 from indexer.config import Config, EncoderConfig
 from indexer.encoders import Encoder
 from indexer.errors import ConfigError
+from server.admission import rates
 from server.admission.capacity import Capacity
 from server.admission.keys import digest
 from server.admission.slots import Overloaded, Slots
@@ -33,6 +34,11 @@ def app_client(demo_config: Config, **server: object) -> FlaskClient:
     return ready_app(config).test_client()
 
 
+def keyed_config(demo_config: Config) -> Config:
+    server = {"api_keys": KEYS}
+    return small_config(demo_config.dataset.roots[0], demo_config.store, server=server)
+
+
 def bearer(key: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"}
 
@@ -51,6 +57,18 @@ def test_with_keys_every_route_but_the_health_checks_takes_one(demo_config: Conf
     assert client.get("/healthz").status_code == 200
     for headers in (bearer(READ), basic(READ), bearer(ADMIN)):
         assert client.get("/api/v1/index", headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("scheme", ["Basic", "Bearer", "Digest", ""])
+@pytest.mark.parametrize(
+    "sent", ["\xff\xfe", "\xe9=\xe9", 'a="\\', "a*=utf-9''x", "////", "=" * 99]
+)
+def test_a_key_that_cannot_be_read_is_none(demo_config: Config, scheme: str, sent: str) -> None:
+    """Also one with bytes beyond ASCII, which WSGI gives as Latin-1."""
+    client = create_app(keyed_config(demo_config)).test_client()
+    header = {"HTTP_AUTHORIZATION": f"{scheme} {sent}"}
+    assert_error(client.get("/api/v1/index", environ_overrides=header), 401, "unauthorized")
+    assert client.get("/healthz", environ_overrides=header).status_code == 200
 
 
 def test_metrics_take_the_scope_admin(demo_config: Config) -> None:
@@ -123,6 +141,32 @@ def test_the_client_behind_a_proxy_is_believed_only_if_configured(
         client.get("/api/v1/index", headers={"X-Forwarded-For": f"10.0.0.{n}"}) for n in (1, 2)
     ]
     assert [answer.status_code for answer in asked] == statuses
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2:ffff:ffff:ffff:ffff", "2001:db8:1:2::/64"),
+        ("2001:db8:1:3::", "2001:db8:1:3::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("None", "None"),
+        ("x'\"<", "x'\"<"),
+    ],
+)
+def test_one_client_is_an_ipv4_address_or_a_64_of_ipv6(address: str, network: str) -> None:
+    assert rates.network(address) == network
+
+
+def test_the_addresses_of_one_64_share_a_rate(demo_config: Config) -> None:
+    client = app_client(demo_config, rate_limit="2/hour", proxies=1)
+    asked = [
+        client.get("/api/v1/index", headers={"X-Forwarded-For": address}).status_code
+        for address in ("2001:db8::1", "2001:db8::ffff:2", "2001:db8::3", "2001:db8:0:1::1")
+    ]
+    assert asked == [200, 200, 429, 200]
 
 
 @pytest.mark.parametrize("rate", ["fast", "0/minute", "5/fortnight", "5"])

@@ -202,6 +202,16 @@ def test_images_are_cached_for_ever_and_revalidated(client: FlaskClient) -> None
         assert_error(refused, 412, "precondition_failed")
 
 
+@pytest.mark.parametrize("name", ["If-Modified-Since", "If-Unmodified-Since", "If-Range"])
+@pytest.mark.parametrize("year", ["99999999999999", "99999", "0", "-1", "\xb2"])
+def test_conditions_on_dates_that_no_calendar_has_are_ignored(
+    client: FlaskClient, name: str, year: str
+) -> None:
+    header = {f"HTTP_{name.upper().replace('-', '_')}": f"Sat, 29 Oct {year} 19:43:31 GMT"}
+    for url in ("/api/v1/images/1/file", "/static/lookalike.css"):
+        assert client.get(url, environ_overrides=header).status_code == 200
+
+
 def test_thumbnails_have_one_of_six_sizes(client: FlaskClient) -> None:
     for side in SIDES:
         thumbnail = client.get(f"/api/v1/images/1/thumbnail?side={side}")
