@@ -89,13 +89,14 @@ def status(options: argparse.Namespace, config: "Config") -> int:
     """Print what the index holds."""
     from indexer.datasets import open_dataset
     from indexer.maintenance import SkippedFile, status
+    from indexer.tables import csv_row
 
     found = status(config)
     _warn_of_random_weights(str(found.manifest.encoder["weights"]))
     if options.csv:
         rows = csv.writer(sys.stdout, lineterminator="\n")
         rows.writerow(field.name for field in fields(SkippedFile))
-        rows.writerows(astuple(file) for file in found.skipped)
+        rows.writerows(csv_row(astuple(file)) for file in found.skipped)
         return 0
     if options.json:
         print(json.dumps(found.to_json()))

@@ -7,12 +7,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from io import RawIOBase, StringIO
+from pathlib import PurePosixPath
 from typing import Any
 
 from flask import Blueprint, Response, request
 
 from indexer.errors import InvalidQuery, LookalikeError
 from indexer.search import Hit, Searcher
+from indexer.tables import csv_row
 from server.admission.capacity import capacity, run_search
 from server.current_index import current_index
 from server.web.page_state import PageState, parse_int
@@ -22,6 +24,10 @@ blueprint = Blueprint("exports", __name__)
 blueprint.register_error_handler(LookalikeError, error_page)
 
 MAX_ZIP_BYTES = 2_000_000_000
+MAX_NAME_BYTES = 140
+"""Longest name in a zip. File systems take 255 bytes, not characters, and eCryptfs takes 143."""
+MAX_SUFFIX_BYTES = 16
+"""Longest end of a name that counts as its suffix, such as .jpeg."""
 COLUMNS = ("rank", "image_id", "key", "distance", "cosine", "width", "height", "bytes", "sha256")
 ENTRY_TIME = (1980, 1, 1, 0, 0, 0)  # fixed, so that equal results give equal zips
 
@@ -34,8 +40,9 @@ def export_csv() -> Response:
     writer.writerow(COLUMNS)
     for hit in _search(current_index().searcher()):
         image = hit.image
-        numbers = (f"{hit.distance:.6f}", f"{hit.cosine:.6f}", image.width, image.height)
-        writer.writerow((hit.rank, image.id, image.key, *numbers, image.size, image.sha256))
+        measures = (round(hit.distance, 6), round(hit.cosine, 6))
+        file = (image.width, image.height, image.size, image.sha256)
+        writer.writerow(csv_row((hit.rank, image.id, image.key, *measures, *file)))
     return _download(text.getvalue(), "text/csv", "lookalike.csv")
 
 
@@ -59,9 +66,19 @@ def export_zip() -> Response:
 
 
 def safe_name(rank: int, key: str) -> str:
-    """Return a file name for the zip: the rank and the last part of the key, without a path."""
-    base = re.sub(r"[^\w.\- ]", "_", key.rpartition("/")[2]).strip(". ")[-100:]
-    return f"{rank:04d}_{base or 'image'}"
+    """Return a file name for the zip: the rank and the last part of the key, without a path.
+
+    The rank makes it unique. A long name loses the end of its stem and keeps its suffix.
+    """
+    base = re.sub(r"[^\w.\- ]", "_", key.rpartition("/")[2]).strip(". ") or "image"
+    name = f"{rank:04d}_{base}".encode()
+    if len(name) <= MAX_NAME_BYTES:
+        return name.decode()
+    suffix = PurePosixPath(base).suffix.encode()
+    if len(suffix) > MAX_SUFFIX_BYTES:
+        suffix = b""
+    stem = name[: MAX_NAME_BYTES - len(suffix)].decode(errors="ignore").rstrip(". ")
+    return stem + suffix.decode()
 
 
 def _search(searcher: Searcher) -> Sequence[Hit]:
@@ -88,7 +105,8 @@ def _stream_zip(searcher: Searcher, hits: Sequence[Hit]) -> Iterator[bytes]:
             try:
                 data = searcher.collection.image_file(hit.image.id).data
             except LookalikeError as error:
-                missing.append(f"{hit.image.key}: {error.message}\n")
+                line = f"{hit.image.key!r}: {error.message}\n"  # one line, whatever the name
+                missing.append(line)
                 continue
             archive.writestr(_zip_entry(safe_name(hit.rank, hit.image.key)), data)
             yield buffer.drain()

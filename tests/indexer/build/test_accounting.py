@@ -177,6 +177,19 @@ def test_every_skipped_file_is_a_row_of_the_csv(
     assert all(message for *_, message in rows)
 
 
+def test_names_that_are_formulas_are_text_in_the_csv(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "images").mkdir()
+    name = "+cmd|' C calc'!A0.jpg"
+    (tmp_path / "images" / name).write_bytes(b"no image")
+    config = small_config(tmp_path / "images", tmp_path / "store")
+    build(config)
+    assert main(["status", "--csv", f"--store={config.store}"]) == 0
+    _, row = csv.reader(StringIO(capsys.readouterr().out))
+    assert row[0] == f"'{name}"
+
+
 def test_every_indexed_file_can_be_shown(built: Config) -> None:
     searcher = Searcher.open(built)
     for row in searcher.collection.sample(len(INDEXED)):

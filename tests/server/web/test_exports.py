@@ -84,8 +84,51 @@ def test_exports_that_fail_are_explained(client: FlaskClient, query: str) -> Non
         ("a/..", "0007_image"),
         ("a/c:\\evil\n.jpg", "0007_c__evil_.jpg"),
         ("ünïcode.jpg", "0007_ünïcode.jpg"),
-        ("x" * 300 + ".jpg", "0007_" + "x" * 96 + ".jpg"),
+        ("x" * 131 + ".jpg", "0007_" + "x" * 131 + ".jpg"),
+        ("x" * 132 + ".jpg", "0007_" + "x" * 131 + ".jpg"),
+        ("写真" * 41 + "abcde.jpg", "0007_" + ("写真" * 22)[:43] + ".jpg"),
+        ("x" * 126 + "." + "y" * 200, "0007_" + "x" * 126 + "." + "y" * 8),
+        ("x" * 130 + " .. " + "y" * 9 + ".jpeg", "0007_" + "x" * 130 + ".jpeg"),
+        ("\udcff" * 200 + ".png", "0007_" + "_" * 131 + ".png"),
     ],
 )
 def test_names_in_the_zip_are_no_paths(key: str, name: str) -> None:
+    """They have up to 140 bytes, end between two characters and keep their suffix."""
     assert safe_name(7, key) == name
+    assert len(name.encode()) <= exports.MAX_NAME_BYTES
+
+
+def test_a_zip_of_long_names_can_be_unpacked(
+    config: Config, images: Path, photos: list[Path], tmp_path: Path
+) -> None:
+    """The names differ only at their end, and have the 255 bytes that a file system takes."""
+    names = [f"{'写真' * 41}{number:05}.jpg" for number in range(3)]
+    for number, name in enumerate(names):
+        (images / name).write_bytes(photos[number].read_bytes())
+    build(config)
+    response = create_app(config).test_client().get("/export.zip?image_id=1&count=30")
+    with zipfile.ZipFile(io.BytesIO(response.data)) as archive:
+        archive.extractall(tmp_path / "unpacked")
+        assert len(set(archive.namelist())) == len(archive.namelist())
+    unpacked = [path.read_bytes() for path in (tmp_path / "unpacked").iterdir()]
+    assert sorted(unpacked) == sorted(
+        path.read_bytes() for path in images.rglob("*") if path.is_file()
+    )
+
+
+FORMULAS = ["=HYPERLINK(1,2).jpg", "+1.jpg", "-2+3.jpg", "@SUM(A1).jpg", "\tx.jpg"]
+
+
+def test_names_that_are_formulas_are_text_in_the_table(
+    config: Config, images: Path, photos: list[Path]
+) -> None:
+    """A spreadsheet runs what begins like a formula. Numbers stay numbers."""
+    for number, name in enumerate(FORMULAS):
+        (images / name).write_bytes(photos[number].read_bytes())
+    build(config)
+    text = create_app(config).test_client().get("/export.csv?image_id=1&count=30").text
+    rows = list(csv.DictReader(io.StringIO(text)))
+    keys = {row["key"] for row in rows}
+    assert {f"'{name}" for name in FORMULAS} <= keys
+    assert not keys & set(FORMULAS)
+    assert [row["cosine"] for row in rows] == [str(float(row["cosine"])) for row in rows]
