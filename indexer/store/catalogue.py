@@ -15,6 +15,7 @@ from indexer.store.connections import ConnectionPool, connect, translated_errors
 from indexer.store.layers import connect_layers
 from indexer.store.records import Counts
 from indexer.store.rows import ROW_COLUMNS, ImageRow, RunRow, Stamp
+from indexer.text import normal_forms, spellings
 
 _COLUMNS = f"{ROW_COLUMNS}, id, segment, row"
 
@@ -97,12 +98,25 @@ class Catalogue:
         return dict(rows)
 
     def matching(self, prefix: str, metadata: Mapping[str, Any]) -> NDArray[np.int64]:
-        """Return the ids, int64 (n,), of images with this key prefix and these metadata."""
-        wanted = "status = ? AND key >= ? AND key < ?"
-        values: list[Any] = ["indexed", prefix, f"{prefix}\U0010ffff"]
+        """Return the ids, int64 (n,), of images with this key prefix and these metadata.
+
+        Letters may be composed or decomposed, on either side; see :mod:`indexer.text`.
+        """
+        prefixes = spellings(prefix)
+        ranges = " OR ".join(["key >= ? AND key < ?"] * len(prefixes))
+        wanted = f"status = ? AND ({ranges})"
+        values: list[Any] = ["indexed"]
+        for prefix in prefixes:
+            values += [prefix, f"{prefix}\U0010ffff"]
         for name, value in metadata.items():
-            wanted += " AND EXISTS (SELECT 1 FROM json_each(metadata) WHERE key = ? AND value = ?)"
-            values += [name, value]
+            names, texts = normal_forms(name), [value]
+            if isinstance(value, str):
+                texts = normal_forms(value)
+            wanted += (
+                " AND EXISTS (SELECT 1 FROM json_each(metadata) "
+                f"WHERE key IN ({_marks(names)}) AND value IN ({_marks(texts)}))"
+            )
+            values += [*names, *texts]
         rows = self._query(f"SELECT id FROM images WHERE {wanted}", values)
         return np.array(rows, np.int64).reshape(-1)
 
@@ -130,3 +144,8 @@ class Catalogue:
         for values_of_row in self._query(statement, values):
             row = dict(zip(names, values_of_row, strict=True))
             yield ImageRow(**{**row, "metadata": json.loads(row["metadata"])})
+
+
+def _marks(values: Sequence[object]) -> str:
+    """Return as many parameters of a statement as there are values."""
+    return ", ".join("?" for _ in values)

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import sqlite3
+import unicodedata
 from pathlib import Path
 
 import faiss
@@ -217,6 +218,25 @@ def test_metadata_that_is_not_json_is_not_stored(published: Store) -> None:
         with pytest.raises(ValueError, match="Out of range"):
             writer.catalogue.add([NewImage("z", status="skipped", metadata=bad)], first_id=9)
         assert writer.catalogue.matching("", {"caption": "é"}).tolist() == [1, 2, 4]
+
+
+def test_a_filter_matches_composed_and_decomposed_letters(store: Store) -> None:
+    """Names and captions from a Mac are decomposed; people type composed letters."""
+    nfc, nfd = (unicodedata.normalize(form, "Málaga") for form in ("NFC", "NFD"))
+    keys = [f"{nfd}/{nfc}/1.jpg", f"{nfc}/{nfd}/2.jpg", "Malaga/3.jpg", "a\\4.jpg", "a/5.jpg"]
+    with open_writer(store) as writer:
+        commit(writer, keys)
+        writer.catalogue.update_metadata([(keys[0], {nfd: nfd}), (keys[1], {nfc: nfc})])
+
+        def matching(prefix: str, **metadata: str) -> list[int]:
+            return sorted(writer.catalogue.matching(prefix, metadata).tolist())
+
+        for typed in (nfc, nfd):
+            assert matching(f"{typed}/{typed}/") == [1, 2]
+            assert matching(typed[:-1]) == [1, 2]
+            assert matching("", **{typed: typed}) == [1, 2]
+        assert matching("a/") == [5]
+        assert matching("a\\") == [4, 5]
 
 
 def test_a_catalogue_that_cannot_grow_says_so(store: Store) -> None:
