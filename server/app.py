@@ -1,9 +1,9 @@
 """The application factory."""
 
-from io import BytesIO
-from typing import IO
+from contextlib import suppress
+from http import HTTPStatus
 
-from flask import Request, Response, request
+from flask import Response, current_app, request
 from flask_openapi import Info, OpenAPI
 from werkzeug.http import parse_date
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -14,15 +14,12 @@ from server import errors
 from server.admission import capacity, hosts
 from server.api import batch, openapi, routes
 from server.api.bodies import local_url
+from server.api.forms import CHUNK_BYTES, FORM_OVERHEAD_BYTES, InMemoryRequest
 from server.api.thumbnails import ThumbnailCache
 from server.api.url_queries import Fetcher
 from server.current_index import CurrentIndex
 from server.monitoring import health, logs, metrics
 from server.web import collection, exports, pages
-
-FORM_OVERHEAD_BYTES = 128 * 1024
-"""Room for a form's other fields and its framing beside the image. The search page's form carries
-the feature of an upload, 22 kB for 4096 dimensions, and a small preview of it."""
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; img-src 'self' data: blob:; style-src 'self'; script-src 'self'; "
@@ -42,22 +39,6 @@ DEFAULT_HEADERS = {
 
 
 DATE_HEADERS = ("HTTP_IF_MODIFIED_SINCE", "HTTP_IF_UNMODIFIED_SINCE", "HTTP_IF_RANGE")
-
-
-class InMemoryRequest(Request):
-    """A request whose uploads stay in memory; Werkzeug writes large ones to disk."""
-
-    max_form_memory_size = FORM_OVERHEAD_BYTES
-    max_form_parts = 160
-
-    def _get_file_stream(
-        self,
-        total_content_length: int | None,
-        content_type: str | None,
-        filename: str | None = None,
-        content_length: int | None = None,
-    ) -> IO[bytes]:
-        return BytesIO()
 
 
 class Application(OpenAPI):
@@ -103,6 +84,7 @@ def create_app(config: Config) -> Application:
     logs.register(app)
     app.before_request(_ignore_impossible_dates)
     app.after_request(_add_default_headers)
+    app.after_request(_read_to_the_end)
     hosts.register(app, config.server)
     capacity.register(app, config.server)
     metrics.register(app)
@@ -132,6 +114,22 @@ def _ignore_impossible_dates() -> None:
             parse_date(request.environ.get(name))
         except OverflowError:
             del request.environ[name]
+
+
+def _read_to_the_end(response: Response) -> Response:
+    """Read the rest of a body that is refused: else its client, still sending, misses the answer.
+
+    Not of a body beyond the limit of all bodies: its connection is closed.
+    """
+    left = current_app.config["MAX_CONTENT_LENGTH"]
+    if response.status_code < HTTPStatus.BAD_REQUEST or (request.content_length or 0) > left:
+        return response
+    if request.environ.get("wsgi.input_terminated"):
+        body = request.environ["wsgi.input"]
+        with suppress(Exception):  # the connection is lost, or the rest is malformed
+            while left > 0 and (data := body.read(min(CHUNK_BYTES, left))):
+                left -= len(data)
+    return response
 
 
 def _add_default_headers(response: Response) -> Response:

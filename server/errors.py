@@ -147,11 +147,20 @@ class InvalidRequest(LookalikeError):
     code = "invalid_request"
 
 
+class BodyTooLarge(LookalikeError):
+    """The request's JSON has more bytes than any such request needs."""
+
+    code = "upload_too_large"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, "Send fewer numbers, with fewer digits, or fewer searches.")
+
+
 def register(app: Flask) -> None:
     """Answer every error of the application in the documented shape."""
     app.register_error_handler(LookalikeError, _answer_domain_error)
     app.register_error_handler(OSError, _answer_os_error)
-    app.register_error_handler(HTTPException, _answer_http_error)
+    app.register_error_handler(HTTPException, answer_http_error)
     app.register_error_handler(Exception, answer_unexpected_error)
 
 
@@ -223,7 +232,8 @@ def _answer_os_error(error: OSError) -> Response:
     return _answer_domain_error(StoreUnavailable(str(error)))
 
 
-def _answer_http_error(error: HTTPException) -> Response:
+def answer_http_error(error: HTTPException) -> Response:
+    """Answer an error of HTTP in the documented shape."""
     status = error.code or HTTPStatus.INTERNAL_SERVER_ERROR
     code, message, hint = code_of(status), str(error.description), API_HINT
     if isinstance(error, RequestEntityTooLarge):

@@ -6,13 +6,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from flask import Response
 from gunicorn.app.base import BaseApplication
+from gunicorn.http.errors import ParseException
+from werkzeug.exceptions import BadRequest
 
 from indexer.config import Config
 from indexer.errors import ServerError
 from indexer.machine import MEMORY_FOLDER, is_writable
 from server.admission.hosts import is_loopback
 from server.admission.slots import SPARE_THREADS
+from server.errors import answer_http_error
 from server.monitoring.logs import logging_settings
 
 RESERVED_FILES = 100
@@ -87,11 +91,17 @@ class Gunicorn(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         from server.current_index import CurrentIndex
 
         app = create_app(self._config)
+        app.register_error_handler(ParseException, _answer_malformed_body)
         index: CurrentIndex = app.extensions["current_index"]
         reason = index.readiness_error()
         if reason and index.opened is None:
             _print(f"{reason.message} {reason.hint}")
         return app
+
+
+def _answer_malformed_body(error: ParseException) -> Response:
+    """Answer that gunicorn cannot read a body, such as one in malformed chunks."""
+    return answer_http_error(BadRequest(f"The body cannot be read: {error}."))
 
 
 def _max_connections(threads: int) -> int:

@@ -20,6 +20,10 @@ DEEP_RANK = 3000
 """A page of results below this rank takes a core for long: all ranks above it are computed."""
 
 
+LARGE_BODIES = 2
+"""How many large bodies are parsed at once. Each holds the interpreter's lock for a while."""
+
+
 class Capacity:
     """The slots of one application."""
 
@@ -30,6 +34,8 @@ class Capacity:
         """One for each search that takes a core for long, such as one that encodes an image."""
         self.thumbnails = Slots(server.max_encoding)
         """One for each thumbnail being made. A request waits for it: a page needs many at once."""
+        self.large_bodies = Slots(LARGE_BODIES)
+        """One for each large body of JSON that is being parsed and validated."""
         self.streams = Slots(max(1, server.threads // 2))
         """One for each answer that is made while the client reads it."""
 

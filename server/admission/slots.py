@@ -6,11 +6,10 @@ than slots, so that one is always free to refuse a request at once or to answer 
 
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from flask import Flask, request
-from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 from werkzeug.wsgi import ClosingIterator
 
 from indexer.errors import LookalikeError
@@ -24,8 +23,6 @@ SPARE_THREADS = 8
 
 OVERFLOW = "lookalike.overflow"
 """Key in the WSGI environment of a request that found no free slot."""
-
-CHUNK_BYTES = 1 << 16
 
 
 class Overloaded(LookalikeError):
@@ -106,12 +103,4 @@ def register(app: Flask, slots: Slots) -> None:
 
 def _refuse_overflow() -> None:
     if OVERFLOW in request.environ:
-        _discard_body()
         raise Overloaded
-
-
-def _discard_body() -> None:
-    """Read the rest of the request: the answer is lost if the connection is closed before."""
-    with suppress(RequestEntityTooLarge, ClientDisconnected):
-        while request.stream.read(CHUNK_BYTES):
-            pass

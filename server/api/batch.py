@@ -13,7 +13,8 @@ from indexer.search import Query, Searcher, Selection, pixels
 from server.admission.capacity import capacity, is_deep, run_searches, search_slot
 from server.admission.rates import count_batch
 from server.api import requests, search_answers
-from server.api.bodies import FORM, JSON, NDJSON, content, form_fields, json_body, validate
+from server.api.bodies import FORM, JSON, NDJSON, content, form_fields, validate
+from server.api.json_bodies import BATCH_LIMITS, json_model
 from server.api.openapi import SEARCH, SECURITY
 from server.api.routes import to_search_answer
 from server.current_index import current_index
@@ -58,7 +59,7 @@ def search_batch() -> Response:
         others = dict.fromkeys(request.files.keys() - {"image"}, b"")  # which the model refuses
         body = validate(requests.BatchUpload, {**form_fields(), **others, "image": images})
     elif request.is_json:
-        body = validate(requests.BatchStored, json_body())
+        body = json_model(requests.BatchStored, BATCH_LIMITS)
     else:
         raise UnsupportedMediaType(
             "Send multipart/form-data with images, or application/json with queries."

@@ -1,13 +1,12 @@
-"""Bodies of requests and answers: from JSON and forms to models, and from models to JSON."""
+"""Bodies of requests and answers: from forms to models, and from models to JSON."""
 
-import json
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from flask import Response, request
 from flask_openapi import APIBlueprint
 from pydantic import BaseModel, ValidationError
-from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from server.current_index import current_index
 from server.errors import InvalidRequest, invalid_request
@@ -18,12 +17,6 @@ Schema = Mapping[str, Any]
 JSON = "application/json"
 FORM = "multipart/form-data"
 NDJSON = "application/x-ndjson"
-
-MAX_JSON_BYTES = 10_000_000
-"""Enough for a batch of 100 vectors of 4,096 numbers, which has up to 9 MB."""
-
-MAX_FIELDS = 64
-"""More fields than any JSON object of a request can have."""
 
 
 def content(
@@ -52,45 +45,6 @@ def validate(model: type[Model], fields: object) -> Model:
         return model.model_validate(fields)
     except ValidationError as error:
         raise invalid_request(error) from None
-
-
-def json_body() -> object:
-    """Return the JSON of the request, which has a limited number of fields.
-
-    Validation makes an error for each unknown field: for a million of them it takes gigabytes.
-    Raises BadRequest, RequestEntityTooLarge or :class:`~server.errors.InvalidRequest`.
-    """
-    limit = min(MAX_JSON_BYTES, request.max_content_length or MAX_JSON_BYTES)
-    if (request.content_length or 0) > limit:
-        raise RequestEntityTooLarge(
-            f"The JSON has {request.content_length:,} bytes; the limit is {limit:,}."
-        )
-    request.max_content_length = limit + 1  # a longer chunked body is cut there, without an error
-    data = request.get_data()
-    if len(data) > limit:
-        raise RequestEntityTooLarge(f"The JSON has more bytes than the limit of {limit:,}.")
-    try:
-        body = json.loads(data)
-        _check_fields(body)
-    except RecursionError:
-        raise BadRequest("The JSON is nested too deeply.") from None
-    except ValueError as error:
-        raise BadRequest(f"The body is not JSON: {error}.") from None
-    return body
-
-
-def _check_fields(value: object) -> None:
-    if isinstance(value, dict):
-        if len(value) > MAX_FIELDS:
-            raise InvalidRequest(
-                f"An object has {len(value):,} fields; the limit is {MAX_FIELDS}.",
-                "The API is described at /docs.",
-            )
-        for part in value.values():
-            _check_fields(part)
-    elif isinstance(value, list) and value and isinstance(value[0], dict | list):
-        for part in value:
-            _check_fields(part)
 
 
 def form_fields() -> dict[str, str]:

@@ -15,10 +15,10 @@ from server.api.bodies import (
     content,
     form_fields,
     json_answer,
-    json_body,
     uploaded_image,
     validate,
 )
+from server.api.json_bodies import SEARCH_LIMITS, json_model
 from server.api.openapi import IMAGES, INDEX, SEARCH, SECURITY, cacheable_file
 from server.api.thumbnails import ThumbnailCache
 from server.api.url_queries import Fetcher, UrlRefused
@@ -61,7 +61,7 @@ def search() -> Response:
         body = validate(requests.SearchUpload, {**form_fields(), **uploaded_image()})
         found = run_search(searcher, body.query(), body.selection())
     elif request.is_json:
-        body = validate(requests.SearchStored, json_body())
+        body = json_model(requests.SearchStored, SEARCH_LIMITS)
         if body.url is None:
             found = run_search(searcher, body.query(), body.selection())
         else:

@@ -2,15 +2,25 @@
 
 import json
 import socket
+from collections.abc import Iterator
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 
 import pytest
 
+from indexer.config import Config
+from tests.server.processes import running_server
 from tests.server.sockets import FORM, QUERY, answer, ask, head
 
 LIMIT = 100_000 + 128 * 1024
 """Largest size of a body."""
+
+
+@pytest.fixture(scope="module")
+def demo(demo_config: Config) -> Iterator[int]:
+    """A server with the default limits."""
+    with running_server(demo_config, "/readyz") as (_, port):
+        yield port
 
 
 def test_a_request_may_come_in_pieces(small: int) -> None:
@@ -87,6 +97,60 @@ def test_the_limit_holds_for_chunks_as_well(small: int, media_type: str) -> None
     status, refused = chunked(small, body, media_type)
     assert status == 413
     assert json.loads(refused)["error"]["code"] == "upload_too_large"
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        b"zz\r\n{}\r\n0\r\n\r\n",
+        b"-1\r\n{}\r\n0\r\n\r\n",
+        b"0x2\r\n{}\r\n0\r\n\r\n",
+        b"2\r\n{}XX0\r\n\r\n",
+        b"2;" + b"a" * 20_000 + b"\r\n{}\r\n0\r\n\r\n",
+        b"2\r\n{}\r\n0\r\nContent-Length: 5\r\n\r\n",
+        b"2\r\n{}\r\n0\r\n" + b"A: b\r\n" * 500 + b"\r\n",
+    ],
+)
+@pytest.mark.parametrize("media_type", [b"application/json", b"multipart/form-data; boundary=b"])
+def test_malformed_chunks_are_refused(small: int, media_type: bytes, chunks: bytes) -> None:
+    """The connection is closed: where the next request would begin is unknown."""
+    sent = head(0).replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
+    with socket.create_connection(("127.0.0.1", small), timeout=10) as sock:
+        sock.sendall(sent.replace(b"application/json", media_type) + chunks)
+        refused = answer(sock)
+        assert refused.status == 400
+        assert json.loads(refused.body)["error"]["code"] == "bad_request"
+        assert sock.recv(1) == b""
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Content-Type": "application/json"}, 413),
+        ({"Content-Type": "application/x-www-form-urlencoded"}, 415),
+        ({"Content-Type": "multipart/form-data"}, 400),
+        ({"Content-Type": "text/plain"}, 415),
+        ({"Content-Type": "application/json", "Host": "evil.test"}, 400),
+    ],
+)
+@pytest.mark.parametrize("is_chunked", [True, False])
+def test_a_client_whose_body_is_refused_gets_the_answer(
+    demo: int, headers: dict[str, str], status: int, *, is_chunked: bool
+) -> None:
+    """It sends ten megabytes before it reads; the connection then serves further requests."""
+    body = b"[" * 10_000_000
+    pieces = (body[at : at + 65_536] for at in range(0, len(body), 65_536))
+    connection = HTTPConnection("127.0.0.1", demo, timeout=30)
+    try:
+        for _ in range(2):
+            sent = pieces if is_chunked else body
+            connection.request("POST", "/api/v1/search", sent, headers, encode_chunked=is_chunked)
+            response = connection.getresponse()
+            assert response.status == status
+            assert json.loads(response.read())["error"]["hint"]
+            pieces = (body[at : at + 65_536] for at in range(0, len(body), 65_536))
+    finally:
+        connection.close()
 
 
 @pytest.mark.parametrize(

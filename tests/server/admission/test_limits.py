@@ -11,7 +11,6 @@ from werkzeug.datastructures import MultiDict
 from werkzeug.test import TestResponse
 
 from indexer.config import Config
-from server.api import bodies
 from tests.conftest import small_config
 from tests.server.helpers import BATCH, assert_error, body, png, ready_app, upload
 
@@ -34,61 +33,6 @@ def frugal(demo_config: Config) -> FlaskClient:
     return ready_app(
         small_config(demo_config.dataset.roots[0], demo_config.store, server=server)
     ).test_client()
-
-
-@pytest.mark.parametrize(
-    ("path", "content"),
-    [
-        (SEARCH, {"vector": [""] * 1_000_000}),
-        (SEARCH, {"vector": [1.0] * 1_000_000}),
-        (SEARCH, {"positives": [{}] * 100_000}),
-        (SEARCH, {"positives": [{"image_id": 1, "weight": ""}] * 50_000}),
-        (SEARCH, {f"f{n}": 1 for n in range(100_000)}),
-        (SEARCH, {"image_id": 1, "allowed": {"metadata": {f"f{n}": 1 for n in range(100_000)}}}),
-        (BATCH, {"queries": [{f"f{n}": 1 for n in range(100_000)}]}),
-        (BATCH, {"queries": [{}] * 100_000}),
-        (BATCH, {"queries": [{"image_id": 1}, *[{"vector": ["x"] * 10_000}] * 50]}),
-    ],
-)
-def test_a_request_with_many_faults_gets_a_short_error(
-    client: FlaskClient, path: str, content: object
-) -> None:
-    """The error does not list every fault with its value."""
-    refused = post(client, content, path)
-    assert_error(refused, 422, "invalid_request")
-    assert len(refused.data) < 3000
-
-
-def test_as_many_fields_as_can_be_and_one_more(client: FlaskClient) -> None:
-    for count, words in (
-        (bodies.MAX_FIELDS, "no such field"),
-        (bodies.MAX_FIELDS + 1, "65 fields"),
-    ):
-        error = assert_error(
-            post(client, {f"f{n}": 1 for n in range(count)}), 422, "invalid_request"
-        )
-        assert words in error["message"]
-
-
-def test_json_within_its_limit_and_beyond(
-    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    content = json.dumps({"image_id": 1})
-    for limit, status in ((len(content), 200), (len(content) - 1, 413)):
-        monkeypatch.setattr(bodies, "MAX_JSON_BYTES", limit)
-        refused = client.post(SEARCH, data=content, content_type="application/json")
-        assert refused.status_code == status
-
-
-@pytest.mark.parametrize(
-    ("text", "words"), [("{", "line 1 column 2"), ("[" * 200_000, "nested"), (b"\xff", "utf-8")]
-)
-def test_invalid_json_is_reported_with_its_position(
-    client: FlaskClient, text: str, words: str
-) -> None:
-    for path in (SEARCH, BATCH):
-        refused = client.post(path, data=text, content_type="application/json")
-        assert words in assert_error(refused, 400, "bad_request")["message"]
 
 
 @pytest.mark.parametrize(

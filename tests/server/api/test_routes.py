@@ -131,8 +131,8 @@ def test_malformed_bodies(client: FlaskClient) -> None:
     )
     assert_error(
         post("/api/v1/search", data=b"--x", content_type="multipart/form-data"),
-        422,
-        "invalid_request",
+        400,
+        "bad_request",
     )
 
 
