@@ -83,7 +83,7 @@ def _check_structure(data: bytes, limits: JsonLimits) -> None:
 
     Brackets and commas outside of texts are counted: each value follows one, except the outermost.
     """
-    if data.count(b'"') > 4 * limits.values:  # a name and a text have four, and some are escaped
+    if data.count(b'"') > 2 * limits.values:  # two around each text, others inside
         raise _too_many("texts", limits.values)
     outside_texts = TEXT.sub(b"", data)
     brackets = outside_texts.translate(None, ALL_BUT_BRACKETS)
