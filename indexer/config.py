@@ -155,6 +155,7 @@ class ServerConfig(Section):
     threads: int = Field(default=40, ge=1)
     max_encoding: int = Field(default=6, ge=1)
     allow_url_queries: bool = False
+    url_query_ports: tuple[Annotated[int, Field(ge=1, le=65535)], ...] = (443,)
     max_upload_bytes: int = Field(default=20_000_000, ge=1)
     max_pixels: int = Field(default=100_000_000, ge=1)
     thumbnail_cache_bytes: int = Field(default=1_000_000_000, ge=0)

@@ -72,7 +72,9 @@ def create_app(config: Config) -> Application:
     app.config["MAX_CONTENT_LENGTH"] = max_request_bytes(config.server)
     app.extensions["current_index"] = CurrentIndex(config)
     app.extensions["fetcher"] = (
-        Fetcher(config.server.max_upload_bytes) if config.server.allow_url_queries else None
+        Fetcher(config.server.max_upload_bytes, config.server.url_query_ports)
+        if config.server.allow_url_queries
+        else None
     )
     app.extensions["thumbnails"] = ThumbnailCache(config.server.thumbnail_cache_bytes)
     if config.server.proxies:

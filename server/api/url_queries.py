@@ -1,8 +1,9 @@
 """Images fetched from URLs that clients send: off by default, and restricted.
 
 A client could use such a server to reach its internal network (SSRF). Therefore only https is
-allowed, the host name is resolved once, all its addresses must be public, the connection goes to
-the address that was checked, redirects follow the same rules, and time and size are limited.
+allowed, on ports that the operator lists, the host name is resolved once, all its addresses must be
+public, the connection goes to the address that was checked, redirects follow the same rules, and
+time and size are limited.
 """
 
 import http.client
@@ -12,7 +13,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from urllib.parse import urljoin, urlsplit
@@ -25,7 +26,13 @@ GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
 NOT_PUBLIC = (
     ipaddress.ip_network("192.88.99.0/24"),  # 6to4 relays, RFC 7526
     ipaddress.ip_network("3fff::/20"),  # documentation, RFC 9637; unknown to older Pythons
+    ipaddress.ip_network("192.0.0.0/24"),  # protocols, RFC 6890; metadata of Oracle Cloud
+    ipaddress.ip_network("168.63.129.16/32"),  # metadata and health of Azure
+    ipaddress.ip_network("161.26.0.0/16"),  # services inside IBM Cloud
+    ipaddress.ip_network("166.8.0.0/14"),  # services inside IBM Cloud
 )
+"""Beside what Python knows as not global, which includes the metadata addresses of other clouds:
+169.254.0.0/16, 100.100.100.200 (Alibaba), fd00:ec2::254 (AWS)."""
 
 TIMEOUT_S = 10.0
 MAX_REDIRECTS = 3
@@ -53,6 +60,7 @@ class Fetcher:
     def __init__(
         self,
         max_bytes: int,
+        ports: Collection[int] = (443,),
         *,
         resolve: Resolve = resolve,
         ssl_context: ssl.SSLContext | None = None,
@@ -60,6 +68,7 @@ class Fetcher:
         timeout_s: float = TIMEOUT_S,
     ) -> None:
         self._max_bytes = max_bytes
+        self._ports = ports
         self._resolve = resolve
         self._ssl_context = ssl_context or ssl.create_default_context()
         self._is_public = is_public or is_public_address
@@ -92,7 +101,9 @@ class Fetcher:
         parts = urlsplit(url)
         if parts.scheme != "https" or not parts.hostname or parts.username is not None:
             raise UrlRefused("Only https URLs without a user name are allowed.")
-        host, port = parts.hostname, parts.port or 443
+        host, port = parts.hostname, 443 if parts.port is None else parts.port
+        if port not in self._ports:
+            raise UrlRefused(f"The server fetches nothing from port {port}.")
         with self._connected(host, port, deadline) as connection:
             path = parts.path or "/"
             target = f"{path}?{parts.query}" if parts.query else path

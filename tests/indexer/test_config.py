@@ -74,6 +74,8 @@ def test_weights_that_are_no_path_stay_as_they_are(tmp_path: Path, weights: str)
         ("search: {k: many}", "search.k"),
         ("search: {k: 0}", "search.k"),
         ("server: {port: 70000}", "server.port"),
+        ("server: {url_query_ports: [443, 0]}", "server.url_query_ports"),
+        ("server: {url_query_ports: 443}", "server.url_query_ports"),
         ("encoder: {model: resnet}", "encoder.model"),
         ("search: {k: 50, max_k: 10}", "more than max_k"),
         ("search: {mode: approximate}", "index.approximate is null"),

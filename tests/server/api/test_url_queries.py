@@ -44,6 +44,7 @@ def port(certificate: tuple[Path, Path], photos: list[Path]) -> Iterator[int]:
                 "/to-photo": "/photo",
                 "/round": "/round",
                 "/to-nonsense": "//[",
+                "/to-ssh": "https://pictures.test:22/photo",
             }
             if self.path in leads:
                 self.send_response(302)
@@ -86,7 +87,7 @@ def asked() -> list[str]:
 
 
 @pytest.fixture
-def fetcher(certificate: tuple[Path, Path], asked: list[str]) -> Fetcher:
+def fetcher(certificate: tuple[Path, Path], asked: list[str], port: int) -> Fetcher:
     """A fetcher that treats only the local server as public."""
 
     def resolve(host: str, _: int) -> list[str]:
@@ -96,6 +97,7 @@ def fetcher(certificate: tuple[Path, Path], asked: list[str]) -> Fetcher:
     trust = ssl.create_default_context(cafile=str(certificate[1]))
     return Fetcher(
         100_000,
+        (443, port),
         resolve=resolve,
         ssl_context=trust,
         timeout_s=1.5,
@@ -158,7 +160,7 @@ def test_a_name_that_is_not_found_in_time_is_refused() -> None:
 
 
 def test_a_server_without_a_trusted_certificate_is_refused(port: int) -> None:
-    fetcher = Fetcher(1000, resolve=lambda *_: ["127.0.0.1"], is_public=lambda _: True)
+    fetcher = Fetcher(1000, (port,), resolve=lambda *_: ["127.0.0.1"], is_public=lambda _: True)
     with pytest.raises(UrlRefused):
         fetcher.fetch(f"https://{NAME}:{port}/photo")
 
@@ -170,16 +172,68 @@ def test_a_server_without_a_trusted_certificate_is_refused(port: int) -> None:
         "100.64.0.1", "224.0.0.1", "255.255.255.255", "::1", "::", "fe80::1", "fe80::1%eth0",
         "fc00::1", "fd00:ec2::254", "ff02::1", "::ffff:127.0.0.1", "2002:7f00:1::",
         "64:ff9b::7f00:1", "64:ff9b:1::a9fe:a9fe", "::7f00:1", "::ffff:0:7f00:1", "fec0::1",
-        "2001:db8::1", "3fff::1", "2606:4700::5efe:7f00:1", "2001:0:7f00:1::", "192.88.99.1",
+        "100.100.100.200", "168.63.129.16", "192.0.0.192", "192.0.0.9", "161.26.0.10", "166.9.1.1",
+        "::ffff:169.254.169.254", "::ffff:a9fe:a9fe", "64:ff9b::a9fe:a9fe", "2002:a9fe:a9fe::1",
+        "2001:0:a9fe:a9fe::1", "::a9fe:a9fe", "fd20:ce::254", "2001:db8::1", "3fff::1",
+        "2606:4700::5efe:7f00:1", "2001:0:7f00:1::", "192.88.99.1",
     ],
 )  # fmt: skip
 def test_addresses_that_are_not_public(address: str) -> None:
     assert not is_public_address(address)
 
 
-@pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700::1111"])
+@pytest.mark.parametrize(
+    "address",
+    ["8.8.8.8", "2606:4700::1111", "168.63.129.15", "168.63.129.17", "192.0.1.1", "166.12.0.0"],
+)
 def test_addresses_that_are_public(address: str) -> None:
     assert is_public_address(address)
+
+
+@pytest.mark.parametrize(("ports", "is_fetched"), [((443,), False), ((), False), (None, True)])
+def test_only_ports_that_are_listed_are_asked(
+    certificate: tuple[Path, Path], port: int, ports: tuple[int, ...] | None, *, is_fetched: bool
+) -> None:
+    """Nothing is even resolved for another port, nor for one that a redirect leads to."""
+    asked: list[str] = []
+
+    def resolve(host: str, _: int) -> list[str]:
+        asked.append(host)
+        return ["127.0.0.1"]
+
+    trust = ssl.create_default_context(cafile=str(certificate[1]))
+    listed = (port,) if ports is None else ports
+    fetcher = Fetcher(100_000, listed, resolve=resolve, ssl_context=trust, is_public=lambda _: True)
+    if is_fetched:
+        assert fetcher.fetch(f"https://{NAME}:{port}/photo")
+        with pytest.raises(UrlRefused, match="port 22"):
+            fetcher.fetch(f"https://{NAME}:{port}/to-ssh")
+        assert len(asked) == 2
+        return
+    with pytest.raises(UrlRefused, match="port"):
+        fetcher.fetch(f"https://{NAME}:{port}/photo")
+    assert asked == []
+
+
+def test_port_0_is_not_the_default(fetcher: Fetcher) -> None:
+    with pytest.raises(UrlRefused, match="port 0"):
+        fetcher.fetch(f"https://{NAME}:0/photo")
+
+
+def test_a_name_that_is_resolved_again_is_checked_again(
+    certificate: tuple[Path, Path], port: int
+) -> None:
+    """DNS rebinding: public at first, then private. Each connection goes to a checked address."""
+    answers = iter([["127.0.0.1"], ["10.0.0.1"]])
+    fetcher = Fetcher(
+        100_000,
+        (port,),
+        resolve=lambda *_: next(answers),
+        ssl_context=ssl.create_default_context(cafile=str(certificate[1])),
+        is_public=lambda address: address == "127.0.0.1",
+    )
+    with pytest.raises(UrlRefused, match="public address"):
+        fetcher.fetch(f"https://{NAME}:{port}/to-photo")
 
 
 def test_a_name_with_one_private_address_is_refused(asked: list[str]) -> None:
