@@ -27,6 +27,7 @@ from yaml import YAMLError
 
 from indexer.errors import ConfigError
 from indexer.machine import NoHome, user_data_folder
+from indexer.text import decode, encoding_of
 
 ENV_PREFIX = "LOOKALIKE_"
 NO_SETTINGS = {"LOOKALIKE_KEY"}
@@ -77,6 +78,23 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+EXCLUDED = (
+    "@eaDir",
+    "@Recycle",
+    "@Recently-Snapshot",
+    "#recycle",
+    "#snapshot",
+    "$RECYCLE.BIN",
+    "RECYCLER",
+    "System Volume Information",
+    "lost+found",
+    "__MACOSX",
+    "Network Trash Folder",
+)
+"""Where disks and systems keep thumbnails, deleted files and copies. Hidden ones are always passed
+over: .Trash-1000, .thumbnails, ._1.jpg."""
+
+
 class DatasetConfig(Section):
     """Where the images are."""
 
@@ -85,6 +103,8 @@ class DatasetConfig(Section):
         default=Path("data/images"), validate_default=True
     )
     annotations: FolderPath | None = None
+    exclude: tuple[Annotated[str, Field(pattern="[^/]")], ...] = EXCLUDED
+    follow_links: bool | None = None
     max_pixels: int = Field(default=100_000_000, ge=1)
 
     @property
@@ -166,7 +186,9 @@ class _YamlFile(YamlConfigSettingsSource):
 
     def __init__(self, settings_cls: type[BaseSettings], file: Path) -> None:
         self._folder = file.absolute().parent
-        super().__init__(settings_cls, yaml_file=file)
+        data = file.read_bytes()
+        decode(data)  # its error says what is wrong with the text
+        super().__init__(settings_cls, yaml_file=file, yaml_file_encoding=encoding_of(data))
 
     def __call__(self) -> dict[str, Any]:
         values = super().__call__()

@@ -40,6 +40,7 @@ def index(
     store: str | PathLike[str] | None = None,
     encoder: str | None = None,
     weights: str | PathLike[str] | None = None,
+    follow_links: bool | None = None,
     allow_shrink: bool = False,
 ) -> "Index":
     """Make an index match images, as ``lookalike index`` does, and open it.
@@ -50,6 +51,8 @@ def index(
     that cannot be found leave. A folder with none of the indexed names needs another ``store``.
     ``encoder`` is ``vgg16``, whose weights (553 MB) Keras downloads once, or
     ``efficientnet_lite0``, which needs no download. ``weights`` may be a file of Keras weights.
+    ``follow_links`` says whether to index folders elsewhere that links in the folders lead to; if
+    there are some, it has to be said once.
     Images and encoder that are neither given nor configured are those of the last time; the first
     time the encoder is ``vgg16``.
 
@@ -58,7 +61,7 @@ def index(
     """
     from indexer.build import build, with_stored_settings
 
-    config = with_stored_settings(_config(images, store, encoder, weights))
+    config = with_stored_settings(_config(images, store, encoder, weights, follow_links))
     build(config, allow_shrink=allow_shrink)
     return Index(config)
 
@@ -175,6 +178,7 @@ def _config(
     store: str | PathLike[str] | None = None,
     encoder: str | None = None,
     weights: str | PathLike[str] | None = None,
+    follow_links: bool | None = None,
 ) -> "Config":
     """Return the settings the command would have with these flags."""
     from indexer.cli.parser import flags_of
@@ -185,6 +189,7 @@ def _config(
         paths=[str(path) for path in images],
         encoder=encoder,
         weights=None if weights is None else str(weights),
+        follow_links=follow_links,
     )
     return load_config(None, flags_of(options))
 

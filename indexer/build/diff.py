@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
-from indexer.datasets import Dataset, Item, Listing
+from indexer.datasets import Dataset, Item, Listing, links_in_words
+from indexer.datasets.walk import EXCLUDED
 from indexer.errors import (
     DatasetError,
     ImageTooLarge,
@@ -83,9 +84,11 @@ class Changes:
         if self.allow_shrink or len(lost) - moved <= indexed * MAX_SHRINK:
             return
         some = ", ".join(lost[:SHOWN]) + (", ..." if len(lost) > SHOWN else "")
+        excluded = ", ".join(self.listing.examples.get(EXCLUDED, ()))
+        why = f" dataset.exclude passes over {excluded}." if excluded else ""
         raise IndexWouldShrink(
             f"{len(lost):,} of {indexed:,} indexed images are no longer there, or are damaged: "
-            f"{some}.",
+            f"{some}.{why}",
             "Nothing was removed. If their disk is not mounted, mount it and index again. To "
             f"remove them: {ALLOW_SHRINK}",
         )
@@ -118,9 +121,12 @@ def compare(
     disk is away: then images that cannot be found are gone.
 
     Raises :class:`~indexer.errors.DatasetError` if there are no images, or none of those in the
-    store, so that a wrong folder or an unmounted disk does not empty the store.
+    store, so that a wrong folder or an unmounted disk does not empty the store; and if links lead
+    out of the image folder of which the settings do not say whether to follow them.
     """
     listing = dataset.scan()
+    _require_decision(listing.undecided_links)
+    listing.use_known_names(known)
     found = {item.key for item in listing.items} | listing.unreadable.keys()
     if not found:
         raise DatasetError(
@@ -146,6 +152,16 @@ def compare(
         unavailable,
         allow_shrink,
     )
+
+
+def _require_decision(links: Mapping[str, str]) -> None:
+    """Raise DatasetError if links lead out of the image folder and no setting mentions them."""
+    if links:
+        raise DatasetError(
+            f"Links lead out of the image folder: {links_in_words(links)}.",
+            "To index what is there: --follow-links, or dataset.follow_links: true. To leave it "
+            "out: --no-follow-links, or false; for one link, name it in dataset.exclude.",
+        )
 
 
 def _unknown(listing: Listing, *, allow_shrink: bool) -> dict[str, str]:

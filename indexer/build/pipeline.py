@@ -116,7 +116,12 @@ def build(
             removed=done.removed,
             unavailable=len(done.unavailable),
             ignored=dict(changes.listing.ignored),
-            notes=repaired + unavailable_notes(done.unavailable) + notes,
+            notes=[
+                *repaired,
+                *unavailable_notes(done.unavailable),
+                *changes.listing.report(),
+                *notes,
+            ],
             seconds=round(time.monotonic() - clock, 3),
         )
         writer.catalogue.add_run(

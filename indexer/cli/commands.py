@@ -44,13 +44,13 @@ def build(options: argparse.Namespace, config: "Config") -> int:
         return 0
     if report.ignored:
         names = ", ".join(f"{suffix} {n}" for suffix, n in sorted(report.ignored.items()))
-        print(f"passed over, not images by their names: {names}")
+        print(_printable(f"passed over: {names}"))
     if report.skipped:
         print("skipped files and reasons: lookalike status --skipped")
     if report.recognised:
         print(f"recognised by content, not encoded again: {report.recognised}")
     for note in report.notes:
-        print(note)
+        print(_printable(note))
     print(f"store   {config.store}")
     print(f"version {report.version}, encoder {report.encoder}, {report.removed} removed")
     print(report.summary)

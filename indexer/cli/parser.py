@@ -56,6 +56,12 @@ def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     source.add_argument(
         "--annotations", metavar="FILE", help="COCO's JSON file that describes the folder's images"
     )
+    source.add_argument(
+        "--follow-links",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="whether to index folders elsewhere that links in the folder lead to",
+    )
     source.add_argument("--encoder", metavar="MODEL", help="vgg16 or efficientnet_lite0")
     source.add_argument("--weights", metavar="FILE", help="imagenet, or a Keras weights file")
 
@@ -149,6 +155,7 @@ def flags_of(options: argparse.Namespace) -> dict[str, Any]:
     places = {
         "store": ("store",),
         "annotations": ("dataset", "annotations"),
+        "follow_links": ("dataset", "follow_links"),
         "encoder": ("encoder", "model"),
         "weights": ("encoder", "weights"),
     }

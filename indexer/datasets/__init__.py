@@ -1,21 +1,26 @@
 """Sources of images: items with a stable key, and their bytes on demand."""
 
 from indexer.config import DatasetConfig
-from indexer.datasets.base import Dataset, Item, Listing
+from indexer.datasets.base import Dataset, Item, Listing, links_in_words
 from indexer.datasets.coco import Coco
+from indexer.datasets.exclusion import Exclusion
 from indexer.datasets.files import require_folder
 from indexer.datasets.folder import Folder
 from indexer.datasets.image_list import ImageList
 from indexer.datasets.tar import TarShards
+from indexer.datasets.walk import Rules
 
 __all__ = [
     "Coco",
     "Dataset",
+    "Exclusion",
     "Folder",
     "ImageList",
     "Item",
     "Listing",
+    "Rules",
     "TarShards",
+    "links_in_words",
     "open_dataset",
     "require_folders",
 ]
@@ -24,14 +29,15 @@ __all__ = [
 def open_dataset(config: DatasetConfig) -> Dataset:
     """Open the configured dataset without touching the disk."""
     first, *_ = config.roots
+    rules = Rules(Exclusion(config.exclude), config.follow_links)
     if config.kind == "list":
         return ImageList(first)
     if config.kind == "coco":
         assert config.annotations is not None  # DatasetConfig checks it
         return Coco(first, config.annotations)
     if config.kind == "tar":
-        return TarShards(*config.roots)
-    return Folder(*config.roots)
+        return TarShards(*config.roots, rules=rules)
+    return Folder(*config.roots, rules=rules)
 
 
 def require_folders(config: DatasetConfig) -> None:

@@ -1,9 +1,15 @@
 """The interface of a source of images."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Protocol
+
+from indexer.text import escaped
+
+SHOWN = 3
+"""How many examples of what was passed over a report names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +32,12 @@ class Listing:
 
     items: list[Item] = field(default_factory=list)
     ignored: Counter[str] = field(default_factory=Counter)
-    """How many files were ignored, by ending or heading: no images by name, hidden, duplicates."""
+    """How many files and records were ignored, by ending or heading: no images by name, hidden,
+    duplicates, damaged."""
+    examples: dict[str, list[str]] = field(default_factory=dict)
+    """The first names under those headings of ``ignored`` that the user should read."""
+    notes: list[str] = field(default_factory=list)
+    """Other sentences for the user."""
     unreadable: dict[str, str] = field(default_factory=dict)
     """Files, folders and archives that could not be read: reason by key. A key that ends in / is
     that of a folder or an archive, whose images are unknown rather than removed."""
@@ -35,6 +46,11 @@ class Listing:
     doubtful: dict[str, str] = field(default_factory=dict)
     """Files and folders whose disk may be away: reason by key, that of a folder ends in /. An image
     that was found there before is unknown rather than removed."""
+    undecided_links: dict[str, str] = field(default_factory=dict)
+    """Links to folders elsewhere of which no setting says whether to follow them: target by key.
+    They were not followed."""
+    spellings: dict[str, Sequence[str]] = field(default_factory=dict)
+    """Other names under which a missing file may have been found before, by its key."""
 
     def in_order(self) -> "Listing":
         """Sort the items; a key is not unreadable if an item has it. Return the listing."""
@@ -42,6 +58,42 @@ class Listing:
         for item in self.items:
             self.unreadable.pop(item.key, None)
         return self
+
+    def pass_over(self, heading: str, name: str) -> None:
+        """Count what is ignored, and keep the first names for the report."""
+        self.ignored[heading] += 1
+        names = self.examples.setdefault(heading, [])
+        if len(names) < SHOWN:
+            names.append(escaped(name))
+
+    def use_known_names(self, known: Container[str]) -> None:
+        """Give missing files the names under which they are known, if they have other spellings."""
+        present = {item.key for item in self.items} if self.spellings else set()
+        for key, others in self.spellings.items():
+            name = next((other for other in others if other in known), None)
+            if key in known or name is None or name in present or name in self.unreadable:
+                continue
+            self.unreadable[name] = self.unreadable.pop(key)
+            if key in self.doubtful:
+                self.doubtful[name] = self.doubtful.pop(key)
+            if key in self.deleted:
+                self.deleted.remove(key)
+                self.deleted.add(name)
+
+    def report(self) -> list[str]:
+        """Return what the user should read of this scan, in sentences."""
+        found = []
+        for heading, names in self.examples.items():
+            count = self.ignored[heading]
+            more = ", ..." if count > len(names) else ""
+            found.append(f"{count:,} {heading}: {', '.join(names)}{more}")
+        return found + self.notes
+
+
+def links_in_words(links: Mapping[str, str]) -> str:
+    """Return the first links, each with its target, for a message."""
+    shown = [f"{escaped(key)} (to {escaped(links[key])})" for key in islice(links, SHOWN)]
+    return ", ".join(shown) + (f" and {len(links) - SHOWN:,} more" if len(links) > SHOWN else "")
 
 
 class Dataset(Protocol):

@@ -1,14 +1,17 @@
-"""Image files on disk: recognise their names, walk folders, read files."""
+"""Image files on disk: recognise their names, find and read them."""
 
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from indexer.datasets.base import Item, Listing
+from indexer.datasets.exclusion import Exclusion
+from indexer.datasets.walk import is_empty, is_visible
 from indexer.errors import DatasetError, ImageGone, ImageTooLarge, ImageUnreadable
 from indexer.images import SUFFIXES
+from indexer.text import escaped, is_text
 
 UNREADABLE_FORMATS = frozenset((".heic", ".heif", ".jxl", ".jp2", ".svg"))
 """Endings of image formats that cannot be read; such files are skipped, not ignored."""
@@ -16,8 +19,6 @@ UNREADABLE_FORMATS = frozenset((".heic", ".heif", ".jxl", ".jp2", ".svg"))
 MAX_FILE_BYTES = 500_000_000
 """Larger files are not read: photographs are smaller, and several are in memory at once."""
 
-EMPTY_FOLDER = "the folder is empty"
-DANGLING_LINK = "the link leads nowhere"
 NOT_UTF8 = "the name is not valid UTF-8"
 GONE_HINT = "Put it back, or run `lookalike index` again."
 
@@ -27,10 +28,10 @@ def ignored_as(name: str) -> str | None:
 
     A file may be an image if it has an image's ending, or none; the decoder checks its content.
     """
-    if name.startswith("."):
+    if not is_visible(name):
         return "hidden"
     suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122 -- called for every file of a source
-    return suffix if suffix and suffix not in SUFFIXES | UNREADABLE_FORMATS else None
+    return escaped(suffix) if suffix and suffix not in SUFFIXES | UNREADABLE_FORMATS else None
 
 
 def require_folder(root: Path) -> None:
@@ -49,48 +50,14 @@ def require_folder(root: Path) -> None:
         ) from None
 
 
-def require_contents(roots: Iterable[Path]) -> None:
+def require_contents(roots: Iterable[Path], exclude: Exclusion) -> None:
     """Raise :class:`DatasetError` if one of several folders is empty: its disk may be away."""
     for root in roots:
-        if root.is_dir() and is_empty(root):
+        if root.is_dir() and is_empty(root, exclude):
             raise DatasetError(
                 f"The image folder {root} is empty.",
                 "If its disk is not mounted, mount it; else take it out of dataset.root.",
             )
-
-
-def walk(
-    roots: Sequence[tuple[Path, str]], listing: Listing
-) -> Iterator[tuple["os.DirEntry[str]", str]]:
-    """Yield every file below the roots with its key, which begins with the prefix of its root.
-
-    Hidden folders are ignored. Links are followed, but each folder is visited once, which breaks
-    cycles. Folders that cannot be listed go to ``listing.unreadable``, those that are empty and
-    links that lead nowhere to ``listing.doubtful``.
-    """
-    visited: set[tuple[int, int]] = set()
-    folders, linked = list(roots), list[tuple[Path, str]]()
-    while folders or linked:  # a folder's own path is preferred to links
-        folder, prefix = (folders or linked).pop()
-        try:
-            found = folder.stat()
-            if (found.st_dev, found.st_ino) in visited:
-                continue
-            visited.add((found.st_dev, found.st_ino))
-            entries = list(os.scandir(folder))
-        except OSError as error:
-            listing.unreadable[escaped(prefix)] = error.strerror or "unreadable folder"
-            continue
-        if prefix and not any(_is_visible(entry.name) for entry in entries):
-            listing.doubtful[prefix] = EMPTY_FOLDER
-        for entry in sorted(entries, key=lambda entry: entry.name, reverse=True):
-            key = prefix + entry.name
-            if not _is_folder(entry):
-                if entry.is_symlink() and not os.path.exists(entry):  # noqa: PTH110 -- no Path
-                    listing.doubtful[key + "/"] = DANGLING_LINK
-                yield entry, key
-            elif not entry.name.startswith("."):
-                (linked if entry.is_symlink() else folders).append((Path(entry.path), key + "/"))
 
 
 def add_file(
@@ -119,6 +86,22 @@ def add_file(
         listing.unreadable[key] = "it is not a regular file"
 
 
+def name_on_disk(
+    listing: Listing, names: Sequence[str], path_of: Callable[[str], "str | os.PathLike[str]"]
+) -> str:
+    """Return the first of a file's possible names that exists, or the first, as its key.
+
+    The others are noted for a file that is missing: one of them may be known.
+    """
+    if len(names) == 1:
+        return names[0]
+    key = next((name for name in names if os.path.lexists(path_of(name))), None)
+    if key is None:
+        key, *others = names
+        listing.spellings[key] = others
+    return key
+
+
 def read_file(path: Path, key: str) -> bytes:
     """Return the bytes of an image file, with the errors of :meth:`Dataset.read`."""
     try:
@@ -141,16 +124,6 @@ def check_size(size: int, key: str) -> None:
         )
 
 
-def escaped(key: str) -> str:
-    """Return a key as valid Unicode, with hexadecimal escapes for invalid UTF-8."""
-    return os.fsencode(key).decode("utf-8", "backslashreplace")
-
-
-def is_text(key: str) -> bool:
-    """Tell whether a name is valid Unicode, without surrogates for invalid UTF-8."""
-    return key.isascii() or escaped(key) == key
-
-
 def reason_of(error: OSError | ValueError) -> str:
     """Return what is wrong with a file; a ValueError means a zero byte in its path."""
     if isinstance(error, ValueError):
@@ -163,16 +136,6 @@ def is_below(key: str) -> bool:
     return not Path(key).is_absolute() and ".." not in Path(key).parts
 
 
-def is_empty(folder: Path) -> bool:
-    """Tell whether a folder holds nothing but hidden files, as a mount point without its disk."""
-    with os.scandir(folder) as entries:
-        return not any(_is_visible(entry.name) for entry in entries)
-
-
-def _is_visible(name: str) -> bool:
-    return not name.startswith(".")
-
-
 def _is_deleted(path: Path) -> bool:
     """Tell whether a missing file was deleted; else its disk may be away.
 
@@ -182,11 +145,4 @@ def _is_deleted(path: Path) -> bool:
     try:
         return not path.is_symlink() and not is_empty(path.parent)
     except OSError:
-        return False
-
-
-def _is_folder(entry: "os.DirEntry[str]") -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link to itself; add_file() reports the reason
         return False

@@ -11,8 +11,8 @@ from indexer.datasets.files import (
     read_file,
     require_contents,
     require_folder,
-    walk,
 )
+from indexer.datasets.walk import Rules, walk
 from indexer.errors import DatasetError, ImageGone
 
 
@@ -23,7 +23,8 @@ class Folder:
     name, so that adding a folder changes no key.
     """
 
-    def __init__(self, first: Path, *others: Path) -> None:
+    def __init__(self, first: Path, *others: Path, rules: Rules | None = None) -> None:
+        self._rules = rules or Rules()
         self._first = first
         self._others = {f"{other.name}/": other for other in others}
         self._roots = (first, *others)
@@ -34,15 +35,15 @@ class Folder:
         return ", ".join(str(root) for root in self._roots)
 
     def scan(self) -> Listing:
-        """List the image files. Links are followed; each folder is visited once."""
+        """List the image files that :func:`~indexer.datasets.walk.walk` finds."""
         for root in self._roots:
             require_folder(root)
         self._refuse_ambiguity()
         if self._others:
-            require_contents(self._roots)
+            require_contents(self._roots, self._rules.exclude)
         listing = Listing()
         prefixed = ((root, prefix) for prefix, root in self._others.items())
-        for entry, key in walk([(self._first, ""), *prefixed], listing):
+        for entry, key in walk([(self._first, ""), *prefixed], listing, self._rules):
             if heading := ignored_as(entry.name):
                 listing.ignored[heading] += 1
             else:

@@ -1,71 +1,51 @@
 """Tar shards in WebDataset's style, read without unpacking."""
 
-import json
 import os
 import re
-import tarfile
 import threading
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from indexer.datasets.base import Item, Listing
 from indexer.datasets.files import (
     GONE_HINT,
     NOT_UTF8,
     check_size,
-    escaped,
     ignored_as,
-    is_text,
     reason_of,
     require_folder,
-    walk,
 )
+from indexer.datasets.sidecars import SIDECARS, Sidecars
+from indexer.datasets.tar_directory import (
+    Directory,
+    Extent,
+    Stamp,
+    read_directory,
+    read_extent,
+    stamp_of,
+)
+from indexer.datasets.walk import EXCLUDED, HIDDEN, Rules, walk
 from indexer.errors import DatasetError, ImageGone, ImageUnreadable
-
-SIDECARS = (".json", ".txt", ".cls")
-"""Endings of members with the metadata of the image of the same name."""
-
-MAX_SIDECAR_BYTES = 64_000
-"""Larger ones are ignored: their content is part of the catalogue and of every result."""
-
-DAMAGED = (tarfile.TarError, ValueError, OverflowError, IndexError, MemoryError)
-"""What tarfile raises for damaged archives."""
-
-Extent = tuple[int, int]
-"""Offset and size of a member's bytes in its archive."""
-
-Extents = dict[str, Extent]
-Stamp = tuple[int, int]
-"""An archive's size and modification time."""
-
-
-@dataclass(slots=True)
-class _Shard:
-    """The members of one archive, as of its ``stamp``; tar files have no directory."""
-
-    stamp: Stamp
-    images: Extents = field(default_factory=dict)
-    sidecars: Extents = field(default_factory=dict)
-    ignored: Counter[str] = field(default_factory=Counter)
-    damage: str | None = None
+from indexer.text import escaped, is_text
 
 
 class TarShards:
     """The images in tar files: each root is a ``.tar`` file or a folder that holds some.
 
     A key is ``shard.tar/member.jpg``, the shard's path below its folder, then the member's name.
-    Members ``x.json``, ``x.txt`` and ``x.cls`` are metadata of the image ``x.*``: the fields of the
-    JSON object, ``text`` and ``class``. All images of a shard are read again if the shard changes.
-    Archives must be uncompressed, so that images can be read at their offsets.
+    Members ``x.json``, ``x.txt`` and ``x.cls`` are metadata of the images ``x.*``, see
+    :mod:`indexer.datasets.sidecars`. Hidden and excluded members are passed over, as in folders.
+    All images of a shard are read again if the shard changes. Archives must be uncompressed, so
+    that images can be read at their offsets.
     """
 
-    def __init__(self, *roots: Path) -> None:
+    def __init__(self, *roots: Path, rules: Rules | None = None) -> None:
         self._roots = roots
+        self._rules = rules or Rules()
         self._paths: dict[str, Path] | None = None
-        self._extents: dict[str, tuple[Stamp, Extents]] = {}
+        self._images: dict[str, tuple[Stamp, Mapping[str, Extent]]] = {}
         self._indexing = threading.Lock()
 
     @property
@@ -89,15 +69,14 @@ class TarShards:
         for name, path in self._paths.items():
             try:
                 with path.open("rb") as file:
-                    shard = _read_directory(file)
-                    listing.items += _items(name, shard, file, listing)
-                    self._extents[name] = shard.stamp, shard.images
+                    directory = read_directory(file)
+                    self._images[name] = directory.stamp, _images_of(directory)
+                    self._list(name, directory, file, listing)
             except OSError as error:
                 listing.unreadable[f"{name}/"] = reason_of(error)
                 continue
-            listing.ignored.update(shard.ignored)
-            if shard.damage:
-                listing.unreadable[f"{name}/"] = shard.damage
+            if directory.damage:
+                listing.unreadable[f"{name}/"] = directory.damage
         return listing.in_order()
 
     def read(self, key: str) -> bytes:
@@ -105,19 +84,46 @@ class TarShards:
         name, member = self._locate(key)
         try:
             with self._known()[name].open("rb") as file:
-                extent = self._extents_in(name, file).get(member)
+                extent = self._images_in(name, file).get(member)
                 if extent is None:
                     raise ImageGone(f"The archive {name} holds no {member}.", GONE_HINT)
-                check_size(extent[1], key)
-                data = _bytes_at(file, extent)
+                check_size(extent.size, key)
+                return read_extent(file, extent)
         except FileNotFoundError:
             raise ImageGone(f"The archive {name} does not exist.", GONE_HINT) from None
         except OSError as error:
             message = f"The archive {name} cannot be read: {reason_of(error)}."
             raise ImageUnreadable(message, GONE_HINT) from None
-        if len(data) < extent[1]:
-            raise ImageUnreadable(f"The archive {name} ends within {member}.", GONE_HINT)
-        return data
+        except ValueError as error:
+            raise ImageUnreadable(f"{key} cannot be read: {error}.", GONE_HINT) from None
+
+    def _list(self, name: str, directory: Directory, file: BinaryIO, listing: Listing) -> None:
+        """List the images of an archive with its time, as members may have any time."""
+        listing.ignored.update(directory.ignored)
+        images, sidecars, excluded = dict[str, int](), Sidecars(name, file, listing), set[str]()
+        for member in [*directory.files, *directory.dangling]:
+            extent = directory.files.get(member)
+            heading = HIDDEN if _is_hidden(member) else ignored_as(os.path.basename(member))  # noqa: PTH119
+            part = self._rules.exclude.part_of(member)
+            if part is not None and heading != HIDDEN:
+                excluded.add(part)
+            elif extent is not None and heading in SIDECARS:
+                sidecars.add(member, extent)
+            elif heading:
+                listing.ignored[heading] += 1
+            elif extent is None:
+                why = f"the link leads to {directory.dangling[member]}, which is not in the archive"
+                listing.unreadable[escaped(f"{name}/{member}")] = escaped(why)
+            elif not is_text(f"{name}/{member}"):
+                listing.unreadable[escaped(f"{name}/{member}")] = NOT_UTF8
+            else:
+                images[member] = extent.size
+        for part in sorted(excluded):
+            listing.pass_over(EXCLUDED, f"{name}/{part}")
+        for member, size in images.items():
+            metadata = sidecars.metadata_of(member)
+            listing.items.append(Item(f"{name}/{member}", size, directory.stamp[1], metadata))
+        sidecars.count_unused()
 
     def _find(self, listing: Listing) -> dict[str, Path]:
         """Return the archives by name, in order. Raises DatasetError if two have the same name."""
@@ -131,7 +137,7 @@ class TarShards:
                 found.append((root.name, root))
                 continue
             require_folder(root)
-            for entry, key in walk([(root, "")], listing):
+            for entry, key in walk([(root, "")], listing, self._rules):
                 if key.lower().endswith(".tar") and not entry.name.startswith("."):
                     if is_text(key):
                         found.append((key, Path(entry.path)))
@@ -163,99 +169,23 @@ class TarShards:
                 return key[: end.end() - 1], key[end.end() :]
         raise ImageGone(f"{key} is in none of the archives.", GONE_HINT)
 
-    def _extents_in(self, name: str, file: BinaryIO) -> Extents:
+    def _images_in(self, name: str, file: BinaryIO) -> Mapping[str, Extent]:
         """Return the extents of an archive's images, read again if the file has changed."""
         with self._indexing:
-            stamp, extents = self._extents.get(name, (None, {}))
-            if stamp != _stamp(file):
-                shard = _read_directory(file)
-                stamp, extents = self._extents[name] = shard.stamp, shard.images
-            return extents
+            stamp, images = self._images.get(name, (None, {}))
+            if stamp != stamp_of(file):
+                directory = read_directory(file)
+                stamp, images = directory.stamp, _images_of(directory)
+                self._images[name] = stamp, images
+            return images
 
 
-def _stamp(file: BinaryIO) -> Stamp:
-    found = os.fstat(file.fileno())
-    return found.st_size, found.st_mtime_ns
+def _images_of(directory: Directory) -> dict[str, Extent]:
+    """Return the extents of the files that may be images."""
+    names = ((name, os.path.basename(name)) for name in directory.files)  # noqa: PTH119
+    return {name: directory.files[name] for name, base in names if ignored_as(base) is None}
 
 
-def _read_directory(file: BinaryIO) -> _Shard:
-    """Read all headers of an archive, up to the first damage, which is recorded."""
-    shard = _Shard(_stamp(file))
-    try:
-        with tarfile.open(fileobj=file, mode="r:") as archive:
-            while (member := archive.next()) is not None:
-                _add(shard, member)
-                archive.members.clear()  # type: ignore[attr-defined]  # otherwise it keeps all members
-            end = archive.offset
-    except DAMAGED as error:
-        shard.damage = f"the archive is damaged: {error or type(error).__name__}"
-    else:
-        # tarfile stops silently at a header that it cannot read.
-        if _bytes_at(file, (end, tarfile.BLOCKSIZE)) != bytes(tarfile.BLOCKSIZE):
-            shard.damage = f"the archive is damaged or cut short after {end:,} bytes"
-    return shard
-
-
-def _add(shard: _Shard, member: tarfile.TarInfo) -> None:
-    name = member.name.removeprefix("./")
-    if not member.isreg() or member.issparse():
-        if not member.isdir():
-            shard.ignored["special"] += 1
-        return
-    heading, extent = ignored_as(os.path.basename(name)), (member.offset_data, member.size)  # noqa: PTH119
-    if heading in SIDECARS:
-        shard.sidecars[name] = extent
-    elif heading:
-        shard.ignored[heading] += 1
-    else:
-        if name in shard.images:  # the last one counts, as when unpacking
-            shard.ignored["listed twice"] += 1
-        shard.images[name] = extent
-
-
-def _items(name: str, shard: _Shard, file: BinaryIO, listing: Listing) -> Iterator[Item]:
-    """Yield the images of a shard with the shard's time, as members may have any time."""
-    used = set[str]()
-    for member, (_, size) in shard.images.items():
-        key = f"{name}/{member}"
-        if not is_text(key):
-            listing.unreadable[escaped(key)] = NOT_UTF8
-            continue
-        metadata: dict[str, Any] = {}
-        stem = os.path.splitext(member)[0]  # noqa: PTH122 -- for every member; Path is slow
-        for ending in SIDECARS:
-            if (extent := shard.sidecars.get(stem + ending)) is not None:
-                used.add(stem + ending)
-                try:
-                    metadata |= _read_sidecar(ending, extent, file)
-                except ValueError as error:
-                    listing.ignored[f"{ending} ({error})"] += 1
-        yield Item(key, size, shard.stamp[1], metadata)
-    for sidecar in shard.sidecars.keys() - used:
-        listing.ignored[os.path.splitext(sidecar)[1]] += 1  # noqa: PTH122
-
-
-def _read_sidecar(ending: str, extent: Extent, file: BinaryIO) -> dict[str, Any]:
-    """Return the metadata in a sidecar. Raises ValueError with the heading to ignore it under."""
-    if extent[1] > MAX_SIDECAR_BYTES:
-        raise ValueError("too large")
-    try:
-        text = _bytes_at(file, extent).decode("utf-8").strip()
-        if ending == ".txt":
-            return {"text": text}
-        if ending == ".cls":
-            return {"class": int(text) if text.isdecimal() else text}
-        value = json.loads(text, parse_constant=lambda _: None)  # JSON has no NaN
-        # nor numbers beyond those of a float, nor lone surrogates
-        json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")
-    except (ValueError, RecursionError):
-        raise ValueError("damaged") from None
-    if not isinstance(value, dict):
-        raise ValueError("no object")
-    return value
-
-
-def _bytes_at(file: BinaryIO, extent: Extent) -> bytes:
-    """Return an extent of a file, without changing the file's position."""
-    offset, size = extent
-    return os.pread(file.fileno(), size, offset)
+def _is_hidden(member: str) -> bool:
+    """Tell whether a member, or a folder it lies in, is hidden."""
+    return any(part.startswith(".") and part not in (".", "..") for part in member.split("/"))

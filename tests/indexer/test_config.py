@@ -84,6 +84,10 @@ def test_weights_that_are_no_path_stay_as_they_are(tmp_path: Path, weights: str)
         ("dataset: {root: []}", "dataset.root: Tuple should have at least 1 item"),
         ("dataset: {root: [a, 5]}", "dataset.root.1: Input is not a valid path"),
         ("dataset: {kind: coco}", "dataset.annotations is null"),
+        ("dataset: {exclude: ['a', '']}", "dataset.exclude.1"),
+        ("dataset: {exclude: ['/']}", "dataset.exclude.0"),
+        ("dataset: {exclude: raw}", "dataset.exclude"),
+        ("dataset: {follow_links: sometimes}", "dataset.follow_links"),
         ("dataset: {kind: tar, annotations: a.json}", "dataset.annotations is given"),
         ("dataset: {kind: list, root: [a.txt, b.txt]}", "takes one dataset.root"),
         ("a: [", "cannot be read"),
@@ -97,6 +101,24 @@ def test_a_bad_file_is_refused_by_name(tmp_path: Path, text: str, name: str) -> 
         load_config(file)
     assert name in caught.value.message
     assert str(file) in caught.value.hint
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_file_of_windows_is_read(tmp_path: Path, encoding: str) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_bytes("# é\r\nstore: é\r\n".encode(encoding))
+    assert load_config(file).store == tmp_path / "é"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "problem"),
+    [("utf-16-le", "UTF-16 without a byte order mark"), ("latin-1", "not valid UTF-8 at byte 2")],
+)
+def test_a_file_in_another_encoding_is_refused(tmp_path: Path, encoding: str, problem: str) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_bytes("# é\nsearch: {k: 3}\n".encode(encoding))
+    with pytest.raises(ConfigError, match=problem):
+        load_config(file)
 
 
 def test_an_empty_file_means_the_defaults(tmp_path: Path) -> None:

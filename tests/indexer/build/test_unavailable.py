@@ -91,7 +91,8 @@ def settings_of(kind: str, disk: Disk, base: Path, copy: Copy) -> dict[str, obje
         (root / "annex").mkdir()
         for name in NAMES[1:]:
             (root / "annex" / name).symlink_to(disk.mount_point / "deep" / "er" / name)
-    return {"root": str(root)}
+        return {"root": str(root)}  # links to files need no setting
+    return {"root": str(root), "follow_links": True}
 
 
 KINDS = [

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from indexer.datasets import Folder
+from indexer.datasets import Folder, Rules
 from indexer.datasets.files import MAX_FILE_BYTES
 from indexer.errors import DatasetError, ImageGone, ImageTooLarge, ImageUnreadable
 
 
-def keys(folder: Path) -> list[str]:
-    return [item.key for item in Folder(folder).scan().items]
+def keys(folder: Path, rules: Rules | None = None) -> list[str]:
+    return [item.key for item in Folder(folder, rules=rules).scan().items]
 
 
 def put(path: Path, data: bytes = b"x") -> None:
@@ -35,7 +35,13 @@ def test_other_files_are_counted_by_their_ending(tmp_path: Path) -> None:
 
 def test_hidden_folders_are_ignored(tmp_path: Path) -> None:
     put(tmp_path / ".thumbnails" / "a.jpg")
-    assert keys(tmp_path) == []
+    listing = Folder(tmp_path).scan()
+    assert (listing.items, listing.ignored) == ([], {"hidden": 1})
+
+
+def test_an_ending_that_is_not_utf8_is_counted_by_its_escape(tmp_path: Path) -> None:
+    put(tmp_path / os.fsdecode(b"a.caf\xe9"))
+    assert Folder(tmp_path).scan().ignored == {".caf\\xe9": 1}
 
 
 def test_files_in_unreadable_formats_are_found(tmp_path: Path) -> None:
@@ -55,7 +61,7 @@ def test_links_are_followed_and_loops_end(tmp_path: Path) -> None:
     put(tmp_path / "elsewhere" / "b.jpg")
     (tmp_path / "images" / "loop").symlink_to(tmp_path / "images")
     (tmp_path / "images" / "there").symlink_to(tmp_path / "elsewhere")
-    assert keys(tmp_path / "images") == ["a.jpg", "there/b.jpg"]
+    assert keys(tmp_path / "images", Rules(follow_links=True)) == ["a.jpg", "there/b.jpg"]
 
 
 def test_a_dangling_link_and_a_self_link_are_accounted_for(tmp_path: Path) -> None:

@@ -1,0 +1,158 @@
+"""Walk the folders of a source: every file that is not hidden or excluded, each folder once."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from indexer.datasets.base import Listing, links_in_words
+from indexer.datasets.exclusion import STORE_FILES, STORE_FOLDERS, Exclusion, is_store
+from indexer.text import escaped
+
+EMPTY_FOLDER = "the folder is empty"
+DANGLING_LINK = "the link leads nowhere"
+NOT_FOLLOWED = "the link leads out of the image folder and is not followed"
+
+HIDDEN = "hidden"
+EXCLUDED = "excluded"
+INDEXES = "folders of an index"
+LINKS = "links to folders elsewhere, not followed"
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a walk passes over, and whether it follows links to folders elsewhere.
+
+    ``follow_links`` is None if nobody has decided: then it is not followed, and a build asks.
+    """
+
+    exclude: Exclusion = field(default_factory=Exclusion)
+    follow_links: bool | None = None
+
+
+def walk(
+    roots: Sequence[tuple[Path, str]], listing: Listing, rules: Rules
+) -> Iterator[tuple["os.DirEntry[str]", str]]:
+    """Yield every file below the roots with its key, which begins with the prefix of its root.
+
+    Hidden and excluded files and folders, and those of an index, are counted in
+    ``listing.ignored``. Links are followed, but each folder is visited once, which breaks cycles; a
+    link to a folder in none of the roots is followed only if the rules say so, and always reported.
+    Folders that cannot be listed go to ``listing.unreadable``. Empty folders, links that lead
+    nowhere and those that are not followed go to ``listing.doubtful``.
+    """
+    visited: set[tuple[int, int]] = set()
+    links = _Links(roots, listing, rules.follow_links)
+    folders, linked = list(roots), list[tuple[Path, str]]()
+    while folders or linked:  # a folder's own path is preferred to links
+        folder, prefix = (folders or linked).pop()
+        try:
+            found = folder.stat()
+            if (found.st_dev, found.st_ino) in visited:
+                continue
+            visited.add((found.st_dev, found.st_ino))
+            entries = list(os.scandir(folder))
+        except OSError as error:
+            listing.unreadable[escaped(prefix)] = error.strerror or "unreadable folder"
+            continue
+        for entry in _wanted(entries, prefix, listing, rules.exclude):
+            key = prefix + entry.name
+            if not _is_folder(entry):
+                links.note_dangling(entry, key)
+                yield entry, key
+            elif not entry.is_symlink():
+                folders.append((Path(entry.path), key + "/"))
+            elif links.may_follow(entry, key):
+                linked.append((Path(entry.path), key + "/"))
+    links.report()
+
+
+class _Links:
+    """The links to folders that lie in none of the roots."""
+
+    def __init__(
+        self, roots: Sequence[tuple[Path, str]], listing: Listing, follow: bool | None
+    ) -> None:
+        self._inside = tuple(f"{os.path.realpath(root).rstrip('/')}/" for root, _ in roots)
+        self._listing = listing
+        self._follow = follow
+        self._elsewhere: dict[str, str] = {}
+
+    def may_follow(self, entry: "os.DirEntry[str]", key: str) -> bool:
+        """Tell whether to follow a link to a folder."""
+        if self._leads_elsewhere(entry, key) and not self._follow:
+            self._listing.doubtful[f"{escaped(key)}/"] = NOT_FOLLOWED
+            return False
+        return True
+
+    def note_dangling(self, entry: "os.DirEntry[str]", key: str) -> None:
+        """Note a link that leads nowhere. Without an ending it may be that of a folder."""
+        if entry.is_symlink() and not os.path.exists(entry):  # noqa: PTH110 -- no Path
+            self._listing.doubtful[f"{escaped(key)}/"] = DANGLING_LINK
+            if self._follow is None and not os.path.splitext(entry.name)[1]:  # noqa: PTH122
+                self._leads_elsewhere(entry, key)
+
+    def report(self) -> None:
+        """Report the links, whether or not they were followed."""
+        if self._follow is None:
+            self._listing.undecided_links.update(self._elsewhere)
+        if not self._follow:
+            for key in self._elsewhere:
+                self._listing.pass_over(LINKS, key)
+        elif self._elsewhere:
+            followed = links_in_words(self._elsewhere)
+            self._listing.notes.append(f"Followed links out of the image folder: {followed}.")
+
+    def _leads_elsewhere(self, entry: "os.DirEntry[str]", key: str) -> bool:
+        target = os.path.realpath(entry.path)
+        if f"{target.rstrip('/')}/".startswith(self._inside):
+            return False
+        self._elsewhere[key] = target
+        return True
+
+
+def _wanted(
+    entries: list["os.DirEntry[str]"], prefix: str, listing: Listing, exclude: Exclusion
+) -> Iterator["os.DirEntry[str]"]:
+    """Yield the entries of a folder, the last first, without those that are passed over."""
+    store = is_store({entry.name for entry in entries})
+    empty = bool(prefix) and not store
+    if store:
+        listing.pass_over(INDEXES, prefix.rstrip("/") or ".")
+    for entry in sorted(entries, key=lambda entry: entry.name, reverse=True):
+        name, key = entry.name, prefix + entry.name
+        if not is_visible(name):
+            listing.ignored[HIDDEN] += 1
+        elif store and (name in STORE_FOLDERS or name in STORE_FILES):
+            continue
+        elif exclude(name, key):
+            listing.pass_over(EXCLUDED, key)
+            empty = empty and _is_folder(entry)  # a file shows that the disk is there
+        else:
+            empty = False
+            yield entry
+    if empty:
+        listing.doubtful[escaped(prefix)] = EMPTY_FOLDER
+
+
+def is_empty(folder: Path, exclude: Exclusion | None = None) -> bool:
+    """Tell whether a folder holds nothing to see, as a mount point without its disk.
+
+    Hidden files and excluded folders do not count: a system may leave some there.
+    """
+    exclude = exclude or Exclusion()
+    with os.scandir(folder) as entries:
+        visible = [entry for entry in entries if is_visible(entry.name)]
+        return all(exclude(entry.name, entry.name) and _is_folder(entry) for entry in visible)
+
+
+def is_visible(name: str) -> bool:
+    """Tell whether a file or folder is not hidden."""
+    return not name.startswith(".")
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself; add_file() reports the reason
+        return False
