@@ -1,7 +1,9 @@
 """The contract of sources of images, checked on all of them."""
 
 import json
+import shutil
 import tarfile
+import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
@@ -13,7 +15,7 @@ from indexer.config import DatasetConfig
 from indexer.datasets import Dataset, open_dataset
 from indexer.errors import DatasetError, ImageGone
 from indexer.maintenance import verify
-from indexer.search import Searcher
+from indexer.search import Allowed, Query, Searcher, Selection
 from tests.conftest import small_config
 
 Files = dict[str, bytes]
@@ -228,3 +230,159 @@ def test_a_named_file_that_is_missing_is_accounted_for(
     report = build(config)
     assert (report.found, report.indexed, report.skipped) == (len(files), len(files) - 1, 1)
     assert report.reasons == {"unreadable": 1}
+
+
+NFC, NFD = (unicodedata.normalize(form, "Málaga") for form in ("NFC", "NFD"))
+
+
+@pytest.fixture
+def odd_names(photos: list[Path]) -> Files:
+    """Files whose names are decomposed, or hold control characters and a real backslash."""
+    names = [f"{NFD}/1.jpg", f"{NFC}/2.jpg", "back\\slash.jpg", "bell\a\x1b[31m.jpg", "日本/5.jpg"]
+    return {name: photo.read_bytes() for name, photo in zip(names, photos[::40], strict=False)}
+
+
+def test_odd_names_are_indexed_read_and_filtered(
+    source: Source, odd_names: Files, tmp_path: Path
+) -> None:
+    source.put(odd_names)
+    config = small_config(tmp_path, tmp_path / "store", dataset=source.settings)
+    assert build(config).indexed == len(odd_names)
+    assert build(config).version == "00000001"
+    searcher = Searcher.open(config)
+    hits = searcher.search_id(1, k=10).hits
+    keys = {hit.image.key: hit.image.id for hit in hits}
+    for name, data in odd_names.items():
+        (key,) = (key for key in keys if key.endswith(name))
+        assert searcher.collection.image_file(keys[key]).data == data
+    folder = next(key for key in keys if key.endswith("/1.jpg")).removesuffix(f"{NFD}/1.jpg")
+    for typed in (NFC, NFD):
+        allowed = Allowed(f"{folder}{typed}/")
+        found = searcher.search(Query(image_id=1), Selection(allowed=allowed)).hits
+        assert f"{folder}{NFD}/1.jpg" in {hit.image.key for hit in found}
+
+
+def respelt(settings: dict[str, object], change: dict[str, str]) -> None:
+    """Change names in a list or an annotation file, not those on disk."""
+    file = Path(str(settings.get("annotations", settings["root"])))
+    names = json.loads(file.read_text()) if file.suffix == ".json" else None
+    if names is None:
+        text = file.read_text()
+        for old, new in change.items():
+            text = text.replace(old, new)
+        file.write_text(text)
+    else:
+        for image in names["images"]:
+            image["file_name"] = change.get(image["file_name"], image["file_name"])
+        file.write_text(json.dumps(names))
+
+
+@pytest.mark.parametrize("kind", ["list", "coco"])
+def test_names_may_be_spelt_otherwise_than_on_disk(
+    kind: str, tmp_path: Path, odd_names: Files
+) -> None:
+    """With composed letters or Windows' separators; and they stay if their disk is away."""
+    source = Source(kind, tmp_path)
+    source.put(odd_names)
+    change = {
+        f"{NFD}/1.jpg": f"{NFC}\\1.jpg",
+        f"{NFC}/2.jpg": f"{NFD}/2.jpg",
+        "日本/5.jpg": "日本\\5.jpg",
+    }
+    respelt(source.settings, change)
+    config = small_config(tmp_path, tmp_path / "store", dataset=source.settings)
+    report = build(config)
+    assert (report.found, report.indexed, report.skipped) == (5, 5, 0)
+    found = {item.key.removeprefix("images/") for item in open_dataset(config.dataset).scan().items}
+    assert found == set(odd_names)
+    images = tmp_path / "images"
+    images.rename(tmp_path / "away")
+    images.mkdir()
+    report = build(config)
+    assert (report.indexed, report.skipped, report.removed, report.unavailable) == (5, 0, 0, 5)
+    shutil.rmtree(images)
+    (tmp_path / "away").rename(images)
+    assert build(config).encoded == 0
+    (images / NFD / "1.jpg").rename(images / NFD / "other.jpg")
+    report = build(config)
+    assert (report.indexed, report.skipped) == (4, 1)
+
+
+@pytest.mark.parametrize("kind", ["list", "coco"])
+def test_a_name_is_that_of_the_file_that_has_it(kind: str, tmp_path: Path) -> None:
+    """Other spellings are tried only if no file has the name as it is."""
+    names = ["a\\b.jpg", "a/b.jpg", f"{NFC}.jpg", f"{NFD}.jpg"]
+    dataset = Source(kind, tmp_path).open({name: name.encode() for name in names})
+    items = dataset.scan().items
+    assert len(items) == 4
+    assert all(dataset.read(item.key).decode() in item.key for item in items)
+
+
+METADATA = [
+    b'{"score": NaN, "n": 1}',
+    b'{"score": [Infinity, 1e999], "n": 1}',
+    b'{"id": 18446744073709551615, "n": 1}',
+    b'{"id": ' + b"9" * 5000 + b', "n": 1}',
+    b'{"text": "half \\ud83d", "n": 1}',
+    b'{"zero\\u0000": "a\\u0000b", "n": 1}',
+    b'{"bell": "\\u0007\\u001b[31m", "n": 1}',
+    b'\xef\xbb\xbf{"n": 1}',
+    '{"n": 1, "日": "本"}'.encode("utf-16"),
+]
+
+
+def test_no_value_of_a_sidecar_breaks_filters_and_answers(
+    photos: list[Path], tmp_path: Path
+) -> None:
+    """One bad value made every filter by metadata fail."""
+    files = {}
+    for number, (photo, values) in enumerate(zip(photos[::20], METADATA, strict=False)):
+        files |= {f"{number}.jpg": photo.read_bytes(), f"{number}.json": values}
+    settings = write_tar(tmp_path, files)
+    config = small_config(tmp_path, tmp_path / "store", dataset=settings)
+    assert build(config).indexed == len(METADATA)
+    searcher = Searcher.open(config)
+
+    def found(**metadata: str | float) -> list[dict[str, object]]:
+        selection = Selection(k=20, allowed=Allowed("", metadata))
+        answer = searcher.search(Query(image_id=1), selection).to_dict()
+        text = json.dumps(answer, ensure_ascii=False, allow_nan=False)
+        return [hit["metadata"] for hit in json.loads(text.encode())["results"]]
+
+    assert len(found(n=1)) == len(METADATA)
+    assert found(id="18446744073709551615") == [{"id": "18446744073709551615", "n": 1}]
+    assert found(id="9" * 5000)[0]["n"] == 1
+    assert found(text="half \ufffd") == [{"text": "half \ufffd", "n": 1}]
+    assert found(bell="\a\x1b[31m")[0]["n"] == 1
+    assert found(日="本") == [{"n": 1, "日": "本"}]
+
+
+def test_an_archive_of_a_folder_holds_what_the_folder_holds(
+    photos: list[Path], tmp_path: Path
+) -> None:
+    """Also under names that are hard links and links, and but for what is hidden or excluded."""
+    root = tmp_path / "images"
+    names = ["a/1.jpg", "b.jpg", "@eaDir/c.jpg", ".hidden/d.jpg", "._e.jpg"]
+    write_files(
+        root, {name: photo.read_bytes() for name, photo in zip(names, photos, strict=False)}
+    )
+    (root / "best.jpg").hardlink_to(root / "a" / "1.jpg")
+    (root / "link.jpg").symlink_to("a/1.jpg")
+    (root / "a" / "up.jpg").symlink_to("../b.jpg")
+    (root / "a" / "over.jpg").symlink_to("up.jpg")
+    (root / "folder").symlink_to("a")
+    (root / "gone.jpg").symlink_to("nothing.jpg")
+    with tarfile.open(tmp_path / "all.tar", "w") as archive:
+        archive.add(root, ".")
+    folder = open_dataset(DatasetConfig(root=root)).scan()
+    shard = open_dataset(DatasetConfig(kind="tar", root=tmp_path / "all.tar"))
+    listing = shard.scan()
+    assert [item.key.removeprefix("all.tar/") for item in listing.items] == [
+        item.key for item in folder.items
+    ]
+    assert {len(shard.read(item.key)) for item in listing.items} == {
+        item.size for item in folder.items
+    }
+    assert list(listing.unreadable) == ["all.tar/gone.jpg"]
+    assert list(folder.unreadable) == ["gone.jpg"]
+    assert listing.ignored["excluded"] == folder.ignored["excluded"] == 1

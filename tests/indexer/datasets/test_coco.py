@@ -18,8 +18,9 @@ def annotated(tmp_path: Path, **content: Any) -> Coco:
     folder = tmp_path / "images"
     folder.mkdir(exist_ok=True)
     for image in content["images"]:
-        name = str(image.get("file_name", "")).rpartition("/")[2]
-        if name and "gone" not in name and "\0" not in name:
+        given = image.get("file_name") if isinstance(image, dict) else None
+        name = given.rpartition("/")[2] if isinstance(given, str) else ""
+        if name and "gone" not in name and "\0" not in name and name.isprintable():
             (folder / name).write_bytes(b"x")
     (tmp_path / "coco.json").write_text(json.dumps(content))
     return Coco(folder, tmp_path / "coco.json")
@@ -75,12 +76,16 @@ def test_what_is_not_on_disk_or_outside_is_accounted_for(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("{", "EOF"),
-        ("[]", "object"),
-        ("{}", "images: Field required"),
-        ('{"images": [{"id": 1}]}', r"images\.0\.file_name: Field required"),
-        ('{"images": [{"id": 1, "file_name": "\\ud800"}]}', "Invalid JSON"),
-        ('{"images": [], "annotations": [{}]}', r"annotations\.0\.image_id"),
+        ("{", "invalid JSON"),
+        ("[" * 100_000, "nested too deeply"),
+        ("[]", "it is no JSON object"),
+        ("{}", "it has no list of images"),
+        ('{"images": {}}', "it has no list of images"),
+        ('{"images": "a.jpg"}', "it has no list of images"),
+        ('{"images": [{"id": 1}]}', "none of its images has a file_name"),
+        ('{"images": ["a.jpg", null]}', "none of its images has a file_name"),
+        ('{"images": [], "annotations": {"1": 2}}', "it has no list of annotations"),
+        ('{"images": [], "categories": "cat"}', "it has no list of categories"),
     ],
 )
 def test_a_file_of_another_kind_is_refused_with_the_reason(
@@ -91,6 +96,162 @@ def test_a_file_of_another_kind_is_refused_with_the_reason(
     with pytest.raises(DatasetError, match=problem) as caught:
         dataset.scan()
     assert "coco.json cannot be used" in caught.value.message
+
+
+def test_one_bad_record_costs_that_record_counted_and_named(tmp_path: Path) -> None:
+    """Half an emoji, as of a tool that truncates, costs this character."""
+    dataset = annotated(
+        tmp_path,
+        images=[
+            *IMAGES,
+            {"id": 9},
+            "c.jpg",
+            {"id": 10, "file_name": 5},
+            {"id": 11, "file_name": ""},
+            {"id": 12, "file_name": "a\ud83d.jpg"},
+            {"file_name": "no_id.jpg"},
+            {"id": [1], "file_name": "bad_id.jpg"},
+        ],
+        categories=[
+            {"id": 1, "name": "cat"},
+            {"id": 2},
+            {"name": "dog"},
+            None,
+            {"id": 3, "name": 3},
+        ],
+        annotations=[
+            {"image_id": 7, "caption": "so cute \ud83d"},
+            {"image_id": 7, "caption": ["a list"]},
+            {"image_id": 7, "caption": None, "category_id": None},
+            {"image_id": 99, "caption": "lost"},
+            {"image_id": None, "caption": "lost"},
+            {"image_id": [7], "caption": "lost"},
+            "nothing",
+            {"image_id": "8", "category_id": 1},
+            {"image_id": "8", "category_id": 2},
+            {"image_id": "8", "category_id": {"id": 1}},
+        ],
+    )
+    listing = dataset.scan()
+    assert {item.key: item.metadata for item in listing.items} == {
+        "a.jpg": {"coco_id": 7, "captions": ["so cute \ufffd"]},
+        "b.jpg": {"coco_id": "8", "categories": ["cat"]},
+        "no_id.jpg": {},
+        "bad_id.jpg": {},
+    }
+    assert listing.unreadable == {
+        **{f"coco.json: images[{n}]": "it has no file_name" for n in (2, 3, 4, 5)},
+        "a\\xed\\xa0\\xbd.jpg": "the name is not valid UTF-8",
+    }
+    assert listing.ignored == {
+        "categories without id and name": 4,
+        "annotations whose caption is no text": 1,
+        "annotations of no image in the list": 4,
+        "annotations of no category in the list": 2,
+        "metadata with half a character or a zero byte, which became U+FFFD": 1,
+    }
+    assert (
+        "4 annotations of no image in the list: annotations[3], annotations[4], annotations[5], ..."
+    ) in listing.report()
+
+
+def test_what_is_said_of_a_file_under_two_ids_is_merged(tmp_path: Path) -> None:
+    """As in annotation files that were merged."""
+    dataset = annotated(
+        tmp_path,
+        images=[
+            {"id": 1, "file_name": "a.jpg"},
+            {"id": 70001, "file_name": "./a.jpg"},
+            {"id": 1, "file_name": "a.jpg"},
+            {"id": 2, "file_name": "b.jpg"},
+        ],
+        categories=[{"id": 1, "name": "dam"}, {"id": 2, "name": "river"}],
+        annotations=[
+            {"image_id": 1, "category_id": 1},
+            {"image_id": 70001, "category_id": 2, "caption": "a dam"},
+            {"image_id": 1, "caption": "a lake"},
+        ],
+    )
+    listing = dataset.scan()
+    assert {item.key: item.metadata for item in listing.items} == {
+        "a.jpg": {"coco_id": 1, "categories": ["dam", "river"], "captions": ["a dam", "a lake"]},
+        "b.jpg": {"coco_id": 2},
+    }
+    assert listing.ignored == {"listed twice": 2}
+    assert listing.report() == ["2 listed twice: a.jpg (images[1]), a.jpg (images[2])"]
+
+
+def test_an_id_that_means_two_images_or_two_categories_is_reported(tmp_path: Path) -> None:
+    dataset = annotated(
+        tmp_path,
+        images=[{"id": 1, "file_name": "a.jpg"}, {"id": 1, "file_name": "b.jpg"}],
+        categories=[{"id": 1, "name": "cat"}, {"id": 1, "name": "dog"}, {"id": 1, "name": "cat"}],
+        annotations=[{"image_id": 1, "category_id": 1}],
+    )
+    listing = dataset.scan()
+    assert [item.metadata["categories"] for item in listing.items] == [["cat"], ["cat"]]
+    assert listing.ignored == {
+        "images with the id of another one": 1,
+        "categories with the id of another one": 1,
+    }
+
+
+def test_ids_are_the_same_as_numbers_and_as_text(tmp_path: Path) -> None:
+    huge = 2**70
+    dataset = annotated(
+        tmp_path,
+        images=[
+            {"id": 1, "file_name": "a.jpg"},
+            {"id": "2", "file_name": "b.jpg"},
+            {"id": 3.0, "file_name": "c.jpg"},
+            {"id": huge, "file_name": "d.jpg"},
+        ],
+        categories=[{"id": "1", "name": "cat"}],
+        annotations=[{"image_id": n, "category_id": 1} for n in ("1", 2, 3, huge)],
+    )
+    listing = dataset.scan()
+    assert [item.metadata["categories"] for item in listing.items] == [["cat"]] * 4
+    assert listing.items[3].metadata["coco_id"] == str(huge)
+    assert listing.ignored == {}
+
+
+@pytest.mark.parametrize("on_disk", ["val2017/1.jpg", "1.jpg"])
+def test_files_of_lvis_are_found_by_their_address(tmp_path: Path, on_disk: str) -> None:
+    (tmp_path / "images" / "val2017").mkdir(parents=True)
+    (tmp_path / "images" / on_disk).write_bytes(b"x")
+    images = [
+        {"id": 1, "coco_url": "http://images.cocodataset.org/val2017/1.jpg"},
+        {"id": 2, "coco_url": "http://images.cocodataset.org/val2017/gone%202.jpg"},
+        {"id": 3, "coco_url": "http://[x/gone.jpg"},
+        {"id": 4, "coco_url": "http://x/../../etc/passwd"},
+        {"id": 5, "coco_url": 5},
+    ]
+    (tmp_path / "coco.json").write_text(json.dumps({"images": images}))
+    listing = Coco(tmp_path / "images", tmp_path / "coco.json").scan()
+    assert [(item.key, item.metadata) for item in listing.items] == [(on_disk, {"coco_id": 1})]
+    assert sorted(listing.unreadable) == [
+        "coco.json: images[2]",
+        "coco.json: images[4]",
+        "passwd",
+        "val2017/gone 2.jpg",
+    ]
+
+
+@pytest.mark.parametrize("kind", ["number", "null"])
+def test_a_value_that_json_has_not_is_not_stored(
+    tmp_path: Path, photos: list[Path], kind: str
+) -> None:
+    """Also in fields that are not used, such as an area of NaN."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    shutil.copy(photos[0], folder / "a.jpg")
+    value = "1e999" if kind == "number" else "NaN"
+    text = '{"images": [{"id": 1, "file_name": "a.jpg", "width": %s}], "annotations": '
+    text += '[{"image_id": 1, "area": %s, "caption": "a"}, {"image_id": %s, "caption": "b"}]}'
+    (tmp_path / "coco.json").write_text(text.replace("%s", value))
+    listing = Coco(folder, tmp_path / "coco.json").scan()
+    assert [item.metadata for item in listing.items] == [{"coco_id": 1, "captions": ["a"]}]
+    assert listing.ignored == {"annotations of no image in the list": 1}
 
 
 def test_an_edited_caption_is_found_without_encoding_anything(

@@ -3,7 +3,10 @@
 import os
 from pathlib import Path
 
+import pytest
+
 from indexer.datasets import ImageList
+from indexer.errors import DatasetError
 
 
 def listed(tmp_path: Path, text: str | bytes) -> ImageList:
@@ -55,3 +58,42 @@ def test_unreadable_files_are_accounted_for(tmp_path: Path) -> None:
         "caf\\xe9.jpg": "the name is not valid UTF-8",
         "a\0b.jpg": "there is a zero byte in the path",
     }
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_a_list_of_windows_is_read(tmp_path: Path, encoding: str) -> None:
+    """PowerShell's > writes UTF-16 with a byte order mark."""
+    listing = listed(tmp_path, "# é\r\na.jpg\r\ngone.jpg\r\n".encode(encoding)).scan()
+    assert [item.key for item in listing.items] == ["a.jpg"]
+    assert list(listing.unreadable) == ["gone.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        ("a.jpg\nb c.jpg\n".encode("utf-16-le"), "UTF-16 without a byte order mark"),
+        (b"a.jpg\n" + "b c.jpg\n".encode("utf-16-le"), "UTF-16 without a byte order mark"),
+        (b"a.jpg\0b c.jpg\0#d.jpg\0", "full of zero bytes"),
+        (b"\xff\xfea", "not valid UTF-16"),
+    ],
+)
+def test_a_list_that_is_not_text_is_refused_with_the_reason(
+    tmp_path: Path, data: bytes, problem: str
+) -> None:
+    with pytest.raises(DatasetError, match=problem) as caught:
+        listed(tmp_path, data).scan()
+    assert "images.txt cannot be read" in caught.value.message
+
+
+def test_one_bad_line_costs_that_line(tmp_path: Path) -> None:
+    text = "\ufeffa.jpg\n\ud83d.jpg\nb c.jpg\n".encode("utf-16-le", "surrogatepass")
+    listing = listed(tmp_path, text).scan()
+    assert [item.key for item in listing.items] == ["a.jpg", "b c.jpg"]
+    assert listing.unreadable == {"\\xed\\xa0\\xbd.jpg": "the name is not valid UTF-8"}
+
+
+def test_names_may_hold_what_ends_a_line_elsewhere(tmp_path: Path) -> None:
+    name = "a\u2028b\x85c\x1cd.jpg"
+    listed(tmp_path, "")
+    (tmp_path / "lists" / name).write_bytes(b"x")
+    assert keys(tmp_path, f"{name}\na.jpg\r") == ["a.jpg", name]
