@@ -9,7 +9,7 @@ PY     := $(VENV)/bin/python
 INDEX_FLAGS = --config "$(CONFIG)" $(if $(IMAGES),--images "$(IMAGES)") \
               $(if $(ANNOTATIONS),--annotations "$(ANNOTATIONS)") $(if $(ENCODER),--encoder $(ENCODER)) \
               $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(if $(STORE),--store "$(STORE)")
-SHRINK_FLAG = $(if $(ALLOW_SHRINK),--allow-shrink)
+BUILD_FLAGS = $(if $(ALLOW_SHRINK),--allow-shrink) $(if $(REREAD),--reread)
 SERVE_FLAGS = --config "$(CONFIG)" $(if $(STORE),--store "$(STORE)") $(if $(PORT),--port $(PORT))
 
 .DEFAULT_GOAL := help
@@ -23,8 +23,8 @@ setup: $(VENV)/.installed ## Make the environment in .venv (the other targets do
 demo: $(VENV)/.installed ## Index the demo photographs and serve them on http://127.0.0.1:8000 (PORT=)
 	@$(PY) -m lookalike demo --store var/demo $(if $(PORT),--port $(PORT))
 
-index: $(VENV)/.installed ## Index images (IMAGES= ANNOTATIONS= ENCODER= WEIGHTS= STORE= CONFIG= ALLOW_SHRINK=)
-	@$(PY) -m lookalike index $(INDEX_FLAGS) $(SHRINK_FLAG)
+index: $(VENV)/.installed ## Index images (IMAGES= ANNOTATIONS= ENCODER= WEIGHTS= STORE= CONFIG= ALLOW_SHRINK= REREAD=)
+	@$(PY) -m lookalike index $(INDEX_FLAGS) $(BUILD_FLAGS)
 
 plan: $(VENV)/.installed ## Say how long that will take and what it needs (the same variables)
 	@$(PY) -m lookalike plan $(INDEX_FLAGS)

@@ -42,6 +42,7 @@ def index(
     weights: str | PathLike[str] | None = None,
     follow_links: bool | None = None,
     allow_shrink: bool = False,
+    reread: bool = False,
 ) -> "Index":
     """Make an index match images, as ``lookalike index`` does, and open it.
 
@@ -49,6 +50,7 @@ def index(
     images are encoded. Images that are no longer there leave the index, but stay if their folder is
     missing or empty. If more than a third would leave, this is refused. With ``allow_shrink`` all
     that cannot be found leave. A folder with none of the indexed names needs another ``store``.
+    With ``reread`` all files are read and compared by content, not only those that look changed.
     ``encoder`` is ``vgg16``, whose weights (553 MB) Keras downloads once, or
     ``efficientnet_lite0``, which needs no download. ``weights`` may be a file of Keras weights.
     ``follow_links`` says whether to index folders elsewhere that links in the folders lead to; if
@@ -62,7 +64,7 @@ def index(
     from indexer.build import build, with_stored_settings
 
     config = with_stored_settings(_config(images, store, encoder, weights, follow_links))
-    build(config, allow_shrink=allow_shrink)
+    build(config, allow_shrink=allow_shrink, reread=reread)
     return Index(config)
 
 

@@ -17,6 +17,7 @@ from indexer.store import Stamp
 
 TIMEOUT = "timeout"
 TIMEOUT_TWICE = "timeout_twice"
+TIMEOUTS = {TIMEOUT, TIMEOUT_TWICE}
 """A file that took too long is tried once more; after the second time it is left alone."""
 
 NOT_RETRIED = {None, InvalidImage.code, UnsupportedImage.code, TIMEOUT_TWICE}
@@ -37,7 +38,7 @@ class Changes:
     listing: Listing
     known: Mapping[str, Stamp]
     to_read: list[Item]
-    """Files that are new, have another size or time, or were skipped and may now be readable."""
+    """Files that are new, may have changed, or were skipped and may now be readable."""
     removed: list[str]
     """Indexed and skipped files that are gone."""
     unavailable: dict[str, str]
@@ -50,10 +51,24 @@ class Changes:
         return [item.key for item in self.to_read if item.key not in self.known]
 
     @property
+    def to_encode(self) -> list[Item]:
+        """The files to read whose content is probably not that of the index.
+
+        Of the others only the revision differs, or nothing, if all files are read again.
+        """
+        return [item for item in self.to_read if not _looks_indexed(item, self.known.get(item.key))]
+
+    @property
     def changed(self) -> list[str]:
         """The keys of indexed files whose size or time differs."""
-        known = ((item.key, self.known.get(item.key)) for item in self.to_read)
+        known = ((item.key, self.known.get(item.key)) for item in self.to_encode)
         return [key for key, stamp in known if stamp and stamp.reason is None]
+
+    @property
+    def checked(self) -> list[str]:
+        """The keys of indexed files that are read only to see whether their content differs."""
+        probable = {item.key for item in self.to_encode}
+        return [item.key for item in self.to_read if item.key not in probable]
 
     @property
     def retried(self) -> list[str]:
@@ -63,8 +78,8 @@ class Changes:
 
     @property
     def unchanged(self) -> int:
-        """How many indexed files did not change."""
-        changed = {item.key for item in self.to_read} | set(self.removed)
+        """How many indexed files probably did not change."""
+        changed = {item.key for item in self.to_encode} | set(self.removed)
         return sum(stamp.reason is None and key not in changed for key, stamp in self.known.items())
 
     def was_indexed(self, key: str) -> bool:
@@ -109,12 +124,17 @@ def unavailable_notes(unavailable: Mapping[str, str]) -> list[str]:
 
 
 def compare(
-    dataset: Dataset, known: Mapping[str, Stamp], max_pixels: int, *, allow_shrink: bool = False
+    dataset: Dataset,
+    known: Mapping[str, Stamp],
+    max_pixels: int,
+    *,
+    allow_shrink: bool = False,
+    reread: bool = False,
 ) -> Changes:
-    """Scan the dataset and compare it with the catalogue by size and modification time.
+    """Scan the dataset and compare it with the catalogue by size, modification time and revision.
 
     Some skipped files are read again: those that could not be read, those that took too long once,
-    and those with too many pixels if ``max_pixels`` allows them now.
+    and those with too many pixels if ``max_pixels`` allows them now. With ``reread`` all files are.
 
     What cannot be read is unknown, not gone: an image that was indexed stays in the index if it, or
     a folder it lies in, cannot be read, or if its disk may be away. ``allow_shrink`` says that no
@@ -147,7 +167,11 @@ def compare(
     return Changes(
         listing,
         known,
-        [item for item in listing.items if _must_read(item, known.get(item.key), max_pixels)],
+        [
+            item
+            for item in listing.items
+            if reread or _must_read(item, known.get(item.key), max_pixels)
+        ],
         sorted(key for key in known.keys() - found if not _named(key, unknown)),
         unavailable,
         allow_shrink,
@@ -185,8 +209,26 @@ def _parents(key: str) -> Iterator[str]:
 
 
 def _must_read(item: Item, known: Stamp | None, max_pixels: int) -> bool:
-    if known is None or (known.size, known.mtime_ns) != (item.size, item.mtime_ns):
+    if known is None or not is_same_file(item, known):
         return True
     if known.reason == ImageTooLarge.code:
         return known.pixels is not None and known.pixels <= max_pixels
     return known.reason not in NOT_RETRIED
+
+
+def is_same_file(item: Item, known: Stamp) -> bool:
+    """Tell whether a file is certainly the one that a stamp was taken of, unchanged."""
+    return (known.size, known.mtime_ns, known.revision) == (
+        item.size,
+        item.mtime_ns,
+        item.revision,
+    )
+
+
+def _looks_indexed(item: Item, known: Stamp | None) -> bool:
+    """Tell whether a file has the size and time of the one that was indexed."""
+    return (
+        known is not None
+        and known.reason is None
+        and (known.size, known.mtime_ns) == (item.size, item.mtime_ns)
+    )

@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from indexer.build.compact import compact
-from indexer.build.diff import TIMEOUT, TIMEOUT_TWICE, Changes
+from indexer.build.diff import TIMEOUT, TIMEOUT_TWICE, TIMEOUTS, Changes, is_same_file
 from indexer.build.extract import Batch, Prepared, Recognised, Skipped, extract
 from indexer.datasets import Dataset, Item
 from indexer.encoders import Encoder, Vectors
@@ -112,7 +112,7 @@ class Ingest:
         rows = (_row(skip.item, skip) for skip in skipped)
         self._commit(images + [image for _, image in copies], vectors, rows)
         self.done.encoded += len(batch.prepared)
-        self.done.skipped += len(batch.skipped)
+        self.done.skipped += len(skipped)
         compact(self._writer)
 
     def _held(self, skip: Skipped) -> bool:
@@ -130,9 +130,9 @@ class Ingest:
 
     def _timed_out_twice(self, skip: Skipped) -> Skipped:
         """Change the reason of a file that took too long for the second time."""
-        item, before = skip.item, self._changes.known.get(skip.item.key)
-        same = before and before[:3] == (item.size, item.mtime_ns, TIMEOUT)
-        return replace(skip, reason=TIMEOUT_TWICE) if same and skip.reason == TIMEOUT else skip
+        before = self._changes.known.get(skip.item.key)
+        tried = before and is_same_file(skip.item, before) and before.reason in TIMEOUTS
+        return replace(skip, reason=TIMEOUT_TWICE) if tried and skip.reason == TIMEOUT else skip
 
     def _recognise(self, files: Iterable[Recognised]) -> list[tuple[ImageRow, NewImage]]:
         """Give known contents their new keys; return the rows to copy, each with its new row."""
@@ -142,7 +142,7 @@ class Ingest:
                 item, content = file.item, file.sha256
                 before = catalogue.with_key(item.key)
                 if before and before.sha256 == content:
-                    catalogue.touch(before.id, item.mtime_ns)
+                    catalogue.touch(_row(item, before))
                 elif moved := self._take_absent(content):
                     catalogue.rename(moved.id, _row(item, moved))
                 elif source := catalogue.with_content(content):
@@ -184,8 +184,16 @@ class Ingest:
         """Commit images, and files that were not skipped before for the same reason."""
         from indexer.vector_index import flat_file
 
-        known = self._changes.known
-        new = [image for image in skipped if known.get(image.key) != _stamp(image)]
+        new, again = list[NewImage](), list[NewImage]()
+        for image in skipped:
+            before, now = self._changes.known.get(image.key), _stamp(image)
+            if before is None or before._replace(revision=now.revision) != now:
+                new.append(image)
+            elif before != now:
+                again.append(image)
+        with self._writer.catalogue.transaction():
+            for image in again:
+                self._writer.catalogue.touch(image)
         if images or new:
             self._writer.commit(
                 images,
@@ -198,12 +206,14 @@ class Ingest:
 
 def _stamp(image: NewImage) -> Stamp:
     pixels = image.width * image.height if image.width and image.height else None
-    return Stamp(image.size, image.mtime_ns, image.reason, pixels)
+    return Stamp(image.size, image.mtime_ns, image.reason, pixels, image.revision)
 
 
 def _row(item: Item, outcome: Prepared | Skipped | ImageRow) -> NewImage:
     """Return a file's row, with what was decoded, or the row of the same content, or the reason."""
-    row = NewImage(item.key, item.size, item.mtime_ns, metadata=item.metadata)
+    row = NewImage(
+        item.key, item.size, item.mtime_ns, metadata=item.metadata, revision=item.revision
+    )
     if isinstance(outcome, Skipped):
         return replace(
             row,

@@ -61,7 +61,11 @@ class BuildReport:
 
 
 def build(
-    config: Config, encoder: Encoder | None = None, *, allow_shrink: bool = False
+    config: Config,
+    encoder: Encoder | None = None,
+    *,
+    allow_shrink: bool = False,
+    reread: bool = False,
 ) -> BuildReport:
     """Index the new and changed images of the dataset, remove the missing ones and publish.
 
@@ -72,6 +76,9 @@ def build(
     Images that cannot be found or read stay in the index as long as their disk may be away. A build
     that would remove more than a third of the indexed images raises
     :class:`~indexer.errors.IndexWouldShrink`. ``allow_shrink`` removes all that cannot be found.
+
+    A file counts as unchanged if its size, times and inode number are. ``reread`` reads all files;
+    only those whose content has changed are encoded.
 
     These errors are raised before anything is encoded:
     :class:`~indexer.errors.WeightsUnavailable`, :class:`~indexer.errors.DatasetError`,
@@ -88,12 +95,12 @@ def build(
         writer.require_encoder(encoder.spec.fingerprint)
         writer.collect_garbage()
         known, limit = writer.catalogue.stamps(), config.dataset.max_pixels
-        changes = compare(dataset, known, limit, allow_shrink=allow_shrink)
+        changes = compare(dataset, known, limit, allow_shrink=allow_shrink, reread=reread)
         changes.check_shrink(changes.removed, moved=len(changes.new))
         _check_approximate(config, encoder, len(changes.listing.items))
         # Measuring rates would encode a sample whose vectors are thrown away.
         forecast = estimate(config, encoder, dataset, changes, measure=False)
-        if len(changes.to_read) >= PLAN_FROM_IMAGES:
+        if len(changes.to_encode) >= PLAN_FROM_IMAGES:
             sys.stderr.write(f"{forecast.summary}\n")
         if changes.to_read:
             encoder.load()  # the batch size is known once it is loaded

@@ -84,24 +84,25 @@ def plan(config: Config) -> Plan:
     return estimate(config, encoder, dataset, _changes(config, dataset), measure=True)
 
 
-def preview(config: Config) -> dict[str, list[str]]:
-    """Return the keys that a build would add, encode again, retry and remove."""
-    changes = _changes(config, open_dataset(config.dataset))
+def preview(config: Config, *, reread: bool = False) -> dict[str, list[str]]:
+    """Return the keys that a build would add, encode again, retry, remove, and read to compare."""
+    changes = _changes(config, open_dataset(config.dataset), reread=reread)
     return {
         "new": changes.new,
         "changed": changes.changed,
         "retried": changes.retried,
         "removed": changes.removed,
+        "checked": changes.checked,
     }
 
 
-def _changes(config: Config, dataset: Dataset) -> Changes:
+def _changes(config: Config, dataset: Dataset, *, reread: bool = False) -> Changes:
     known: dict[str, Stamp] = {}
     path = Store(config.store).catalogue
     if path.exists():
         with live_catalogue(path) as catalogue:
             known = catalogue.stamps()
-    return compare(dataset, known, config.dataset.max_pixels)
+    return compare(dataset, known, config.dataset.max_pixels, reread=reread)
 
 
 def estimate(
@@ -111,7 +112,7 @@ def estimate(
 
     Raises :class:`~indexer.errors.DiskTooSmall`.
     """
-    items = changes.to_read
+    items = changes.to_encode
     total = len(items) + changes.unchanged
     structures = _structures(config, encoder.spec.dim, len(items), total)
     decode_rate = encode_rate = seconds = memory = None

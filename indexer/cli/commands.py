@@ -37,7 +37,7 @@ def build(options: argparse.Namespace, config: "Config") -> int:
     if options.dry_run:
         return _dry_run(options, config)
     _warn_of_replaced_images(config)
-    report = build(config, allow_shrink=options.allow_shrink)
+    report = build(config, allow_shrink=options.allow_shrink, reread=options.reread)
     _warn_of_random_weights(config.encoder.weights)
     if options.json:
         print(json.dumps(report.to_json()))
@@ -235,11 +235,12 @@ def _warn_of_replaced_images(config: "Config") -> None:
 def _dry_run(options: argparse.Namespace, config: "Config") -> int:
     from indexer.build.plan import preview
 
-    found = preview(config)
+    found = preview(config, reread=options.reread)
     if options.json:
         print(json.dumps(found))
         return 0
-    for mark, name in (("+", "new"), ("~", "changed"), ("?", "retried"), ("-", "removed")):
+    marks = {"new": "+", "changed": "~", "retried": "?", "removed": "-", "checked": "="}
+    for name, mark in marks.items():
         for key in found[name]:
             print(f"{mark} {_printable(key)}")
     counts = ", ".join(f"{len(keys)} {name}" for name, keys in found.items())

@@ -79,6 +79,12 @@ def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         action="store_true",
         help="remove all images that cannot be found, even if their disk may be away",
     )
+    verb.add_argument(
+        "--reread",
+        action="store_true",
+        help="read all files, not only those whose size, times or inode number differ; encode "
+        "those whose content has changed",
+    )
     verb.set_defaults(command=partial(_run, commands.build))
 
     verb = verbs.add_parser("plan", parents=[shared, source], help="what indexing will take")

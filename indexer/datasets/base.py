@@ -16,14 +16,17 @@ SHOWN = 3
 class Item:
     """One image, with a stable ``key``, in which ``/`` separates folders.
 
-    ``size`` (bytes) and ``mtime_ns`` tell, without reading the file, whether it changed since the
-    last scan. ``metadata`` is what the source knows of it, as JSON-ready values.
+    ``size`` (bytes), ``mtime_ns`` and ``revision`` tell, without reading the file, whether it may
+    have changed since the last scan. ``metadata`` is what the source knows of it, as JSON-ready
+    values.
     """
 
     key: str
     size: int
     mtime_ns: int
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    revision: str = ""
+    """Another text whenever the file was written or replaced, and sometimes when it was not."""
 
 
 @dataclass(slots=True)

@@ -81,7 +81,8 @@ def add_file(
                 listing.doubtful[key] = reason_of(error)
         return
     if stat.S_ISREG(found.st_mode):
-        listing.items.append(Item(key, found.st_size, found.st_mtime_ns, metadata or {}))
+        item = Item(key, found.st_size, found.st_mtime_ns, metadata or {}, revision_of(found))
+        listing.items.append(item)
     else:
         listing.unreadable[key] = "it is not a regular file"
 
@@ -100,6 +101,18 @@ def name_on_disk(
         key, *others = names
         listing.spellings[key] = others
     return key
+
+
+def revision_of(found: os.stat_result) -> str:
+    """Return what changes whenever a file is written or replaced: its change time and inode number.
+
+    Programs set the modification time as they like, ``cp -p``, ``rsync -t`` and ``exiftool -P`` to
+    what it was before, but not the change time. Two folders that exchange their names change
+    neither, nor does a file system without change times; there the inode number differs. Renaming
+    a file, its permissions and a restored backup change them as well, so that the content must
+    tell.
+    """
+    return f"{found.st_ctime_ns}-{found.st_ino}"
 
 
 def read_file(path: Path, key: str) -> bytes:

@@ -100,6 +100,7 @@ class TarShards:
     def _list(self, name: str, directory: Directory, file: BinaryIO, listing: Listing) -> None:
         """List the images of an archive with its time, as members may have any time."""
         listing.ignored.update(directory.ignored)
+        _, mtime_ns, revision = directory.stamp
         images, sidecars, excluded = dict[str, int](), Sidecars(name, file, listing), set[str]()
         for member in [*directory.files, *directory.dangling]:
             extent = directory.files.get(member)
@@ -122,7 +123,7 @@ class TarShards:
             listing.pass_over(EXCLUDED, f"{name}/{part}")
         for member, size in images.items():
             metadata = sidecars.metadata_of(member)
-            listing.items.append(Item(f"{name}/{member}", size, directory.stamp[1], metadata))
+            listing.items.append(Item(f"{name}/{member}", size, mtime_ns, metadata, revision))
         sidecars.count_unused()
 
     def _find(self, listing: Listing) -> dict[str, Path]:

@@ -11,6 +11,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, NamedTuple
 
+from indexer.datasets.files import revision_of
+
 DAMAGED = (tarfile.TarError, ValueError, OverflowError, IndexError, MemoryError, RecursionError)
 """What tarfile raises for damaged archives."""
 
@@ -23,8 +25,8 @@ MAX_SIZE = 2**63 - 1
 MAX_LINKS = 40
 """How many links may lead to each other, as on Linux."""
 
-Stamp = tuple[int, int]
-"""An archive's size and modification time."""
+Stamp = tuple[int, int, str]
+"""An archive's size, modification time and revision."""
 
 
 class Extent(NamedTuple):
@@ -54,7 +56,7 @@ class Directory:
 def stamp_of(file: BinaryIO) -> Stamp:
     """Return what tells whether an archive has changed."""
     found = os.fstat(file.fileno())
-    return found.st_size, found.st_mtime_ns
+    return found.st_size, found.st_mtime_ns, revision_of(found)
 
 
 def read_directory(file: BinaryIO) -> Directory:

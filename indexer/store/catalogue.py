@@ -14,10 +14,10 @@ from indexer.errors import StoreCorrupt
 from indexer.store.connections import ConnectionPool, connect, translated_errors
 from indexer.store.layers import connect_layers
 from indexer.store.records import Counts
-from indexer.store.rows import ROW_COLUMNS, ImageRow, RunRow, Stamp
+from indexer.store.rows import ROW_NAMES, ImageRow, RunRow, Stamp
 from indexer.text import normal_forms, spellings
 
-_COLUMNS = f"{ROW_COLUMNS}, id, segment, row"
+_NAMES = (*ROW_NAMES, "id", "segment", "row")
 
 
 class Catalogue:
@@ -77,8 +77,14 @@ class Catalogue:
         return list(self._select(condition, status, limit, offset))
 
     def stamps(self) -> dict[str, Stamp]:
-        """Return size, modification time and reason (None if indexed) of every file, by key."""
-        rows = self._query("SELECT key, size, mtime_ns, reason, width * height FROM images")
+        """Return what the next scan is compared with for every file, by key."""
+        ((has_revisions,),) = self._query(
+            "SELECT count(*) FROM pragma_table_info('images') WHERE name = 'revision'"
+        )  # only a build can add them to an older store
+        revision = "revision" if has_revisions else "NULL"
+        rows = self._query(
+            f"SELECT key, size, mtime_ns, reason, width * height, {revision} FROM images"
+        )
         return {key: Stamp(*stamp) for key, *stamp in rows}
 
     def counts(self) -> Counts:
@@ -139,10 +145,9 @@ class Catalogue:
             return connection.execute(statement, values).fetchall()
 
     def _select(self, condition: str, *values: object) -> Iterator[ImageRow]:
-        statement = f"SELECT {_COLUMNS} FROM images {condition}"
-        names = [column.name for column in fields(ImageRow)]
+        statement = f"SELECT {', '.join(_NAMES)} FROM images {condition}"
         for values_of_row in self._query(statement, values):
-            row = dict(zip(names, values_of_row, strict=True))
+            row = dict(zip(_NAMES, values_of_row, strict=True))
             yield ImageRow(**{**row, "metadata": json.loads(row["metadata"])})
 
 

@@ -17,8 +17,9 @@ from indexer.store.catalogue import Catalogue
 from indexer.store.connections import connect, translated_errors
 from indexer.store.layers import COLUMNS, write_layer
 from indexer.store.records import FORMAT, CatalogueLayer, Counts
-from indexer.store.rows import ROW_COLUMNS, ImageRow, NewImage, RunRow
+from indexer.store.rows import ROW_COLUMNS, ROW_NAMES, ImageRow, NewImage, RunRow
 
+REVISION = "revision TEXT"
 DEAD_BY_SEGMENT = "CREATE INDEX IF NOT EXISTS dead_by_segment ON dead (segment)"
 
 SCHEMA = f"""
@@ -26,6 +27,7 @@ CREATE TABLE images (
     id INTEGER PRIMARY KEY AUTOINCREMENT,  -- never reused: an id is one content under one key
     segment TEXT, row INTEGER,
     {COLUMNS},
+    {REVISION},
     UNIQUE (key),
     CHECK ((status = 'skipped') = (reason IS NOT NULL)),
     CHECK ((status = 'indexed') = (segment IS NOT NULL AND row IS NOT NULL))
@@ -60,8 +62,9 @@ CREATE TABLE runs (
 """
 
 _LAYERS = TypeAdapter(tuple[CatalogueLayer, ...])
-_NEW_VALUES = ", ".join("?" for _ in fields(NewImage))
-_values_of = attrgetter(*(column.name for column in fields(NewImage)))
+_NEW_NAMES = (*ROW_NAMES, "revision")
+_NEW_COLUMNS, _NEW_VALUES = ", ".join(_NEW_NAMES), ", ".join("?" for _ in _NEW_NAMES)
+_values_of = attrgetter(*_NEW_NAMES)
 
 
 class CatalogueWriter(Catalogue):
@@ -172,7 +175,8 @@ class CatalogueWriter(Catalogue):
         if segment:
             self._db.execute("INSERT INTO segments VALUES (?, ?)", (segment, len(images)))
         self._db.executemany(
-            f"INSERT INTO images ({ROW_COLUMNS}, id, segment, row) VALUES ({_NEW_VALUES}, ?, ?, ?)",
+            f"INSERT INTO images ({_NEW_COLUMNS}, id, segment, row) "
+            f"VALUES ({_NEW_VALUES}, ?, ?, ?)",
             (
                 (*_values(image), first_id + row, segment, row if segment else None)
                 for row, image in enumerate(images)
@@ -194,17 +198,35 @@ class CatalogueWriter(Catalogue):
         return changed
 
     def rename(self, image_id: int, image: NewImage) -> None:
-        """Give an image the key, size, time and metadata of a file of the same content."""
+        """Give an image the key, stamp and metadata of a file of the same content."""
         self.remove([image.key])
         self._db.execute(
-            "UPDATE images SET key = ?, size = ?, mtime_ns = ?, metadata = ? WHERE id = ?",
-            (image.key, image.size, image.mtime_ns, _json(image.metadata), image_id),
+            "UPDATE images SET key = ?, size = ?, mtime_ns = ?, metadata = ?, revision = ? "
+            "WHERE id = ?",
+            (
+                image.key,
+                image.size,
+                image.mtime_ns,
+                _json(image.metadata),
+                image.revision,
+                image_id,
+            ),
         )
         self._skip_an_id()
 
-    def touch(self, image_id: int, mtime_ns: int | None) -> None:
-        """Set the modification time of a file whose content is unchanged."""
-        self._db.execute("UPDATE images SET mtime_ns = ? WHERE id = ?", (mtime_ns, image_id))
+    def touch(self, image: NewImage) -> None:
+        """Set the modification time and the revision of a file whose content is unchanged.
+
+        A version has the time but not the revision, so that a new revision alone changes no layer:
+        on some file systems all files have another one each time they are mounted.
+        """
+        self._db.execute(
+            "UPDATE images SET revision = ? WHERE key = ?", (image.revision, image.key)
+        )
+        self._db.execute(
+            "UPDATE images SET mtime_ns = :mtime_ns WHERE key = :key AND mtime_ns IS NOT :mtime_ns",
+            {"key": image.key, "mtime_ns": image.mtime_ns},
+        )
 
     def relocate(self, ids: NDArray[np.int64], segment: str, replaced: Iterable[str]) -> None:
         """Record that a new segment holds the vectors of these images, in this order.
@@ -278,11 +300,17 @@ def _writable(path: Path) -> sqlite3.Connection:
         if new.execute("PRAGMA user_version").fetchone() == (0,):  # the file is new
             new.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {FORMAT}; COMMIT;")
     connection = connect(path, "mode=rw")
-    connection.executescript(
-        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
-        f"{DEAD_BY_SEGMENT};"  # which older stores lack
-    )
+    connection.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")
+    _upgrade(connection)
     return connection
+
+
+def _upgrade(connection: sqlite3.Connection) -> None:
+    """Add what a catalogue of this format lacks if an older version of Lookalike made it."""
+    connection.execute(DEAD_BY_SEGMENT)
+    names = {name for _, name, *_ in connection.execute("PRAGMA table_info(images)")}
+    if "revision" not in names:
+        connection.execute(f"ALTER TABLE images ADD COLUMN {REVISION}")
 
 
 def _values(image: NewImage) -> Iterator[object]:

@@ -21,6 +21,9 @@ class NewImage:
     stage: str | None = None
     reason: str | None = None
     message: str | None = None
+    revision: str | None = None
+    """Of the file, for the next build. Only the store's own catalogue has it, and no row that is
+    read from one: versions do not need it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +40,15 @@ class ImageRow(NewImage):
 
 
 class Stamp(NamedTuple):
-    """What a scan is compared with: a file's size and time, and the reason if it was skipped."""
+    """What a scan is compared with: a file's size, time and revision, and why it was skipped."""
 
     size: int | None
     mtime_ns: int | None
     reason: str | None
     pixels: int | None = None
     """Known for indexed images, and for those that have too many pixels."""
+    revision: str | None = None
+    """None in a row that an older version of Lookalike wrote."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,5 +64,6 @@ class RunRow:
     summary: str
 
 
-ROW_COLUMNS = ", ".join(column.name for column in fields(NewImage))
-"""The columns of a row, without its id and the location of its vector."""
+ROW_NAMES = tuple(column.name for column in fields(NewImage) if column.name != "revision")
+ROW_COLUMNS = ", ".join(ROW_NAMES)
+"""The columns of a row in every catalogue, without its id and the location of its vector."""

@@ -1,6 +1,7 @@
 """The contract of sources of images, checked on all of them."""
 
 import json
+import os
 import shutil
 import tarfile
 import unicodedata
@@ -133,6 +134,23 @@ def test_a_changed_file_is_another_item_under_the_same_key(source: Source, files
     (key,) = (key for key in after if key.endswith(name))
     assert after[key] != before[key]
     assert dataset.read(key) == files[name]
+
+
+def test_a_file_overwritten_with_equal_size_and_time_is_another_item(
+    source: Source, files: Files
+) -> None:
+    """As ``cp -p``, ``rsync -t --inplace`` and ``exiftool -P`` do."""
+    before = {item.key: item for item in source.open(files).scan().items}
+    times = {path: path.stat() for path in source.base.rglob("*") if path.is_file()}
+    name = next(iter(files))
+    files[name] = files[name][:-1] + b"\0"
+    config = source.put(files)
+    for path, found in times.items():
+        os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+    after = {item.key: item for item in open_dataset(config).scan().items}
+    (key,) = (key for key in after if key.endswith(name))
+    assert after[key] != before[key]
+    assert (after[key].size, after[key].mtime_ns) == (before[key].size, before[key].mtime_ns)
 
 
 def test_an_open_dataset_reads_files_as_they_are_now(source: Source, files: Files) -> None:

@@ -38,7 +38,7 @@ def test_a_file_that_cannot_be_decoded_is_not_read_again_until_it_changes(
     first = build(config)
     assert first.reasons == {"invalid_image": 1, "unsupported_image": 1}
     read.clear()
-    assert preview(config) == {"new": [], "changed": [], "retried": [], "removed": []}
+    assert not any(preview(config).values())
     again = build(config)
     assert (again.version, again.reasons, read) == (first.version, first.reasons, [])
     os.utime(images / "noise.jpg", ns=(1, 1))

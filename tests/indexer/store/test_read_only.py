@@ -60,7 +60,7 @@ def test_status_plan_and_verify_work_as_usual(
     )  # fmt: skip
     assert (seen.returncode, seen.stderr) == (0, "")
     assert json.loads(seen.stdout) == {
-        "new": ["new.jpg"], "changed": [], "retried": [], "removed": [],
+        "new": ["new.jpg"], "changed": [], "retried": [], "removed": [], "checked": [],
     }  # fmt: skip
     seen = read_only("-m", "indexer", "verify", "--store", str(view))
     assert (seen.returncode, seen.stderr) == (0, "")
