@@ -69,6 +69,12 @@ class ImageTooLarge(InvalidImage):
         self.height = height
 
 
+class OutOfMemory(LookalikeError):
+    """There is not enough memory to decode an image."""
+
+    code = "out_of_memory"
+
+
 class ExtractionStalled(LookalikeError):
     """Too many files hang at once, so that all others would probably be skipped too."""
 

@@ -3,18 +3,32 @@
 import struct
 import subprocess
 import sys
+import time
 import zlib
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps
 
-from indexer import images
 from indexer.errors import ImageTooLarge, InvalidImage, UnsupportedImage
-from indexer.images import FORMATS, decode, media_type, model_input, thumbnail
+from indexer.images import (
+    FORMATS,
+    MAX_SIDE,
+    decode,
+    media_type,
+    model_input,
+    note,
+    pixels,
+    thumbnail,
+    timed_file,
+)
 from tests.conftest import ROOT
+from tests.indexer.images.matrix.other_files import jpegs
+from tests.indexer.images.matrix.png_files import pngs
+from tests.indexer.images.matrix.scene import File
+from tests.indexer.images.matrix.writers import chunk, png, tiff
 
 LIMIT = 1_000_000
 RED, WHITE = (255, 0, 0), (255, 255, 255)
@@ -162,6 +176,94 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded() -> None:
         decode(bytes(tiny), max_pixels=LIMIT)
 
 
+def test_the_longest_side_is_bounded_on_both_sides() -> None:
+    """A PNG of 1 x 100,000,000 pixels has 74 bytes, and took 2 GB for its rows."""
+    for size in ((1, MAX_SIDE), (MAX_SIDE, 1)):
+        assert decode(encoded(Image.new("L", size)), max_pixels=LIMIT).size == size
+    for size in ((1, MAX_SIDE + 1), (MAX_SIDE + 1, 1)):
+        with pytest.raises(ImageTooLarge, match="no side may have more than 65,500") as caught:
+            decode(encoded(Image.new("L", size)), max_pixels=LIMIT)
+        # A build reads such a file again if max_pixels allows its width x height.
+        assert (caught.value.width, caught.value.height) == (None, None)
+
+
+@pytest.mark.parametrize("deflate", [False, True])
+def test_the_tiles_of_a_tiff_are_bounded_like_images(deflate: bool) -> None:
+    data = tiff(np.zeros((16, 16, 3), np.uint8), 8, 2, tile=1008, deflate=deflate)
+    assert decode(data, max_pixels=1008 * 1008).size == (16, 16)
+    assert pixels(data) == 1008 * 1008
+    with pytest.raises(ImageTooLarge, match="tile has 1008 x 1008 = 1,016,064 pixels"):
+        decode(data, max_pixels=1008 * 1008 - 1)
+    long = tiff(np.zeros((16, 16, 3)), 8, 2, tile=16, tags={322: 16, 323: MAX_SIDE + 1})
+    with pytest.raises(ImageTooLarge, match="tile has 16 x 65501 pixels"):
+        decode(long, max_pixels=2_000_000)
+
+
+def test_the_pixels_of_a_file_with_much_text_are_counted() -> None:
+    text = chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(bytes(2_000_000)))
+    assert pixels(png(np.zeros((30, 40, 3)), 8, 2, text)) == 1200
+
+
+@pytest.mark.parametrize("file", [*jpegs()], ids=lambda file: file.name)
+def test_a_truncated_jpeg_is_used_only_if_its_whole_picture_is_there(file: File) -> None:
+    """Wherever it is cut: within the end marker it is noted, before that it is refused."""
+    if not file.is_read or file.name == "mpo.jpg":
+        return
+    whole = decode(file.data, max_pixels=LIMIT)
+    assert note(whole) == ""
+    for missing in (1, 2):
+        cut = decode(file.data[:-missing], max_pixels=LIMIT)
+        assert cut.tobytes() == whole.tobytes()
+        assert note(cut) == "The file ends without an end marker."
+    for missing in (*range(3, 60), *range(60, len(file.data), 83)):
+        try:
+            cut = decode(file.data[:-missing], max_pixels=LIMIT)
+        except InvalidImage:
+            continue
+        assert cut.tobytes() == whole.tobytes(), missing
+
+
+def test_a_progressive_jpeg_that_ends_between_two_scans_is_refused() -> None:
+    data = encoded(Image.effect_noise((64, 64), 90), "JPEG", progressive=True)
+    last_scan = data.rindex(b"\xff\xda")
+    with pytest.raises(InvalidImage, match="ends before its picture does"):
+        decode(data[:last_scan], max_pixels=LIMIT)
+
+
+@pytest.mark.parametrize("file", [*pngs()], ids=lambda file: file.name)
+def test_a_truncated_png_is_used_only_if_its_whole_picture_is_there(file: File) -> None:
+    if not file.is_read:
+        return
+    whole = decode(file.data, max_pixels=LIMIT)
+    for missing in range(1, 60):
+        try:
+            cut = decode(file.data[:-missing], max_pixels=LIMIT)
+        except InvalidImage:
+            assert missing > 16  # the end, and a checksum
+            continue
+        assert cut.tobytes() == whole.tobytes()
+        assert missing < 5 or "without an end marker" in note(cut)
+
+
+def test_the_time_limit_holds_for_all_attempts_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A truncated JPEG is decoded three times."""
+    data = progressive(60)[:-2]
+    seconds = time.thread_time()
+    assert note(decode(data, max_pixels=4_000_000))
+    seconds = time.thread_time() - seconds
+    monkeypatch.setattr(timed_file, "MAX_DECODING_S", seconds * 0.6)
+    with pytest.raises(InvalidImage, match="takes more than"):
+        decode(data, max_pixels=4_000_000)
+
+
+def test_the_time_limit_holds_for_the_chunks_of_a_png(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = png(np.zeros((3, 4, 3)), 8, 2, chunk(b"tEXt", b"") * 100_000)
+    assert decode(data, max_pixels=LIMIT).size == (4, 3)
+    monkeypatch.setattr(timed_file, "MAX_DECODING_S", 0.0)
+    with pytest.raises(InvalidImage, match="takes more than"):
+        decode(data, max_pixels=LIMIT)
+
+
 def test_truncated_and_damaged_files_are_invalid(photos: list[Path]) -> None:
     data = photos[0].read_bytes()
     for broken in (data[: len(data) // 2], data[:300], encoded(Image.new("RGB", (64, 64)))[:-30]):
@@ -181,7 +283,7 @@ def test_a_format_that_is_not_listed_is_unsupported() -> None:
 
 
 def test_floating_point_samples_are_refused() -> None:
-    with pytest.raises(InvalidImage, match="floating-point"):
+    with pytest.raises(InvalidImage, match="Floating-point"):
         decode(encoded(Image.new("F", (4, 4)), "TIFF"), max_pixels=LIMIT)
 
 
@@ -203,9 +305,18 @@ def test_a_small_file_that_takes_long_to_decode_is_refused(
 ) -> None:
     """It is as large as a photograph, but decoding all of it would take minutes."""
     assert decode(progressive(2), max_pixels=4_000_000).size == (2000, 2000)
-    monkeypatch.setattr(images, "MAX_DECODING_S", 0.2)
+    monkeypatch.setattr(timed_file, "MAX_DECODING_S", 0.2)
     with pytest.raises(InvalidImage, match=r"takes more than 0\.2 seconds"):
         decode(progressive(100_000), max_pixels=4_000_000)
+
+
+def test_profiles_do_not_change_the_pixels() -> None:
+    picture = Image.effect_noise((30, 20), 90).convert("RGB")
+    plain = decode(encoded(picture), max_pixels=LIMIT).tobytes()
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("XYZ")).tobytes()
+    for image_format in ("PNG", "TIFF", "BMP"):
+        data = encoded(picture, image_format, icc_profile=profile)
+        assert decode(data, max_pixels=LIMIT).tobytes() == plain
 
 
 def test_malformed_metadata_does_not_fill_the_log(tmp_path: Path) -> None:

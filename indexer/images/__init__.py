@@ -1,0 +1,35 @@
+"""Decoding untrusted image files, and making model inputs and thumbnails of them.
+
+Indexing and queries use the same decoder, Pillow, since decoders differ in the last bits, and the
+same file must always give the same vector.
+"""
+
+from indexer.images.decoding import (
+    FORMATS,
+    MAX_SIDE,
+    SUFFIXES,
+    decode,
+    decoded,
+    media_type,
+    note,
+    pixels,
+    read_file,
+)
+from indexer.images.resizing import INPUT_SIDE, Box, crop, model_input, thumbnail
+
+__all__ = [
+    "FORMATS",
+    "INPUT_SIDE",
+    "MAX_SIDE",
+    "SUFFIXES",
+    "Box",
+    "crop",
+    "decode",
+    "decoded",
+    "media_type",
+    "model_input",
+    "note",
+    "pixels",
+    "read_file",
+    "thumbnail",
+]
