@@ -45,6 +45,8 @@ class Status:
     counts: Counts
     reasons: dict[str, int]
     skipped: list[SkippedFile]
+    noted: dict[str, str]
+    """What is wrong with the files of indexed images, whose pictures are whole, by key."""
     last_run: RunRow | None
     bytes_on_disk: int
 
@@ -68,6 +70,7 @@ class Status:
             "counts": self.counts.model_dump(),
             "reasons": self.reasons,
             "skipped": [asdict(file) for file in self.skipped],
+            "noted": self.noted,
             "segments": len(self.manifest.segments),
             "last_run": asdict(self.last_run) if self.last_run else None,
             "bytes_on_disk": self.bytes_on_disk,
@@ -91,6 +94,7 @@ def status(config: Config) -> Status:
             SkippedFile(row.key, str(row.stage), str(row.reason), str(row.message))
             for row in catalogue.rows("skipped")
         ],
+        noted=catalogue.notes(),
         last_run=last_run,
         bytes_on_disk=_bytes_below(config.store),
     )

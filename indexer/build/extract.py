@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from indexer.datasets import Dataset, Item
 from indexer.encoders import Encoder, Vectors
-from indexer.errors import ImageGone, ImageTooLarge, InvalidImage, LookalikeError
-from indexer.executors import LocalExecutor
-from indexer.images import decode, model_input
+from indexer.errors import ImageGone, ImageTooLarge, InvalidImage, LookalikeError, OutOfMemory
+from indexer.executors import LocalExecutor, untimed
+from indexer.images import decoded, model_input, note
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,8 @@ class Prepared:
     width: int
     height: int
     pixels: NDArray[np.uint8]
+    note: str = ""
+    """What is wrong with the file, if its picture is whole all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,20 +87,21 @@ def prepare(
         if sha256 in known:
             return Recognised(task.item, sha256)
         task.stage = "decode"
-        image = decode(data, max_pixels=max_pixels)
-        return Prepared(
-            task.item,
-            sha256,
-            str(image.format),
-            image.width,
-            image.height,
-            model_input(image),
-        )
-    except (ImageGone, InvalidImage) as error:
+        with decoded(data, max_pixels=max_pixels, waiting=untimed()) as image:
+            return Prepared(
+                task.item,
+                sha256,
+                str(image.format),
+                image.width,
+                image.height,
+                model_input(image),
+                note(image),
+            )
+    except (ImageGone, InvalidImage, OutOfMemory) as error:
         return _skip(task, error)
     except MemoryError:
-        message = "There is not enough memory to decode it."
-        return Skipped(task.item, task.stage, "out_of_memory", message)
+        message = f"There is not enough memory to {task.stage} it."
+        return Skipped(task.item, task.stage, OutOfMemory.code, message)
 
 
 def prepared_batches(

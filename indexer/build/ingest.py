@@ -4,7 +4,7 @@ Each batch is committed as a segment before the next one is encoded, so that an 
 encodes nothing twice; :mod:`indexer.build.compact` merges the small segments.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Never
 
@@ -12,11 +12,11 @@ import numpy as np
 from tqdm import tqdm
 
 from indexer.build.compact import compact
-from indexer.build.diff import TIMEOUT, TIMEOUT_TWICE, TIMEOUTS, Changes, is_same_file
+from indexer.build.diff import SHOWN, TIMEOUT, TIMEOUT_TWICE, TIMEOUTS, Changes, is_same_file
 from indexer.build.extract import Batch, Prepared, Recognised, Skipped, extract
 from indexer.datasets import Dataset, Item
 from indexer.encoders import Encoder, Vectors
-from indexer.errors import ImageTooLarge
+from indexer.errors import ImageTooLarge, OutOfMemory
 from indexer.store import ImageRow, NewImage, Stamp, Writer
 
 
@@ -33,6 +33,8 @@ class Ingested:
     unavailable: dict[str, str] = field(default_factory=dict)
     """Indexed images that cannot be found or read now and were not found elsewhere: reason by key.
     They stay in the index."""
+    noted: dict[str, str] = field(default_factory=dict)
+    """What is wrong with files that were encoded, as their picture is whole, by key."""
     to_reencode: list[Item] = field(default_factory=list)
     """Files whose known content was replaced during the build, so that they must be encoded."""
 
@@ -112,6 +114,7 @@ class Ingest:
         rows = (_row(skip.item, skip) for skip in skipped)
         self._commit(images + [image for _, image in copies], vectors, rows)
         self.done.encoded += len(batch.prepared)
+        self.done.noted |= {image.item.key: image.note for image in batch.prepared if image.note}
         self.done.skipped += len(skipped)
         compact(self._writer)
 
@@ -122,8 +125,9 @@ class Ingest:
         """
         if not self._changes.was_indexed(skip.item.key):
             return False
-        if skip.stage == "read" and skip.reason != ImageTooLarge.code:
-            self.done.unavailable[skip.item.key] = skip.message
+        was_read = skip.stage != "read" or skip.reason == ImageTooLarge.code
+        if not was_read or skip.reason == OutOfMemory.code:
+            self.done.unavailable[skip.item.key] = skip.message.rstrip(".")
         else:
             self._damaged.append(skip)
         return True
@@ -204,6 +208,16 @@ class Ingest:
             )
 
 
+def damage_notes(noted: Mapping[str, str]) -> list[str]:
+    """Return which files are damaged but indexed, in a sentence for the user."""
+    if not noted:
+        return []
+    some = [f"{key} ({what})" for key, what in list(noted.items())[:SHOWN]]
+    more = ["..."] if len(noted) > SHOWN else []
+    what = f"Damaged files that are indexed, as their pictures are whole: {len(noted):,}"
+    return [f"{what}, {'; '.join(some + more)}. `lookalike status --skipped` lists them all."]
+
+
 def _stamp(image: NewImage) -> Stamp:
     pixels = image.width * image.height if image.width and image.height else None
     return Stamp(image.size, image.mtime_ns, image.reason, pixels, image.revision)
@@ -227,6 +241,7 @@ def _row(item: Item, outcome: Prepared | Skipped | ImageRow) -> NewImage:
     return replace(
         row,
         sha256=outcome.sha256,
+        message=(outcome.note if isinstance(outcome, Prepared) else outcome.message) or None,
         format=outcome.format,
         width=outcome.width,
         height=outcome.height,

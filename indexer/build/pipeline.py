@@ -8,7 +8,7 @@ from typing import Any
 
 from indexer.build.compact import compact
 from indexer.build.diff import compare, unavailable_notes
-from indexer.build.ingest import Ingest
+from indexer.build.ingest import Ingest, damage_notes
 from indexer.build.plan import estimate
 from indexer.config import Config, IndexConfig
 from indexer.datasets import open_dataset, require_folders
@@ -127,6 +127,7 @@ def build(
                 *repaired,
                 *unavailable_notes(done.unavailable),
                 *changes.listing.report(),
+                *damage_notes(done.noted),
                 *notes,
             ],
             seconds=round(time.monotonic() - clock, 3),

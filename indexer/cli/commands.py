@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from indexer.config import Config
+    from indexer.maintenance import Status
 
 RANDOM_WEIGHTS_WARNING = (
     "Warning: the encoder's weights are random numbers, made for tests. "
@@ -76,6 +77,8 @@ def search(options: argparse.Namespace, config: "Config") -> int:
     if options.json:
         print(json.dumps(answer))
         return 0
+    if note := (answer.get("query") or {}).get("note"):
+        print(f"{options.image} is damaged: {_printable(note)}", file=sys.stderr)
     for hit in answer["results"]:
         print(f"{hit['rank']:4}  {hit['distance']:.4f}  {_printable(hit['key'])}")
     total = answer["timings_ms"]["total"]
@@ -110,6 +113,8 @@ def status(options: argparse.Namespace, config: "Config") -> int:
     print(f"found      {counts.found} = indexed {counts.indexed} + skipped {counts.skipped}")
     for reason, number in found.reasons.items():
         print(f"  skipped  {number} {reason}")
+    if found.noted:
+        print(f"  damaged  {len(found.noted)} indexed, their pictures are whole")
     print(f"search     exact{', by shortlist' if 'shortlist' in manifest.derived else ''}")
     if approximate := manifest.derived.get("approximate"):
         print(f"           approximate, {approximate.made_by}")
@@ -119,9 +124,16 @@ def status(options: argparse.Namespace, config: "Config") -> int:
     if found.last_run:
         print(f"last run   {found.last_run.summary}")
     if options.skipped:
-        for file in found.skipped:
-            print("\t".join(_printable(value) for value in astuple(file)))
+        _print_files(found)
     return 0
+
+
+def _print_files(found: "Status") -> None:
+    """Print the skipped files with their reasons, and what is wrong with indexed ones."""
+    for file in found.skipped:
+        print("\t".join(_printable(value) for value in astuple(file)))
+    for key, note in found.noted.items():
+        print(f"{_printable(key)}\tindexed\t{_printable(note)}")
 
 
 def _printable(text: str) -> str:

@@ -1,5 +1,5 @@
 """Executors, which run the preparation of images."""
 
-from indexer.executors.local import LocalExecutor
+from indexer.executors.local import LocalExecutor, untimed
 
-__all__ = ["LocalExecutor"]
+__all__ = ["LocalExecutor", "untimed"]

@@ -5,11 +5,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, InvalidStateError, wait
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from queue import Empty, SimpleQueue
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from indexer.errors import ExtractionStalled
 from indexer.machine import available_cores
@@ -40,6 +40,31 @@ class _Call(Generic[Task, Result]):
 
     def seconds_left(self, limit: float) -> float:
         return limit if self.started is None else self.started + limit - time.monotonic()
+
+
+class _Working(threading.local):
+    """What this thread works on."""
+
+    call: "_Call[Any, Any] | None" = None
+
+
+_working = _Working()
+
+
+@contextmanager
+def untimed() -> Iterator[None]:
+    """Do not count the time of the block against the task: it waits for other tasks.
+
+    Afterwards the task has its full time again.
+    """
+    call = _working.call
+    if call:
+        call.started = None
+    try:
+        yield
+    finally:
+        if call:
+            call.started = time.monotonic()
 
 
 class LocalExecutor:
@@ -151,6 +176,7 @@ class _Threads(Generic[Task, Result]):
 
     def _work(self) -> None:
         while (call := self._calls.get()) is not None:
+            _working.call = call
             call.started = time.monotonic()
             try:
                 try:

@@ -77,6 +77,8 @@ class Answer:
     vector: NDArray[np.float32]
     own_vector: NDArray[np.float32] | None
     preview: bytes | None = None
+    note: str = ""
+    """What is wrong with the file of the query's own image, whose picture is whole."""
     stages: Sequence[Stage] = ()
     """The stages of the search, and how many images each left."""
 
@@ -126,6 +128,7 @@ class Answer:
             "page": self.page,
             "threshold": selection.threshold,
             "collapse_duplicates": selection.collapse_duplicates,
+            "note": self.note,
         }
 
 

@@ -2,16 +2,13 @@
 
 import hashlib
 import random
-import threading
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-from PIL.Image import Image
 
 from indexer.datasets import open_dataset
 from indexer.errors import ImageGone, UnknownImage
-from indexer.images import decode, media_type, thumbnail
-from indexer.machine import available_cores
+from indexer.images import decoded, media_type, thumbnail
 from indexer.search.answers import Distribution, ImageFile
 from indexer.search.queries import Allowed, Vector
 from indexer.store import ImageRow, Version
@@ -32,8 +29,6 @@ class Collection:
         self._version = version
         self._vectors = vectors
         self._dataset = open_dataset(version.manifest.dataset)
-        self.decoding = threading.BoundedSemaphore(available_cores())
-        """Held while an image is decoded: pixels take much memory."""
         files = version.derived("map")
         self._projection = StoredProjection(files.parts if files else None, vectors)
 
@@ -88,15 +83,13 @@ class Collection:
     def thumbnail(self, image_id: int, side: int) -> bytes:
         """Return an indexed image as a JPEG that fits into ``side`` x ``side`` pixels."""
         data = self.image_file(image_id).data
-        with self.decoding:
-            return thumbnail(self.decoded(data), side=side)
+        with decoded(data, max_pixels=self.max_pixels) as image:
+            return thumbnail(image, side=side)
 
-    def decoded(self, data: bytes) -> Image:
-        """Return the pixels of an indexed image's bytes, upright and RGB.
-
-        Hold :attr:`decoding` meanwhile.
-        """
-        return decode(data, max_pixels=self._version.manifest.dataset.max_pixels)
+    @property
+    def max_pixels(self) -> int:
+        """The most pixels that an indexed image has."""
+        return self._version.manifest.dataset.max_pixels
 
     def page_by_key(self, status: str, *, offset: int, limit: int) -> list[ImageRow]:
         """Return up to ``limit`` files, ``indexed`` or ``skipped``, by key, after ``offset``."""

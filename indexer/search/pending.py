@@ -29,6 +29,8 @@ class PendingSearch:
     pixels: Pixels | None = None
     """The query's own image, until it is encoded."""
     preview: bytes | None = None
+    note: str = ""
+    """What is wrong with the file of the query's own image."""
     feature: Vector | None = None
     """Of the query's own image or vector; None if it has examples only."""
     vector: Vector | None = None

@@ -6,12 +6,11 @@ from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
-from PIL.Image import Image
 
 from indexer.config import Config, Mode
 from indexer.encoders import EncoderSpec
 from indexer.errors import LookalikeError, NoApproximateIndex, StoreCorrupt
-from indexer.images import Box, crop, decode, model_input, thumbnail
+from indexer.images import Box, crop, decoded, model_input, note, thumbnail
 from indexer.search.answers import Answer, Hit, IndexInfo
 from indexer.search.batched_index import BatchedIndex
 from indexer.search.batching import Batcher
@@ -212,8 +211,10 @@ class Searcher:
         elif query.is_encoded:
             with search.stopwatch.step("decode"):
                 data = self._file(query)  # before it counts as decoding: a disk can hang
-                with self.collection.decoding:
-                    image = self._decoded(query, data)
+                limit = self._max_pixels if query.image is not None else self.collection.max_pixels
+                with decoded(data, max_pixels=limit) as whole:
+                    image = whole if query.crop is None else crop(whole, query.crop)
+                    search.note = note(whole)
                     search.pixels = model_input(image)
                     search.preview = thumbnail(image, side=preview_side) if preview_side else None
         elif query.image_id is not None:
@@ -225,14 +226,6 @@ class Searcher:
             return query.image
         assert query.image_id is not None
         return self.collection.image_file(query.image_id).data
-
-    def _decoded(self, query: Query, data: bytes) -> Image:
-        """Decode a query's own image from its bytes, cropped if it asks for a region."""
-        if query.image is not None:
-            image = decode(data, max_pixels=self._max_pixels)
-        else:
-            image = self.collection.decoded(data)
-        return image if query.crop is None else crop(image, query.crop)
 
     def _encode(self, pending: Sequence[PendingSearch]) -> None:
         """Encode the images of all searches that have one; set their features or failures."""
@@ -291,6 +284,7 @@ class Searcher:
             vector=search.vector,
             own_vector=search.feature,
             preview=search.preview,
+            note=search.note,
         )
 
     def _features(self, examples: Sequence[Example]) -> Vector:

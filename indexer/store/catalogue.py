@@ -103,6 +103,15 @@ class Catalogue:
         )
         return dict(rows)
 
+    def notes(self) -> dict[str, str]:
+        """Return what is wrong with the files of indexed images, by key; most have no note."""
+        return dict(
+            self._query(
+                "SELECT key, message FROM images "
+                "WHERE status = 'indexed' AND message IS NOT NULL ORDER BY key"
+            )
+        )
+
     def matching(self, prefix: str, metadata: Mapping[str, Any]) -> NDArray[np.int64]:
         """Return the ids, int64 (n,), of images with this key prefix and these metadata.
 

@@ -21,6 +21,7 @@ class NewImage:
     stage: str | None = None
     reason: str | None = None
     message: str | None = None
+    """Why it was skipped, or what is wrong with the file of an indexed image."""
     revision: str | None = None
     """Of the file, for the next build. Only the store's own catalogue has it, and no row that is
     read from one: versions do not need it."""

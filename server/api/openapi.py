@@ -164,6 +164,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
                     "page": 1,
                     "threshold": None,
                     "collapse_duplicates": False,
+                    "note": "",
                 },
                 "timings_ms": {"decode": 0.0, "encode": 0.0, "search": 1.9, "total": 2.2},
                 "results": [

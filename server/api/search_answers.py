@@ -71,6 +71,10 @@ class Image(BaseModel):
     format: Annotated[str, Field(description="Such as JPEG or PNG.")]
     sha256: Annotated[str, Field(description="SHA-256 of the file, 64 hexadecimal digits.")]
     metadata: Metadata
+    note: Annotated[
+        str,
+        Field(description="What is wrong with the file, whose picture is whole; usually empty."),
+    ]
     url: FileUrl
     thumbnail_url: ThumbnailUrl
 
@@ -87,6 +91,7 @@ class Image(BaseModel):
                 "format": row.format,
                 "sha256": row.sha256,
                 "metadata": row.metadata,
+                "note": row.message or "",
                 "url": file_url(row),
                 "thumbnail_url": thumbnail_url(row),
             }
@@ -144,11 +149,19 @@ class Query(BaseModel):
         bool, Field(description="Whether near-duplicates are grouped under the nearest of them.")
     ]
 
+    note: Annotated[
+        str,
+        Field(
+            description="What is wrong with the file of the image, such as a missing end marker; "
+            "empty if nothing is. Its picture is whole all the same."
+        ),
+    ]
+
     @classmethod
     def of(cls, request: SearchUpload | SearchStored, answer: Answer) -> "Query":
         """Describe a request, with defaults for missing fields."""
         given = request.model_dump(include=set(cls.model_fields) - {"k", "page"})
-        return cls(kind=answer.query.kind, **given, k=answer.k, page=answer.page)
+        return cls(kind=answer.query.kind, **given, k=answer.k, page=answer.page, note=answer.note)
 
 
 class Histogram(BaseModel):

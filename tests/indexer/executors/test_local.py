@@ -3,11 +3,12 @@
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import nullcontext
 
 import pytest
 
 from indexer.errors import ExtractionStalled
-from indexer.executors.local import BATCHES_AHEAD, MAX_ABANDONED, LocalExecutor
+from indexer.executors.local import BATCHES_AHEAD, MAX_ABANDONED, LocalExecutor, untimed
 
 OVERDUE = -1
 
@@ -161,3 +162,21 @@ def test_leaving_early_waits_for_no_task(released: threading.Event) -> None:
     assert all(hanging.acquire(timeout=10) for _ in range(2))
     found.close()  # would hang if it waited for the tasks
     assert threads() == 2
+
+
+@pytest.mark.parametrize(("is_timed", "result"), [(False, 1), (True, OVERDUE)])
+def test_waiting_for_others_does_not_count(is_timed: bool, result: int) -> None:
+    others_are_done = threading.Event()
+
+    def waits(task: int) -> int:
+        with nullcontext() if is_timed else untimed():
+            others_are_done.wait(1.5)
+        return task
+
+    assert list(batches(waits, [1], 1, seconds=0.5)) == [[result]]
+    others_are_done.set()
+
+
+def test_code_outside_of_tasks_can_be_untimed_too() -> None:
+    with untimed():
+        pass

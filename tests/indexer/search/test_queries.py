@@ -1,6 +1,5 @@
 """Queries with several images and with regions, and invalid ones."""
 
-from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +8,7 @@ from PIL import Image
 
 from indexer.config import Config
 from indexer.errors import InvalidQuery, UnknownImage
-from indexer.images import Box, crop
-from indexer.machine import available_cores
+from indexer.images import Box, budget, crop
 from indexer.search import Collection, Example, ImageFile, Query, Searcher
 from indexer.search.queries import MAX_EXAMPLES, combined
 from tests.conftest import DEMO_IMAGES
@@ -121,10 +119,7 @@ def test_a_file_is_read_before_it_counts_as_decoding(
     collection, read = searcher.collection, Collection.image_file
 
     def image_file(collection: Collection, image_id: int) -> ImageFile:
-        with ExitStack() as held:
-            for _ in range(available_cores()):
-                assert collection.decoding.acquire(blocking=False)
-                held.callback(collection.decoding.release)
+        assert budget.DECODING.used == 0
         return read(collection, image_id)
 
     monkeypatch.setattr(Collection, "image_file", image_file)
@@ -134,12 +129,12 @@ def test_a_file_is_read_before_it_counts_as_decoding(
 
 def test_the_region_is_one_of_the_upright_image(tmp_path: Path) -> None:
     """Orientation 6: the left half of the stored pixels is the upper half of the picture."""
-    from indexer.images import ORIENTATION, decode
+    from indexer.images import decode
 
     image = Image.new("RGB", (80, 40), "white")
     image.paste((255, 0, 0), (0, 0, 40, 40))
     exif = Image.Exif()
-    exif[ORIENTATION] = 6
+    exif[0x0112] = 6
     image.save(tmp_path / "turned.png", exif=exif)
     upright = decode((tmp_path / "turned.png").read_bytes(), max_pixels=10_000)
     upper = crop(upright, Box(0, 0, 1, 0.5))

@@ -31,7 +31,7 @@ def test_search_by_upload(client: FlaskClient, photos: list[Path]) -> None:
     assert answer["query"] == {
         "kind": "image", "image_id": None, "url": None, "crop": None, "allowed": None,
         "positives": [], "negatives": [], "k": 3, "page": 1, "threshold": None,
-        "collapse_duplicates": False,
+        "collapse_duplicates": False, "note": "",
     }  # fmt: skip
     assert set(answer["timings_ms"]) == {"decode", "encode", "search", "total"}
     first = answer["results"][0]
@@ -178,8 +178,8 @@ def test_a_large_upload_never_touches_the_disk(
 def test_an_indexed_image_is_described(client: FlaskClient) -> None:
     image = body(client.get("/api/v1/images/1"))
     assert set(image) == {
-        "image_id", "key", "width", "height", "bytes", "format", "sha256", "metadata", "url",
-        "thumbnail_url",
+        "image_id", "key", "width", "height", "bytes", "format", "sha256", "metadata", "note",
+        "url", "thumbnail_url",
     }  # fmt: skip
     file = client.get(image["url"])
     assert (file.mimetype, len(file.data)) == ("image/jpeg", image["bytes"])
