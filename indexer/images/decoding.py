@@ -54,7 +54,7 @@ def _silence_decoders() -> None:
     """
     warnings.filterwarnings("ignore", module=r"PIL\.")
     logging.getLogger("PIL").setLevel(logging.CRITICAL)
-    pillow = ctypes.CDLL(_imaging.__file__)  # finds functions in the libraries it links to
+    pillow = ctypes.CDLL(_imaging.__file__)  # finds functions of the libraries it links to
     for function in ("TIFFSetWarningHandler", "TIFFSetErrorHandler"):
         with suppress(AttributeError):
             getattr(pillow, function)(None)

@@ -13,6 +13,9 @@ TILE_WIDTH, TILE_LENGTH = 322, 323
 WHITE_IS_ZERO = 0
 UNSIGNED = 1
 
+# Without this, libtiff reads compressed files only. Pillow itself makes an object of every strip of
+# the others before anything can be checked: a gigabyte of memory for a file of 16 MB.
+TiffImagePlugin.READ_LIBTIFF = True
 # Pillow reads 16-bit WhiteIsZero in little-endian files only, and 12 bits only where black is zero.
 # The keys are the order of bytes, photometric interpretation, sample format, fill order, bits of
 # each sample and extra samples; the values are Pillow's mode and raw mode. Nothing is inverted.

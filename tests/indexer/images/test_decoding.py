@@ -4,7 +4,9 @@ import struct
 import subprocess
 import sys
 import time
+import tracemalloc
 import zlib
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
@@ -197,6 +199,19 @@ def test_the_tiles_of_a_tiff_are_bounded_like_images(deflate: bool) -> None:
     long = tiff(np.zeros((16, 16, 3)), 8, 2, tile=16, tags={322: 16, 323: MAX_SIDE + 1})
     with pytest.raises(ImageTooLarge, match="tile has 16 x 65501 pixels"):
         decode(long, max_pixels=2_000_000)
+
+
+def test_a_tiff_of_millions_of_strips_takes_no_more_memory() -> None:
+    """Pillow would make an object of each, more than 200 bytes, before its size can be checked."""
+    strips = 300_000
+    rows = np.zeros((16, 16, 1), np.uint8)
+    data = tiff(rows, 8, 1, rows_per_strip=1, tags={273: [8] * strips})
+    tracemalloc.start()
+    with suppress(InvalidImage):
+        decode(data, max_pixels=LIMIT)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 100 * strips
 
 
 def test_the_pixels_of_a_file_with_much_text_are_counted() -> None:

@@ -66,6 +66,10 @@ def colours(order: str, name: str) -> Iterator[File]:
     yield File(f"tiff-cmyk-{name}.tif", tiff(inks, 8, 5, order=order), pixels, 1)
     data = tiff(inks.astype(np.uint32) * 257, 16, 5, order=order)
     yield File(f"tiff-cmyk16-{name}.tif", data, pixels, 1)
+    ycbcr = np.asarray(Image.fromarray(rgb).convert("YCbCr"))
+    for kind, deflate in (("raw", False), ("deflate", True)):
+        data = tiff(ycbcr, 8, 6, order=order, tags={530: (1, 1)}, deflate=deflate)
+        yield File(f"tiff-ycbcr-{kind}-{name}.tif", data, rgb, 3)
     lab = np.dstack([grey(8), 0 * grey(8), 0 * grey(8)])
     yield File(f"tiff-lab-{name}.tif", tiff(lab, 8, 8, order=order), None, 2)
 

@@ -107,12 +107,12 @@ def tiff(
         entries |= {322: ("H", [tile]), 323: ("H", [tile])}
     else:
         entries[278] = ("I", [rows_per_strip])
-    for tag, value in tags.items():
-        entries[tag] = ("H", [value] if isinstance(value, int) else value)
     header = 16 if is_big else 8
     offsets = [header + sum(map(len, data[:i])) for i in range(len(data))]
     entries[324 if tile else 273] = ("I", offsets)
     entries[325 if tile else 279] = ("I", [len(part) for part in data])
+    for tag, value in tags.items():
+        entries[tag] = ("H", [value] if isinstance(value, int) else value)
     return _with_directory(b"".join(data), entries, order, is_big=is_big)
 
 
