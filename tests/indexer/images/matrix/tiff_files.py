@@ -72,6 +72,10 @@ def colours(order: str, name: str) -> Iterator[File]:
         yield File(f"tiff-ycbcr-{kind}-{name}.tif", data, rgb, 3)
     lab = np.dstack([grey(8), 0 * grey(8), 0 * grey(8)])
     yield File(f"tiff-lab-{name}.tif", tiff(lab, 8, 8, order=order), None, 2)
+    signed = (grey(8).astype(int) // 4 - 32) % 256
+    lab = np.dstack([grey(8) // 2 + 60, signed[::-1], signed])
+    # White of D50 here, of D65 elsewhere.
+    yield File(f"tiff-lab-colours-{name}.tif", tiff(lab, 8, 8, order=order), None, 10)
 
 
 def layouts(order: str, name: str) -> Iterator[File]:
