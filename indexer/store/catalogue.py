@@ -3,6 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -157,7 +158,18 @@ class Catalogue:
         statement = f"SELECT {', '.join(_NAMES)} FROM images {condition}"
         for values_of_row in self._query(statement, values):
             row = dict(zip(_NAMES, values_of_row, strict=True))
-            yield ImageRow(**{**row, "metadata": json.loads(row["metadata"])})
+            with self._translated_values():
+                row["metadata"] = json.loads(row["metadata"])
+            yield ImageRow(**row)
+
+    @contextmanager
+    def _translated_values(self) -> Iterator[None]:
+        """Raise :class:`StoreCorrupt` for values that no build has written."""
+        try:
+            yield
+        except (TypeError, ValueError, RecursionError) as error:
+            reason = " ".join(str(error).split())
+            raise StoreCorrupt(f"{self.path} holds a damaged value: {reason}") from error
 
 
 def _marks(values: Sequence[object]) -> str:

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 from indexer.store.catalogue import Catalogue
 from indexer.store.connections import connect, translated_errors
 from indexer.store.layers import COLUMNS, write_layer
-from indexer.store.records import FORMAT, CatalogueLayer, Counts
+from indexer.store.records import FORMAT, CatalogueLayer, Counts, Name
 from indexer.store.rows import ROW_COLUMNS, ROW_NAMES, ImageRow, NewImage, RunRow
 
 REVISION = "revision TEXT"
@@ -62,6 +62,7 @@ CREATE TABLE runs (
 """
 
 _LAYERS = TypeAdapter(tuple[CatalogueLayer, ...])
+_NAME = TypeAdapter(Name)
 _NEW_NAMES = (*ROW_NAMES, "revision")
 _NEW_COLUMNS, _NEW_VALUES = ", ".join(_NEW_NAMES), ", ".join("?" for _ in _NEW_NAMES)
 _values_of = attrgetter(*_NEW_NAMES)
@@ -151,7 +152,9 @@ class CatalogueWriter(Catalogue):
 
     def sizes(self) -> dict[str, int]:
         """Return how many images have their vector in each segment, in order of the segments."""
-        return dict(self._query("SELECT name, alive FROM segments WHERE alive > 0 ORDER BY name"))
+        sizes = self._query("SELECT name, alive FROM segments WHERE alive > 0 ORDER BY name")
+        with self._translated_values():
+            return {_NAME.validate_python(name): int(alive) for name, alive in sizes}
 
     def segments(self) -> list[str]:
         """Return the ids of the segments that hold at least one image's vector, in order."""
@@ -258,7 +261,8 @@ class CatalogueWriter(Catalogue):
     def layers(self) -> tuple[CatalogueLayer, ...]:
         """Return the layers that hold the catalogue of the newest version, the oldest first."""
         rows = self._query("SELECT record FROM layers")
-        return _LAYERS.validate_json(rows[0][0]) if rows else ()
+        with self._translated_values():
+            return _LAYERS.validate_json(rows[0][0]) if rows else ()
 
     def changes_since(self, next_id: int) -> int:
         """Return how many rows were added or changed since the next id was ``next_id``."""

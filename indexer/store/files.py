@@ -7,8 +7,9 @@ import logging
 import os
 import re
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
+from io import BufferedReader
 from pathlib import Path
 from typing import TypeVar
 
@@ -29,6 +30,10 @@ REBUILD_HINT = (
 )
 
 
+MAX_RECORD_BYTES = 200_000_000
+"""The largest record that is read: a manifest takes ten bytes for each deleted image."""
+
+
 class FileRecord(BaseModel):
     """Size and SHA-256 of one file when it was written."""
 
@@ -43,6 +48,9 @@ class Record(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+
+NO_SURPRISES = os.O_NOFOLLOW | os.O_NONBLOCK
+"""Flags for a file that was a regular one a moment ago: follow no link, wait for no writer."""
 
 R = TypeVar("R", bound=Record)
 
@@ -98,11 +106,47 @@ def _warn_of_unsynced_folders(device: int) -> None:
     )
 
 
+def open_file(path: Path) -> BufferedReader:
+    """Open a file of the store for reading.
+
+    Raises :class:`OSError`, and :class:`StoreCorrupt` if it is no regular file: opening a pipe
+    would wait for a writer, and a link may lead out of the store.
+    """
+    if not stat.S_ISREG(path.lstat().st_mode):
+        raise StoreCorrupt(f"{path} is not a regular file.", REBUILD_HINT)
+    return os.fdopen(os.open(path, os.O_RDONLY | NO_SURPRISES), "rb")
+
+
+def read_bytes(path: Path, limit: int) -> bytes:
+    """Return the content of a file of the store.
+
+    Raises :class:`OSError`, and :class:`StoreCorrupt` if it is no regular file or has more than
+    ``limit`` bytes.
+    """
+    with open_file(path) as file:
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise StoreCorrupt(f"{path} has more than {limit:,} bytes.", REBUILD_HINT)
+    return content
+
+
+def refuse_link(folder: Path) -> None:
+    """Raise :class:`StoreCorrupt` if a folder in the store is a link, which may lead out of it.
+
+    The store itself may be one.
+    """
+    if folder.is_symlink():
+        raise StoreCorrupt(
+            f"{folder} is a link; what is in a store is read and removed there only.",
+            "Put the folder in its place, or move the whole store and link that.",
+        )
+
+
 def describe_file(path: Path) -> FileRecord:
     """Return size and SHA-256 of an existing file."""
-    with path.open("rb") as file:
+    with open_file(path) as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return FileRecord(bytes=path.stat().st_size, sha256=digest)
+        return FileRecord(bytes=os.fstat(file.fileno()).st_size, sha256=digest)
 
 
 def find_damage(path: Path, expected: FileRecord) -> str | None:
@@ -111,14 +155,20 @@ def find_damage(path: Path, expected: FileRecord) -> str | None:
         actual = describe_file(path)
     except OSError as error:
         return f"{path} cannot be read: {error.strerror}"
+    except StoreCorrupt as error:
+        return error.message
     return None if actual == expected else f"{path} is damaged: its SHA-256 does not match"
 
 
 def check_size(path: Path, expected: FileRecord) -> None:
     """Raise :class:`StoreCorrupt` unless ``path`` is a file of the recorded size."""
-    actual = path.stat().st_size if path.is_file() else None
+    try:
+        status = path.lstat()
+        actual = status.st_size if stat.S_ISREG(status.st_mode) else None
+    except FileNotFoundError:
+        actual = None
     if actual != expected.bytes:
-        found = "missing" if actual is None else f"{actual:,} bytes long"
+        found = "missing or no regular file" if actual is None else f"{actual:,} bytes long"
         raise StoreCorrupt(f"{path} is {found}, not {expected.bytes:,} bytes.", REBUILD_HINT)
 
 
@@ -132,11 +182,11 @@ def write_record(path: Path, record: Record) -> None:
 def read_record(path: Path, model: type[R]) -> R:
     """Read a record. Raises :class:`StoreCorrupt` if it is missing, damaged or malformed."""
     try:
-        sealed = json.loads(path.read_bytes())
+        sealed = json.loads(read_bytes(path, MAX_RECORD_BYTES))
         if _checksum(sealed["record"]) != sealed["sha256"]:
             raise StoreCorrupt(f"{path} is damaged: its checksum does not match.", REBUILD_HINT)
         return model.model_validate(sealed["record"])
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise StoreCorrupt(f"{path} cannot be read: {error}", REBUILD_HINT) from error
 
 
@@ -156,15 +206,16 @@ def unfinished_name(name: str) -> str:
 
 
 def numbered(folder: Path) -> list[Path]:
-    """Return the numbered folders in a folder, including unfinished ones."""
-    return [
-        entry
-        for entry in folder.iterdir()
-        if re.fullmatch(r"\d{8}|\.\d{8}\.tmp", entry.name) and entry.is_dir()
-    ]
+    """Return the numbered folders in a folder, including unfinished ones, without links."""
+    return [entry for entry in _numbered(folder) if entry.is_dir() and not entry.is_symlink()]
 
 
 def last_number(folder: Path) -> int:
     """Return the highest number in a folder, including unfinished ones; 0 if there is none."""
-    numbers = (int(e.name.removeprefix(".").removesuffix(".tmp")) for e in numbered(folder))
+    numbers = (int(e.name.removeprefix(".").removesuffix(".tmp")) for e in _numbered(folder))
     return max(numbers, default=0)
+
+
+def _numbered(folder: Path) -> Iterator[Path]:
+    names = re.compile(r"\d{8}|\.\d{8}\.tmp", re.ASCII)
+    return (entry for entry in folder.iterdir() if names.fullmatch(entry.name))

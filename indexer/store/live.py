@@ -1,8 +1,9 @@
 """Reading the store's own catalogue, also from a read-only file system."""
 
 import os
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from indexer.errors import StoreBusy, StoreCorrupt
@@ -20,6 +21,7 @@ def live_catalogue(path: Path) -> Iterator[Catalogue]:
 
     Raises :class:`StoreBusy` if a build begins to write it meanwhile, and :class:`StoreCorrupt`.
     """
+    require_regular(path)
     if os.access(path.parent, os.W_OK) or _beside(path, "-shm").exists():
         catalogue = Catalogue.open_live(path)
         try:
@@ -43,6 +45,17 @@ def live_catalogue(path: Path) -> Iterator[Catalogue]:
         same = (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
         if _is_written(path) or not same:
             raise StoreBusy(f"A build began to write {path} while it was read.", "Try again.")
+
+
+def require_regular(path: Path) -> None:
+    """Raise :class:`StoreCorrupt` if what SQLite would open is there and is no regular file.
+
+    SQLite waits for the writer of a pipe, and writes through a link.
+    """
+    for file in (path, _beside(path, "-wal"), _beside(path, "-shm"), _beside(path, "-journal")):
+        with suppress(FileNotFoundError):
+            if not stat.S_ISREG(file.lstat().st_mode):
+                raise StoreCorrupt(f"{file} is not a regular file.", "Remove it, then build.")
 
 
 def _beside(path: Path, ending: str) -> Path:

@@ -1,13 +1,19 @@
 """The JSON records of the store: segment markers, manifests and what they consist of."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import StringConstraints
 
 from indexer.config import DatasetConfig, IndexConfig
 from indexer.store.files import FileRecord, Record
 
 FORMAT = 3
 """Version of the layout on disk; a store of another format is refused."""
+
+
+Name = Annotated[str, StringConstraints(pattern="^[0-9]{1,20}$")]
+"""The name of a folder or a file in the store: a number, never a path that could lead elsewhere."""
 
 
 class Marker(Record):
@@ -24,7 +30,7 @@ class Marker(Record):
 class SegmentEntry(Record):
     """A segment as a manifest lists it."""
 
-    id: str
+    id: Name
     count: int
 
 
@@ -42,7 +48,7 @@ DerivedKind = Literal["shortlist", "approximate", "map"]
 class CatalogueLayer(Record):
     """One file of a version's catalogue; newer layers hide rows of older ones."""
 
-    id: str
+    id: Name
     rows: int
     """How many rows it holds or hides."""
     next_id: int
@@ -94,7 +100,7 @@ class Recall(Record):
 class Derived(Record):
     """A structure trained on the vectors, with one file for each segment."""
 
-    folder: str
+    folder: Name
     setting: str
     """The setting: ``index.approximate``, the shortlist's levels or the map's axes."""
     made_by: str
@@ -103,7 +109,7 @@ class Derived(Record):
     trained_count: int
     trained_error: float
     """Number of vectors and average error when it was trained."""
-    parts: dict[str, DerivedPart]
+    parts: dict[Name, DerivedPart]
     recall: Recall | None = None
     """Of the approximate index; it is kept until enough images have changed."""
 
@@ -136,7 +142,7 @@ class Manifest(Record):
     """What a published version consists of."""
 
     format: int = FORMAT
-    version: str
+    version: Name
     created: datetime
     fingerprint: str
     """The encoder that made every vector of the version."""

@@ -15,7 +15,9 @@ from indexer.store.files import (
     Bytes,
     check_size,
     find_damage,
+    read_bytes,
     read_record,
+    refuse_link,
     sync,
     write_file,
     write_record,
@@ -36,6 +38,7 @@ class Segment:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.id = folder.name
+        refuse_link(folder)
         self.marker = read_record(folder / MARKER, Marker)
         if self.marker.format != FORMAT or set(self.marker.files) != {VECTORS, IDS}:
             raise StoreCorrupt(f"{folder} is not a segment of format {FORMAT}.", REBUILD_HINT)
@@ -61,7 +64,7 @@ class Segment:
     def ids(self) -> NDArray[np.int64]:
         """The image id of every vector, int64 (count,)."""
         try:
-            content = (self.folder / IDS).read_bytes()
+            content = read_bytes(self.folder / IDS, self.marker.files[IDS].bytes)
             if hashlib.sha256(content).hexdigest() != self.marker.files[IDS].sha256:
                 raise StoreCorrupt(f"{self.folder / IDS} is damaged.", REBUILD_HINT)
             ids: NDArray[np.int64] = np.load(BytesIO(content), allow_pickle=False)

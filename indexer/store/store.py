@@ -4,11 +4,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from indexer.errors import NoPublishedIndex, StoreCorrupt
-from indexer.store.files import REBUILD_HINT, read_record
+from indexer.store.files import REBUILD_HINT, read_bytes, read_record, refuse_link
 from indexer.store.records import Manifest
 from indexer.store.versions import MANIFEST, Version
 
 CURRENT = "CURRENT"
+MAX_NAME_BYTES = 100
 
 
 class PublishedIdentity(NamedTuple):
@@ -36,10 +37,15 @@ class Store:
         self.damage = folder / "damage.json"
         self.catalogue = folder / "catalogue.sqlite"
 
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """The folders in the store."""
+        return self.segments, self.versions, self.derived, self.layers
+
     def current(self) -> str | None:
         """Return the id of the published version, or None."""
         try:
-            name = (self.folder / CURRENT).read_text(encoding="ascii").strip()
+            name = read_bytes(self.folder / CURRENT, MAX_NAME_BYTES).decode("ascii").strip()
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
@@ -69,6 +75,7 @@ class Store:
         folders = self.versions.iterdir() if self.versions.is_dir() else ()
         for folder in sorted(folder for folder in folders if folder.name.isdecimal()):
             try:
+                refuse_link(folder)
                 found[folder.name] = read_record(folder / MANIFEST, Manifest)
             except StoreCorrupt as error:
                 if require_read:
@@ -98,6 +105,8 @@ class Store:
 
     def version(self, name: str) -> Version:
         """Open a version by its id. Raises :class:`StoreCorrupt`."""
+        for folder in (*self.folders, self.versions / name):
+            refuse_link(folder)
         return Version(self.versions / name, self.segments, self.derived, self.layers)
 
 

@@ -13,6 +13,7 @@ from indexer.store.files import (
     check_size,
     find_damage,
     read_record,
+    refuse_link,
 )
 from indexer.store.records import FORMAT, DerivedKind, Manifest
 from indexer.store.segments import Segment
@@ -57,6 +58,12 @@ class Version:
         self.manifest = read_record(folder / MANIFEST, Manifest)
         if self.manifest.format != FORMAT:
             raise StoreCorrupt(f"{folder} has format {self.manifest.format}.", REBUILD_HINT)
+        if self.manifest.version != self.id:
+            raise StoreCorrupt(
+                f"{folder} holds the record of version {self.manifest.version}.", REBUILD_HINT
+            )
+        for structure in self.manifest.derived.values():
+            refuse_link(derived / structure.folder)
         for path, record in (self._layer_files() | self._derived_files()).items():
             check_size(path, record)
         self.catalogue = Catalogue.open_snapshot(list(self._layer_files()))

@@ -25,12 +25,15 @@ from indexer.store.files import (
     last_number,
     numbered,
     numbered_name,
+    read_bytes,
+    refuse_link,
     replace_file,
     sync,
     unfinished_name,
     write_record,
 )
 from indexer.store.layers import layers_to_keep
+from indexer.store.live import require_regular
 from indexer.store.records import (
     CatalogueLayer,
     Counts,
@@ -78,13 +81,15 @@ def open_writer(store: Store) -> Iterator["Writer"]:
     _require_store(store)
     for folder in (store.segments, store.versions, store.derived, store.layers):
         folder.mkdir(parents=True, exist_ok=True)
+        refuse_link(folder)
     sync(store.folder)
+    require_regular(store.catalogue)
     lock = FileLock(store.folder / "build.lock", blocking=False)
     owner = store.folder / "build.owner"
     try:
         lock.acquire()
     except Timeout:
-        process = owner.read_text(encoding="ascii") if owner.is_file() else "unknown"
+        process = _owner(owner)
         raise StoreBusy(
             f"Another build (process {process}) is writing to {store.folder}.",
             "Wait for it to finish, or choose another --store.",
@@ -92,10 +97,19 @@ def open_writer(store: Store) -> Iterator["Writer"]:
     with ExitStack() as held:
         held.callback(lock.release)
         held.callback(owner.unlink, missing_ok=True)
+        owner.unlink(missing_ok=True)  # rather than write to what somebody has put there
         owner.write_text(str(os.getpid()), encoding="ascii")
         catalogue = CatalogueWriter(store.catalogue)
         held.callback(catalogue.close)
         yield Writer(store, catalogue)
+
+
+def _owner(file: Path) -> str:
+    """Return the id of the process that is writing, for a message."""
+    try:
+        return str(int(read_bytes(file, 20)))
+    except (OSError, ValueError, StoreCorrupt):
+        return "unknown"
 
 
 def _require_store(store: Store) -> None:

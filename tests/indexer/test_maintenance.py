@@ -86,17 +86,17 @@ def test_a_manifest_that_cannot_be_read_now_is_not_taken_for_a_damaged_one(
     published: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manifest = published.versions / "00000001" / "manifest.json"
-    read_bytes = Path.read_bytes
+    really_open = os.open
 
-    def read(path: Path) -> bytes:
+    def open_file(path: Path, flags: int, mode: int = 0o777) -> int:
         if path == manifest:
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-        return read_bytes(path)
+        return really_open(path, flags, mode)
 
     with open_writer(published) as writer:
         publish(writer)
         with monkeypatch.context() as patch:
-            patch.setattr(Path, "read_bytes", read)
+            patch.setattr(os, "open", open_file)
             with pytest.raises(OSError, match="Too many open files"):
                 writer.collect_garbage()
         assert manifest.exists()
