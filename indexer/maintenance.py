@@ -1,14 +1,15 @@
 """Maintenance of a store: status, verification, versions."""
 
+import logging
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from indexer.config import Config
-from indexer.errors import StoreCorrupt, UnknownVersion
+from indexer.errors import StoreBusy, StoreCorrupt, StoreUnavailable, UnknownVersion
 from indexer.store import (
     REBUILD_HINT,
     Counts,
@@ -17,11 +18,14 @@ from indexer.store import (
     RunRow,
     Store,
     Version,
+    catalogue_problems,
     live_catalogue,
     open_writer,
     update_damage,
 )
 from indexer.vector_index.promise import Promise
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,15 +123,21 @@ class Verdict:
     problems: list[str]
     not_noted: str | None = None
     """Why the damage could not be recorded for the next build, such as a read-only store."""
+    not_checked: str | None = None
+    """Why the store's own catalogue could not be checked, such as a build that writes it."""
+    is_restored: bool = False
+    """Whether the next build repairs all of it by itself."""
 
     @property
     def hint(self) -> str:
         """What to do about the problems."""
+        if self.is_restored:
+            return "The next build makes the catalogue again from the published version."
         return REBUILD_HINT if self.problems else ""
 
 
 def verify(config: Config) -> Verdict:
-    """Check all checksums and counts of the published version.
+    """Check all checksums and counts of the published version, and the store's own catalogue.
 
     Damage is reported, not raised. It is also recorded in the store, if that can be written, so
     that the next build makes the damaged parts again. Recorded damage to other parts stays.
@@ -158,7 +168,33 @@ def verify(config: Config) -> Verdict:
         update_damage(store, checked=checked, damaged=found)
     except OSError as error:
         not_noted = f"{store.damage}: {error.strerror}"
-    return Verdict(version.id, manifest.counts.indexed, problems, not_noted)
+    own, not_checked = _own_catalogue_problems(store)
+    return Verdict(
+        version.id,
+        manifest.counts.indexed,
+        problems + own,
+        not_noted,
+        not_checked,
+        is_restored=bool(own) and not problems,
+    )
+
+
+def _own_catalogue_problems(store: Store) -> tuple[list[str], str | None]:
+    """Return what is wrong with the store's own catalogue, or why that cannot be told now."""
+    try:
+        with live_catalogue(store.catalogue) as catalogue:
+            for _ in range(3):
+                before = catalogue.commits()
+                problems = catalogue_problems(store, catalogue)
+                if not problems or catalogue.commits() == before:
+                    return problems, None
+        return [], f"A build is writing {store.catalogue}."
+    except (StoreBusy, StoreUnavailable) as error:
+        return [], error.message
+    except StoreCorrupt as error:
+        return [error.message], None
+    except OSError as error:
+        return [], str(error)
 
 
 def _damaged_layers(version: Version, damaged: Collection[Path]) -> tuple[str, ...]:
@@ -235,8 +271,14 @@ def rollback(config: Config, name: str | None = None) -> str:
             f"There is no version {name}.", "`lookalike versions` lists what there is."
         )
     with open_writer(store) as writer:
+        _log(writer.notes)
         writer.roll_back(name)
     return name
+
+
+def _log(notes: Sequence[str]) -> None:
+    for note in notes:
+        logger.warning(note)
 
 
 def prune(config: Config, keep: int) -> list[str]:
@@ -249,5 +291,6 @@ def prune(config: Config, keep: int) -> list[str]:
     if not before:
         raise store.no_published_index()
     with open_writer(store) as writer:
+        _log(writer.notes)
         writer.collect_garbage(keep)
     return sorted(before - set(store.manifests()))

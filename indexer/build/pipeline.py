@@ -91,7 +91,7 @@ def build(
     dataset = open_dataset(config.dataset)
     store = Store(config.store)
     with open_writer(store) as writer:
-        repaired = _damage_to_current(store) + _repair(writer)
+        repaired = [*writer.notes, *_damage_to_current(store), *_repair(writer)]
         writer.require_encoder(encoder.spec.fingerprint)
         writer.collect_garbage()
         known, limit = writer.catalogue.stamps(), config.dataset.max_pixels

@@ -159,6 +159,7 @@ def verify(options: argparse.Namespace, config: "Config") -> int:
                     "images": verdict.images,
                     "problems": verdict.problems,
                     "not_noted": verdict.not_noted,
+                    "not_checked": verdict.not_checked,
                 }
             )
         )
@@ -172,6 +173,8 @@ def verify(options: argparse.Namespace, config: "Config") -> int:
                 "verify again where the store may be written, then build."
             )
     else:
+        if verdict.not_checked:
+            print(f"Not checked: what is not published yet. {verdict.not_checked}")
         print(f"version {verdict.version} is sound: {verdict.images} images, every checksum right")
     return 1 if verdict.problems else 0
 

@@ -14,6 +14,7 @@ from indexer.store.records import (
     Recall,
     RecallPoint,
 )
+from indexer.store.recovery import catalogue_problems
 from indexer.store.rows import ImageRow, NewImage, RunRow, Stamp
 from indexer.store.segment_writer import SegmentSize
 from indexer.store.segments import Segment
@@ -44,6 +45,7 @@ __all__ = [
     "Store",
     "Version",
     "Writer",
+    "catalogue_problems",
     "live_catalogue",
     "open_writer",
     "part_name",

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexer.errors import StoreCorrupt
-from indexer.store.connections import ConnectionPool, connect, translated_errors
+from indexer.store.connections import ConnectionPool, translated_errors
 from indexer.store.layers import connect_layers
 from indexer.store.records import Counts
 from indexer.store.rows import ROW_NAMES, ImageRow, RunRow, Stamp
@@ -22,25 +22,19 @@ _NAMES = (*ROW_NAMES, "id", "segment", "row")
 
 
 class Catalogue:
-    """A catalogue for reading: the store's own, which builds write, or a version's layers.
+    """A catalogue for reading: a version's layers.
 
-    Safe to read from several threads at once. Open one with :meth:`open_live` or
-    :meth:`open_snapshot`; they raise :class:`StoreCorrupt` if a file is not a catalogue of this
-    format. Every method raises :class:`StoreCorrupt` if a file is damaged, and :class:`OSError` if
-    it cannot be read now.
+    Safe to read from several threads at once. Open one with :meth:`open_snapshot`, which raises
+    :class:`StoreCorrupt` if a file is not a catalogue of this format. Every method raises
+    :class:`StoreCorrupt` if a file is damaged, and :class:`OSError` if it cannot be read now.
 
-    A :class:`~indexer.store.catalogue_writer.CatalogueWriter` can also be changed.
+    An :class:`~indexer.store.own_catalogue.OwnCatalogue` is the store's own, which builds write.
     """
 
     def __init__(self, path: Path, connect: Callable[[], sqlite3.Connection]) -> None:
         self.path = path
         with translated_errors(path, "opened"):
             self._pool = ConnectionPool(connect)
-
-    @staticmethod
-    def open_live(path: Path) -> "Catalogue":
-        """Open the store's own catalogue for reading, also while a build writes it."""
-        return Catalogue(path, lambda: connect(path, "mode=ro"))
 
     @staticmethod
     def open_snapshot(paths: Sequence[Path]) -> "Catalogue":

@@ -11,12 +11,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import TypeAdapter
 
-from indexer.store.catalogue import Catalogue
 from indexer.store.connections import connect, translated_errors
-from indexer.store.layers import COLUMNS, write_layer
-from indexer.store.records import FORMAT, CatalogueLayer, Counts, Name
+from indexer.store.layers import COLUMNS, show_layers, write_layer
+from indexer.store.own_catalogue import LAYERS, OwnCatalogue
+from indexer.store.records import FORMAT, CatalogueLayer, Counts
 from indexer.store.rows import ROW_COLUMNS, ROW_NAMES, ImageRow, NewImage, RunRow
 
 REVISION = "revision TEXT"
@@ -61,14 +60,12 @@ CREATE TABLE runs (
 );
 """
 
-_LAYERS = TypeAdapter(tuple[CatalogueLayer, ...])
-_NAME = TypeAdapter(Name)
 _NEW_NAMES = (*ROW_NAMES, "revision")
 _NEW_COLUMNS, _NEW_VALUES = ", ".join(_NEW_NAMES), ", ".join("?" for _ in _NEW_NAMES)
 _values_of = attrgetter(*_NEW_NAMES)
 
 
-class CatalogueWriter(Catalogue):
+class CatalogueWriter(OwnCatalogue):
     """The store's own catalogue, opened by the one thread that may change it.
 
     The file is created if it does not exist. Raises :class:`~indexer.errors.StoreCorrupt`.
@@ -94,11 +91,6 @@ class CatalogueWriter(Catalogue):
                 if self._db.in_transaction:  # SQLite has rolled back already if the disk is full
                     self._db.execute("ROLLBACK")
                 raise
-
-    def next_id(self) -> int:
-        """Return the id of the next new row; ids are never reused."""
-        rows = self._query("SELECT seq FROM sqlite_sequence WHERE name = 'images'")
-        return int(rows[0][0]) + 1 if rows else 1
 
     def counts(self) -> Counts:
         """Count the files: the indexed ones by segment, which is faster than row by row."""
@@ -145,16 +137,9 @@ class CatalogueWriter(Catalogue):
             found.setdefault(sha256, []).append(image_id)
         return found
 
-    def ids_in(self, segment: str) -> NDArray[np.int64]:
-        """Return the ids of a segment's images, int64 (n, 2): row in the segment and id, by row."""
-        rows = self._query("SELECT row, id FROM images WHERE segment = ? ORDER BY row", (segment,))
-        return np.array(rows, np.int64).reshape(-1, 2)
-
     def sizes(self) -> dict[str, int]:
-        """Return how many images have their vector in each segment, in order of the segments."""
-        sizes = self._query("SELECT name, alive FROM segments WHERE alive > 0 ORDER BY name")
-        with self._translated_values():
-            return {_NAME.validate_python(name): int(alive) for name, alive in sizes}
+        """Return the sizes of the segments that hold at least one image's vector, in order."""
+        return {name: alive for name, alive in self.segment_sizes().items() if alive > 0}
 
     def segments(self) -> list[str]:
         """Return the ids of the segments that hold at least one image's vector, in order."""
@@ -258,12 +243,6 @@ class CatalogueWriter(Catalogue):
                 f"INSERT INTO runs ({', '.join(columns)}) VALUES ({values})", astuple(run)
             )
 
-    def layers(self) -> tuple[CatalogueLayer, ...]:
-        """Return the layers that hold the catalogue of the newest version, the oldest first."""
-        rows = self._query("SELECT record FROM layers")
-        with self._translated_values():
-            return _LAYERS.validate_json(rows[0][0]) if rows else ()
-
     def changes_since(self, next_id: int) -> int:
         """Return how many rows were added or changed since the next id was ``next_id``."""
         ((new, changed),) = self._query(
@@ -281,11 +260,51 @@ class CatalogueWriter(Catalogue):
         with self.transaction():
             self._db.execute("DELETE FROM changed")
             self._db.execute("DELETE FROM layers")
-            record = _LAYERS.dump_json(tuple(layers)).decode()
+            record = LAYERS.dump_json(tuple(layers)).decode()
             self._db.execute("INSERT INTO layers VALUES (?)", (record,))
             self._drop_segments(
                 name for (name,) in self._query("SELECT name FROM segments WHERE alive = 0")
             )
+
+    def fill(
+        self,
+        paths: Sequence[Path],
+        segments: Mapping[str, NDArray[np.int64]],
+        layers: Sequence[CatalogueLayer],
+        *,
+        next_id: int,
+    ) -> None:
+        """Fill a new catalogue with the rows of a version, whose layers lie in ``paths``.
+
+        ``segments`` are the ids of its vectors by segment. It is then as after that publish.
+        """
+        places = (
+            (image_id, name, row)
+            for name, ids in segments.items()
+            for row, image_id in enumerate(ids.tolist())
+        )
+        with translated_errors(self.path, "written"):
+            show_layers(self._db, "published", paths)
+        with self.transaction():
+            self._db.execute("CREATE TEMP TABLE places (id INTEGER PRIMARY KEY, segment, row)")
+            self._db.executemany("INSERT INTO places VALUES (?, ?, ?)", places)
+            self._db.execute(
+                f"INSERT INTO images ({ROW_COLUMNS}, id, segment, row) "
+                f"SELECT {ROW_COLUMNS}, id, places.segment, places.row "
+                "FROM published LEFT JOIN places USING (id) ORDER BY id"
+            )
+            for name in segments:
+                self._db.execute(
+                    "INSERT INTO segments SELECT ?, count(*) FROM images WHERE segment = ?",
+                    (name, name),
+                )
+            self._db.execute(
+                "INSERT INTO dead SELECT id, segment FROM places "
+                "WHERE id NOT IN (SELECT id FROM images)"
+            )
+            self._db.execute("DELETE FROM sqlite_sequence")
+            self._db.execute("INSERT INTO sqlite_sequence VALUES ('images', ?)", (next_id - 1,))
+        self.mark_published(layers)
 
     def _drop_segments(self, names: Iterable[str]) -> None:
         """Remove segments that no longer hold the vector of any image."""

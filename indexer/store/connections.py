@@ -52,7 +52,8 @@ class ConnectionPool:
     """
 
     def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
-        self._connect = connect
+        self.connect = connect
+        """Opens one more connection."""
         self._returned = threading.Condition()
         self.first = connect()
         """The connection that is opened with the pool."""
@@ -82,7 +83,7 @@ class ConnectionPool:
             if self._idle:
                 return self._idle.pop()
         try:
-            return self._connect()
+            return self.connect()
         except BaseException as error:
             with self._returned:
                 self._lent -= 1

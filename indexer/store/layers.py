@@ -110,20 +110,31 @@ def connect_layers(paths: Sequence[Path]) -> sqlite3.Connection:
     lowest, *others = paths
     connection = connect(lowest, IMMUTABLE)
     try:
-        names = ["main"]
-        for number, path in enumerate(others, start=1):
-            names.append(f"layer{number}")
-            connection.execute(f"ATTACH ? AS {names[-1]}", (uri(path, IMMUTABLE),))
-            require_format(connection, path, names[-1])
-        selects = []
-        for number, name in enumerate(names):
-            shown = [f"id NOT IN (SELECT id FROM {newer}.hidden)" for newer in names[number + 1 :]]
-            selects.append(
-                f"SELECT {ROW_COLUMNS}, id, NULL AS segment, NULL AS row "
-                f"FROM {name}.images WHERE {' AND '.join(shown) or 'true'}"
-            )
-        connection.execute(f"CREATE TEMP VIEW images AS {' UNION ALL '.join(selects)}")
+        show_layers(connection, "images", others, below=["main"])
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def show_layers(
+    connection: sqlite3.Connection, view: str, paths: Sequence[Path], below: Sequence[str] = ()
+) -> None:
+    """Attach layers, the oldest first, and define a view over them.
+
+    ``below`` are the names of older layers that the connection has open. Raises
+    :class:`~indexer.errors.StoreCorrupt` if a layer has another format.
+    """
+    names = list(below)
+    for path in paths:
+        names.append(f"layer{len(names)}")
+        connection.execute(f"ATTACH ? AS {names[-1]}", (uri(path, IMMUTABLE),))
+        require_format(connection, path, names[-1])
+    selects = []
+    for number, name in enumerate(names):
+        shown = [f"id NOT IN (SELECT id FROM {newer}.hidden)" for newer in names[number + 1 :]]
+        selects.append(
+            f"SELECT {ROW_COLUMNS}, id, NULL AS segment, NULL AS row "
+            f"FROM {name}.images WHERE {' AND '.join(shown) or 'true'}"
+        )
+    connection.execute(f"CREATE TEMP VIEW {view} AS {' UNION ALL '.join(selects)}")

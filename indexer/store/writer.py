@@ -42,6 +42,7 @@ from indexer.store.records import (
     Manifest,
     SegmentEntry,
 )
+from indexer.store.recovery import open_catalogue
 from indexer.store.segment_writer import SegmentWriter
 from indexer.store.segments import Segment
 from indexer.store.store import CURRENT, Store, raise_if_unavailable
@@ -76,6 +77,8 @@ class Draft:
 def open_writer(store: Store) -> Iterator["Writer"]:
     """Open a store for writing; create it if it does not exist.
 
+    Its own catalogue is made again from the published version if it is damaged or was altered.
+
     Raises :class:`StoreBusy` if another process writes to it. The lock of one that died is gone.
     """
     _require_store(store)
@@ -99,9 +102,9 @@ def open_writer(store: Store) -> Iterator["Writer"]:
         held.callback(owner.unlink, missing_ok=True)
         owner.unlink(missing_ok=True)  # rather than write to what somebody has put there
         owner.write_text(str(os.getpid()), encoding="ascii")
-        catalogue = CatalogueWriter(store.catalogue)
+        catalogue, notes = open_catalogue(store)
         held.callback(catalogue.close)
-        yield Writer(store, catalogue)
+        yield Writer(store, catalogue, notes)
 
 
 def _owner(file: Path) -> str:
@@ -115,7 +118,11 @@ def _owner(file: Path) -> str:
 def _require_store(store: Store) -> None:
     """Refuse a folder that holds other files: collecting garbage could remove them."""
     foreign = store.folder.is_dir() and not store.catalogue.exists()
-    if foreign and any(entry.name not in OWN_NAMES for entry in store.folder.iterdir()):
+    if (
+        foreign
+        and not any(store.manifests().values())
+        and any(entry.name not in OWN_NAMES for entry in store.folder.iterdir())
+    ):
         raise ConfigError(
             f"{store.folder} holds other files and is not a Lookalike store.",
             "Name an empty or a new folder as --store.",
@@ -125,8 +132,10 @@ def _require_store(store: Store) -> None:
 class Writer(SegmentWriter):
     """A store opened for writing by :func:`open_writer`."""
 
-    def __init__(self, store: Store, catalogue: CatalogueWriter) -> None:
+    def __init__(self, store: Store, catalogue: CatalogueWriter, notes: Sequence[str]) -> None:
         super().__init__(store, catalogue)
+        self.notes = notes
+        """What was repaired when the store was opened, in sentences."""
         self.derived = store.derived
         """The folder of derived structures."""
         self._damage_found_before = self.damage()

@@ -120,7 +120,7 @@ def test_a_connection_that_fails_is_not_waited_for(version: Version) -> None:
 
     pool.close()
     pool._idle.clear()
-    pool._connect = fail
+    pool.connect = fail
     with pytest.raises(StoreCorrupt, match="another format"):
         version.catalogue.get(1)
     with pytest.raises(StoreCorrupt, match="gone"):
@@ -137,8 +137,8 @@ def test_a_long_read_delays_no_other(version: Version) -> None:
 
 
 def test_what_cannot_be_opened_is_an_error_at_once(store: Store) -> None:
-    from indexer.store import Catalogue
+    from indexer.store.own_catalogue import OwnCatalogue
 
     store.folder.mkdir()
     with pytest.raises(StoreCorrupt, match="cannot be opened"):
-        Catalogue.open_live(store.catalogue)
+        OwnCatalogue.open(store.catalogue)

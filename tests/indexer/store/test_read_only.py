@@ -123,7 +123,7 @@ def test_a_log_that_cannot_be_read_is_an_error(
     )
     Path(f"{published.catalogue}-shm").unlink()
     assert read_only("-c", COUNT, str(view)).stdout == (
-        "store_corrupt Do this, or run a build, where the store may be written.\n"
+        "store_unavailable Do this, or run a build, where the store may be written.\n"
     )
     with open_writer(published) as writer:
         commit(writer, ["later"])
