@@ -110,6 +110,7 @@ class Catalogue:
     def matching(self, prefix: str, metadata: Mapping[str, Any]) -> NDArray[np.int64]:
         """Return the ids, int64 (n,), of images with this key prefix and these metadata.
 
+        A value also matches a list that contains it, such as the categories of a COCO image.
         Letters may be composed or decomposed, on either side; see :mod:`indexer.text`.
         """
         prefixes = spellings(prefix)
@@ -122,9 +123,12 @@ class Catalogue:
             names, texts = normal_forms(name), [value]
             if isinstance(value, str):
                 texts = normal_forms(value)
+            # A list counts as its values, anything else as itself.
             wanted += (
-                " AND EXISTS (SELECT 1 FROM json_each(metadata) "
-                f"WHERE key IN ({_marks(names)}) AND value IN ({_marks(texts)}))"
+                " AND EXISTS (SELECT 1 FROM json_each(metadata) AS field, "
+                "json_each(iif(field.type = 'array', field.value, json_array(field.value))) AS one "
+                f"WHERE field.key IN ({_marks(names)}) AND one.value IN ({_marks(texts)}) "
+                "AND field.type <> 'object' AND one.type NOT IN ('array', 'object'))"
             )
             values += [*names, *texts]
         rows = self._query(f"SELECT id FROM images WHERE {wanted}", values)

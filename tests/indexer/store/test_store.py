@@ -239,6 +239,26 @@ def test_a_filter_matches_composed_and_decomposed_letters(store: Store) -> None:
         assert matching("a\\") == [4, 5]
 
 
+def test_a_filter_matches_a_value_of_a_list(store: Store) -> None:
+    """As the categories of a COCO image. Lists in lists and objects are not searched."""
+    metadata: dict[str, object] = {
+        "a": {"is": ["dog", "Ma\u0301laga", 7]},
+        "b": {"is": "dog"},
+        "c": {"is": ["cat"], "was": ["dog"]},
+        "d": {"is": [["dog"], {"dog": "dog"}, []]},
+        "e": {"is": {"x": "dog"}},
+        "f": {"is": []},
+    }
+    with open_writer(store) as writer:
+        commit(writer, list(metadata))
+        writer.catalogue.update_metadata(metadata.items())  # type: ignore[arg-type]
+        for value, found in (("dog", [1, 2]), ("M\u00e1laga", [1]), (7, [1]), ("cat", [3])):
+            assert sorted(writer.catalogue.matching("", {"is": value}).tolist()) == found
+        for value in ("do", "[]", '["cat"]', 8):
+            assert writer.catalogue.matching("", {"is": value}).tolist() == []
+        assert writer.catalogue.matching("", {"is": "cat", "was": "dog"}).tolist() == [3]
+
+
 def test_a_catalogue_that_cannot_grow_says_so(store: Store) -> None:
     with open_writer(store) as writer:
         commit(writer, ["a"])
