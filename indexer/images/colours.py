@@ -65,7 +65,7 @@ def _may_lack_alpha(image: Image.Image) -> bool:
     """Tell whether the format often has a fourth sample that nobody has set.
 
     Screenshots and clipboards write BMP files of 32 bits whose alpha is 0 throughout; viewers show
-    them opaque. So do TIFF files that do not say what their fourth sample is.
+    them opaque. Some TIFF files do not say what their fourth sample is.
     """
     if image.format == "TIFF":
         return tiff.tag(image, tiff.EXTRA_SAMPLES) is None

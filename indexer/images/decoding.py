@@ -54,10 +54,10 @@ def _silence_decoders() -> None:
     """
     warnings.filterwarnings("ignore", module=r"PIL\.")
     logging.getLogger("PIL").setLevel(logging.CRITICAL)
-    pillow = ctypes.CDLL(_imaging.__file__)  # finds functions of the libraries it links to
-    for function in ("TIFFSetWarningHandler", "TIFFSetErrorHandler"):
-        with suppress(AttributeError):
-            getattr(pillow, function)(None)
+    with suppress(AttributeError, OSError):
+        pillow = ctypes.CDLL(_imaging.__file__)  # finds functions of the libraries it links to
+        pillow.TIFFSetWarningHandler(None)
+        pillow.TIFFSetErrorHandler(None)
 
 
 _silence_decoders()
