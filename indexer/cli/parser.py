@@ -143,16 +143,21 @@ def _run(verb: Callable[[argparse.Namespace, "Config"], int], options: argparse.
 
         return verb(options, load_config(options.config, flags_of(options)))
     except LookalikeError as error:
-        print(f"Error: {error.message}", file=sys.stderr)
+        _explain(error.message)
         if error.hint:
             print(error.hint, file=sys.stderr)
         return 1
     except OSError as error:  # a full disk, a folder that may not be written, ...
-        print(f"Error: {error}", file=sys.stderr)
+        _explain(str(error))
         return 1
     except KeyboardInterrupt:
         print("\nInterrupted. What was committed is kept; run it again to go on.", file=sys.stderr)
         return 130
+
+
+def _explain(problem: str) -> None:
+    """Print an error on stderr. It may contain names of files, which may hold anything."""
+    print(f"Error: {commands._printable(problem)}", file=sys.stderr)  # noqa: SLF001 -- same package
 
 
 def flags_of(options: argparse.Namespace) -> dict[str, Any]:

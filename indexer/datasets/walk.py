@@ -142,7 +142,7 @@ def is_empty(folder: Path, exclude: Exclusion | None = None) -> bool:
     """
     exclude = exclude or Exclusion()
     with os.scandir(folder) as entries:
-        visible = [entry for entry in entries if is_visible(entry.name)]
+        visible = (entry for entry in entries if is_visible(entry.name))  # no more than needed
         return all(exclude(entry.name, entry.name) and _is_folder(entry) for entry in visible)
 
 

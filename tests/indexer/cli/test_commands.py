@@ -256,6 +256,24 @@ def test_a_store_that_cannot_be_written_is_explained(
     assert "Not a directory" in capsys.readouterr().err
 
 
+def test_names_in_notes_and_errors_do_not_drive_the_terminal(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outside = tmp_path / "out"
+    outside.mkdir()
+    (images / "a\x1b[2J").symlink_to(outside)
+    (images / "b\n.x\x1b[31m").touch()
+    arguments = ["index", str(images), "--encoder=efficientnet_lite0", f"--store={tmp_path / 's'}"]
+    assert main(arguments) == 1
+    assert main([*arguments, "--no-follow-links"]) == 0
+    assert main([*arguments, "--follow-links"]) == 0
+    printed = "".join(capsys.readouterr())
+    assert printed.count("a\\x1b[2J") == 3
+    assert "passed over: .x\\x1b[31m 1" in printed
+    assert "\x1b[2J" not in printed
+    assert "\x1b[31m" not in printed
+
+
 def test_a_query_that_cannot_be_read_is_explained(
     store: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,5 +1,7 @@
 """Links to folders: inside the image folder, and out of it only as a setting says."""
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,7 @@ from indexer.build import build
 from indexer.build.plan import preview
 from indexer.cli.parser import main
 from indexer.config import Config
-from indexer.datasets import Exclusion, Folder, Listing, Rules, TarShards
+from indexer.datasets import Exclusion, Folder, ImageList, Listing, Rules, TarShards
 from indexer.errors import DatasetError
 from indexer.search import Searcher
 from tests.conftest import small_config
@@ -119,6 +121,37 @@ def test_archives_in_a_linked_folder_follow_the_same_rule(tmp_path: Path, outsid
     listing = TarShards(tmp_path / "shards").scan()
     assert list(listing.undecided_links) == ["link"]
     assert list(listing.unreadable) == []
+
+
+def test_a_missing_file_does_not_list_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether the folder is empty shows at the first entry that counts."""
+    taken = 0
+
+    class Counted:
+        def __init__(self, path: Path) -> None:
+            self.path = path
+
+        def __enter__(self) -> Iterator[os.DirEntry[str]]:
+            return self.entries()
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def entries(self) -> Iterator[os.DirEntry[str]]:
+            nonlocal taken
+            for entry in list(scandir(self.path)):
+                taken += 1
+                yield entry
+
+    for number in range(100):
+        (tmp_path / f"{number}.jpg").touch()
+    (tmp_path / "list.txt").write_text("".join(f"gone{number}.jpg\n" for number in range(50)))
+    scandir = os.scandir
+    monkeypatch.setattr("indexer.datasets.walk.os.scandir", Counted)
+    listing = ImageList(tmp_path / "list.txt").scan()
+    assert (len(listing.deleted), taken) == (50, 50)
 
 
 def settings(images: Path, store: Path, follow_links: bool | None) -> Config:
