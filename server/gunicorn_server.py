@@ -67,7 +67,7 @@ class Gunicorn(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             "bind": _address(server.host, server.port),
             # One process: the vectors, the encoder and their caches exist once.
             "workers": 1,
-            "worker_class": "gthread",
+            "worker_class": "server.gunicorn_worker.Worker",
             "threads": server.threads + SPARE_THREADS,
             "worker_connections": _max_connections(server.threads),
             # Measures whether the worker's loop is alive, not how long a request takes.

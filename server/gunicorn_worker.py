@@ -1,0 +1,92 @@
+"""gunicorn's threaded worker, in which idle connections take no thread and keep nobody out."""
+
+import errno
+import selectors
+import socket
+import time
+from functools import partial
+from heapq import merge
+from typing import Any
+
+from gunicorn.workers.gthread import TConn, ThreadWorker
+
+FILES_TO_FREE = 8
+"""How many idle connections are closed when files run out: a request opens a few."""
+
+NO_FILES_PAUSE_S = 0.05
+"""How long to wait if files have run out and no connection is idle."""
+
+
+class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
+    """A worker that closes the connections that have been idle longest when it needs room.
+
+    Stock gunicorn stops to accept connections instead, so that as many idle clients as it has
+    connections shut everybody out until their time is over. It also lets a thread wait up to five
+    seconds for the first byte of a new connection; here the poller waits.
+    """
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.max_keepalived = self.worker_connections  # gunicorn's keeps some free for others
+        self._is_out_of_files = False
+
+    def accept(self, listener: socket.socket) -> None:
+        """Accept a connection, if there is a file for it."""
+        try:
+            super().accept(listener)
+        except OSError as error:
+            if error.errno not in (errno.EMFILE, errno.ENFILE):
+                raise
+            self._is_out_of_files = True
+
+    def enqueue_req(self, conn: TConn) -> None:
+        """Give a connection to a thread; a new one only once it has sent something."""
+        if conn.initialized or conn.data_ready:
+            super().enqueue_req(conn)
+            return
+        conn.set_timeout()
+        self.pending_conns.append(conn)
+        readable = partial(self.on_pending_socket_readable, conn)
+        self.poller.register(conn.sock, selectors.EVENT_READ, readable)
+
+    def wait_for_and_dispatch_events(self, timeout: float) -> None:
+        """Handle what has happened, then make room.
+
+        Not before all events are handled: one may be that of a connection to be closed.
+        """
+        super().wait_for_and_dispatch_events(timeout)
+        if self._is_out_of_files:
+            self._is_out_of_files = False
+            if not self._close_idle(FILES_TO_FREE):
+                time.sleep(NO_FILES_PAUSE_S)
+        elif self.nr_conns >= self.worker_connections:
+            self._close_idle(1)
+
+    def _cap_keepalive(self, deadline: float) -> None:
+        """Close idle connections by a deadline, as a worker that stops does; new ones as well."""
+        super()._cap_keepalive(deadline)
+        for conn in self.pending_conns:
+            conn.timeout = min(conn.timeout, deadline)
+
+    def _close_idle(self, count: int) -> int:
+        """Close the connections that have been idle longest; return how many, up to ``count``."""
+        by_age = merge(self.pending_conns, self.keepalived_conns, key=lambda conn: conn.timeout)
+        idle = [conn for conn in by_age if _is_silent(conn)][:count]
+        for conn in idle:
+            queue = self.keepalived_conns if conn in self.keepalived_conns else self.pending_conns
+            queue.remove(conn)
+            self.poller.unregister(conn.sock)
+            self.nr_conns -= 1
+            conn.close()
+        return len(idle)
+
+
+def _is_silent(conn: TConn) -> bool:
+    """Tell whether nothing has arrived that is not handled yet."""
+    try:
+        conn.sock.recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass
+    return False
