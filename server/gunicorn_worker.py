@@ -1,20 +1,30 @@
-"""gunicorn's threaded worker, in which idle connections take no thread and keep nobody out."""
+"""gunicorn's threaded worker, in which idle connections keep nobody out and probes do not wait."""
 
 import errno
 import selectors
 import socket
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from heapq import merge
 from typing import Any
 
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
+from server.admission import PROBE_PATHS
+
 FILES_TO_FREE = 8
 """How many idle connections are closed when files run out: a request opens a few."""
 
+PROBE_THREADS = 2
+PROBE_BYTES = 4096
+"""The longest head of a probe: longer ones wait like other requests."""
+
 NO_FILES_PAUSE_S = 0.05
 """How long to wait if files have run out and no connection is idle."""
+
+
+PROBES = tuple(f"get {path} ".encode() for path in PROBE_PATHS)
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
@@ -22,7 +32,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
 
     Stock gunicorn stops to accept connections instead, so that as many idle clients as it has
     connections shut everybody out until their time is over. It also lets a thread wait up to five
-    seconds for the first byte of a new connection; here the poller waits.
+    seconds for the first byte of a new connection; here the poller waits. Health checks and metrics
+    have threads of their own: hundreds of requests may be waiting for the others.
     """
 
     def __init__(self, *args: Any, **settings: Any) -> None:
@@ -30,10 +41,22 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         self.max_keepalived = self.worker_connections  # gunicorn's keeps some free for others
         self._is_out_of_files = False
 
+    def get_thread_pool(self) -> ThreadPoolExecutor:
+        """Start the threads for all other requests, and those for probes."""
+        self._probe_pool = ThreadPoolExecutor(PROBE_THREADS, "probe")
+        pool: ThreadPoolExecutor = super().get_thread_pool()
+        return pool
+
     def accept(self, listener: socket.socket) -> None:
-        """Accept a connection, if there is a file for it."""
+        """Accept all connections that wait, as many as there are files for.
+
+        gunicorn accepts one in each turn of its loop; with hundreds of clients that is slow.
+        """
         try:
-            super().accept(listener)
+            before = -1
+            while before < self.nr_conns < self.worker_connections:
+                before = self.nr_conns
+                super().accept(listener)  # nothing happens if none waits
         except OSError as error:
             if error.errno not in (errno.EMFILE, errno.ENFILE):
                 raise
@@ -41,6 +64,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def enqueue_req(self, conn: TConn) -> None:
         """Give a connection to a thread; a new one only once it has sent something."""
+        if _is_probe(conn):
+            handled = self._probe_pool.submit(self.handle, conn)
+            handled.add_done_callback(partial(self._finish_later, conn))
+            return
         if conn.initialized or conn.data_ready:
             super().enqueue_req(conn)
             return
@@ -48,6 +75,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         self.pending_conns.append(conn)
         readable = partial(self.on_pending_socket_readable, conn)
         self.poller.register(conn.sock, selectors.EVENT_READ, readable)
+
+    def _finish_later(self, conn: TConn, handled: Future[Any]) -> None:
+        self.method_queue.defer(self.finish_request, conn, handled)
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         """Handle what has happened, then make room.
@@ -83,10 +113,26 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
 
 def _is_silent(conn: TConn) -> bool:
     """Tell whether nothing has arrived that is not handled yet."""
+    return _arrived(conn, 1) is None
+
+
+def _is_probe(conn: TConn) -> bool:
+    """Tell whether a whole request has arrived that is a probe, without a body to wait for."""
+    head = (_arrived(conn, PROBE_BYTES) or b"").lower()
+    return (
+        head.startswith(PROBES)
+        and head.endswith(b"\r\n\r\n")
+        and b"\ncontent-length" not in head
+        and b"\ntransfer-encoding" not in head
+    )
+
+
+def _arrived(conn: TConn, size: int) -> bytes | None:
+    """Return the first bytes that wait to be read; None if there are none yet."""
     try:
-        conn.sock.recv(1, socket.MSG_PEEK)
+        arrived: bytes = conn.sock.recv(size, socket.MSG_PEEK | socket.MSG_DONTWAIT)
     except BlockingIOError:
-        return True
+        return None
     except OSError:
-        pass
-    return False
+        return b""  # whoever reads it finds out
+    return arrived

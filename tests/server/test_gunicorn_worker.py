@@ -99,3 +99,35 @@ def test_a_server_stops_while_clients_are_idle(demo_config: Config) -> None:
             process.send_signal(signal.SIGTERM)
             process.communicate(timeout=15)  # it would wait thirty seconds for a request
         assert process.returncode == 0
+
+
+def test_probes_are_answered_while_every_thread_waits_for_a_client(few: tuple[int, int]) -> None:
+    """Also over a connection that is kept, and on a server that is out of other threads."""
+    port, most = few
+    kept = HTTPConnection("127.0.0.1", port, timeout=20)
+    with idle_clients(port, most - 2, b"") as socks:
+        for sock in socks:
+            sock.sendall(b"POST /api/v1/search HTTP/1.1\r\n")  # the rest does not come
+        for path in ("/healthz", "/readyz", "/metrics") * 2:
+            kept.request("GET", path)
+            response = kept.getresponse()
+            response.read()
+            assert response.status == 200
+    kept.close()
+
+
+@pytest.mark.parametrize(
+    ("more", "status"),
+    [
+        (b"Content-Length: 2\r\n\r\n{}", 200),
+        (b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 200),
+        (b"A: " + b"a" * 5000 + b"\r\n\r\n", 200),
+        (b"\r\n" + INDEX, 200),
+    ],
+)
+def test_probes_with_a_body_are_requests_like_others(
+    few: tuple[int, int], more: bytes, status: int
+) -> None:
+    with socket.create_connection(("127.0.0.1", few[0]), timeout=20) as sock:
+        sock.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n" + more)
+        assert answer(sock).status == status
