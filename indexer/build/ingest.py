@@ -229,14 +229,17 @@ def _row(item: Item, outcome: Prepared | Skipped | ImageRow) -> NewImage:
         item.key, item.size, item.mtime_ns, metadata=item.metadata, revision=item.revision
     )
     if isinstance(outcome, Skipped):
+        width, height = outcome.width, outcome.height
+        if (width or 0) * (height or 0) >= 2**63:  # SQLite cannot multiply them
+            width = height = None
         return replace(
             row,
             status="skipped",
             stage=outcome.stage,
             reason=outcome.reason,
             message=outcome.message,
-            width=outcome.width,
-            height=outcome.height,
+            width=width,
+            height=height,
         )
     return replace(
         row,

@@ -17,8 +17,8 @@ class Item:
     """One image, with a stable ``key``, in which ``/`` separates folders.
 
     ``size`` (bytes), ``mtime_ns`` and ``revision`` tell, without reading the file, whether it may
-    have changed since the last scan. ``metadata`` is what the source knows of it, as JSON-ready
-    values.
+    have changed since the last scan. Numbers beyond 64 bits become the nearest within.
+    ``metadata`` is what the source knows of it, as JSON-ready values.
     """
 
     key: str
@@ -27,6 +27,19 @@ class Item:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     revision: str = ""
     """Another text whenever the file was written or replaced, and sometimes when it was not."""
+
+    def __post_init__(self) -> None:
+        for name in ("size", "mtime_ns"):
+            object.__setattr__(self, name, _in_64_bits(getattr(self, name)))
+
+
+def _in_64_bits(number: int) -> int:
+    """Return a number, or the nearest that the catalogue can hold.
+
+    A file may be dated after the year 2262, beyond 2**63 nanoseconds, and the header of an archive
+    may contain any size.
+    """
+    return max(-(2**63), min(number, 2**63 - 1))
 
 
 @dataclass(slots=True)

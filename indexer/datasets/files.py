@@ -116,17 +116,27 @@ def revision_of(found: os.stat_result) -> str:
 
 
 def read_file(path: Path, key: str) -> bytes:
-    """Return the bytes of an image file, with the errors of :meth:`Dataset.read`."""
+    """Return the bytes of an image file, with the errors of :meth:`Dataset.read`.
+
+    A file that changes meanwhile is unreadable: its bytes may be of two pictures.
+    """
     try:
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode):  # opening a pipe would wait for a writer
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for a writer
             raise ImageUnreadable(f"{key} is not a regular file.", GONE_HINT)
-        check_size(found.st_size, key)
-        return path.read_bytes()
+        with path.open("rb") as file:
+            before = os.fstat(file.fileno())
+            check_size(before.st_size, key)
+            data = file.read()
+            after = os.fstat(file.fileno())
     except (OSError, ValueError) as error:
         kind = ImageGone if isinstance(error, FileNotFoundError) else ImageUnreadable
         message = f"The image file {key} cannot be read: {reason_of(error)}."
         raise kind(message, GONE_HINT) from None
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise ImageUnreadable(
+            f"The image file {key} changed while it was read.", "Run `lookalike index` again."
+        )
+    return data
 
 
 def check_size(size: int, key: str) -> None:
