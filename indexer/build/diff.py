@@ -141,8 +141,9 @@ def compare(
     disk is away: then images that cannot be found are gone.
 
     Raises :class:`~indexer.errors.DatasetError` if there are no images, or none of those in the
-    store, so that a wrong folder or an unmounted disk does not empty the store; and if links lead
-    out of the image folder of which the settings do not say whether to follow them.
+    store, so that a wrong folder or an unmounted disk does not empty the store. Files that were
+    all renamed are those in the store. It is also raised if links lead out of the image folder of
+    which the settings do not say whether to follow them.
     """
     listing = dataset.scan()
     _require_decision(listing.undecided_links)
@@ -153,7 +154,7 @@ def compare(
             f"There are no images in {dataset.source}.",
             "Name a folder that holds image files, at any depth: lookalike index FOLDER.",
         )
-    if known and found.isdisjoint(known):
+    if known and found.isdisjoint(known) and not _look_renamed(listing, known):
         raise DatasetError(
             f"None of the {len(known)} files of this store is in {dataset.source}.",
             "To index another folder, name another store (--store FOLDER) or delete this one.",
@@ -186,6 +187,14 @@ def _require_decision(links: Mapping[str, str]) -> None:
             "To index what is there: --follow-links, or dataset.follow_links: true. To leave it "
             "out: --no-follow-links, or false; for one link, name it in dataset.exclude.",
         )
+
+
+def _look_renamed(listing: Listing, known: Mapping[str, Stamp]) -> bool:
+    """Tell whether files with the size and time of almost every indexed one are there."""
+    found = {(item.size, item.mtime_ns) for item in listing.items}
+    indexed = [stamp for stamp in known.values() if stamp.reason is None]
+    lost = sum((stamp.size, stamp.mtime_ns) not in found for stamp in indexed)
+    return bool(indexed) and lost <= len(indexed) * MAX_SHRINK
 
 
 def _unknown(listing: Listing, *, allow_shrink: bool) -> dict[str, str]:

@@ -126,10 +126,10 @@ def fold(vectors: Callable[[Ids], Vectors], ids: Ids) -> NDArray[np.int64]:
         near = block @ np.concatenate([before, block]).T >= least_cosine
         for row in range(start, start + len(block)):
             lowest = max(row - DUPLICATE_WINDOW, 0)
-            for other in lowest + np.flatnonzero(near[row - start, lowest - first : row - first]):
-                if leaders[other] == other:
-                    leaders[row] = other
-                    break
+            others = lowest + np.flatnonzero(near[row - start, lowest - first : row - first])
+            results = others[leaders[others] == others]
+            if len(results):
+                leaders[row] = results[0]
         before = block
     return leaders
 

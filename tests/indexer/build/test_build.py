@@ -215,6 +215,26 @@ def test_the_wrong_folder_does_not_empty_the_store(
     assert Store(config.store).open_published().manifest.counts.indexed == 6
 
 
+@pytest.mark.parametrize("lost", [0, 2, 3])
+def test_a_collection_of_renamed_files_is_not_another_one(
+    reindex: Reindex, images: Path, config: Config, lost: int
+) -> None:
+    """If sizes and times say so for at least two thirds of the six images."""
+    reindex()
+    (images / "all").mkdir()
+    for number, path in enumerate(sorted(images.rglob("*.jpg"))):
+        path.rename(images / "all" / f"{number}.jpg")
+        if number < lost:
+            os.utime(images / "all" / f"{number}.jpg")
+    if lost > 2:
+        with pytest.raises(DatasetError, match="None of the 6 files"):
+            reindex()
+        return
+    report = reindex()
+    assert (report.encoded, report.recognised, report.removed) == (0, 6, 0)
+    assert indexed_keys(config) == {f"all/{number}.jpg" for number in range(6)}
+
+
 def test_a_folder_without_images_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     with pytest.raises(DatasetError, match="no images"):

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from indexer.build import BuildReport, build
 from indexer.config import Config
 from indexer.encoders import EncoderSpec, Vectors
 from indexer.encoders.spec import Images, normalise
-from indexer.maintenance import verify
+from indexer.maintenance import prune, status, verify
+from indexer.search import Query, Searcher, Selection
 from tests.conftest import small_config
 from tests.work import Work, counted
 
@@ -169,6 +171,47 @@ def assert_flat(few: Work, many: Work) -> None:
     assert many.sql <= GROWTH * few.sql
     assert many.calls <= GROWTH * few.calls
     assert many.opened <= GROWTH * few.opened + 1
+
+
+def searched(config: Config, **selection: Any) -> None:
+    """Search for the images most like the first one: all are of one picture."""
+    Searcher.open(config).search(Query(image_id=1), Selection(**selection))
+
+
+def listed(config: Config, count: int) -> None:
+    """Read the last page of the list of all images."""
+    last = Searcher.open(config).collection.page_by_key("indexed", offset=count - 60, limit=60)
+    assert len(last) == 60
+
+
+READERS: dict[str, tuple[Callable[[Config, int], object], bool]] = {
+    # what is done, whether it takes the same work among any number of copies
+    "a search": (lambda config, _: searched(config, k=30), True),
+    "a page of results": (lambda config, _: searched(config, k=30, page=3), True),
+    "near-duplicates": (lambda config, _: searched(config, k=1, collapse_duplicates=True), True),
+    "the end of the list": (listed, False),
+    "status": (lambda config, _: status(config), True),
+    "verify": (lambda config, _: verify(config), False),
+    "prune": (lambda config, _: prune(config, 1), True),
+}
+
+
+@pytest.fixture(scope="module")
+def of_copies(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Config]:
+    """The settings of indexes of few and of many copies of one picture."""
+    folder = tmp_path_factory.mktemp("copies")
+    return {count: indexed(folder / str(count), count, copies) for count in (FEW, MANY)}
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_the_work_of_readers_does_not_grow(of_copies: dict[int, Config], name: str) -> None:
+    reader, is_constant = READERS[name]
+    work = {}
+    for count, config in of_copies.items():
+        with counted() as work[count]:
+            reader(config, count)
+    per = {count: 1 if is_constant else count for count in work}
+    assert_flat(*(work[count].per(per[count]) for count in (FEW, MANY)))
 
 
 @pytest.mark.parametrize("name", SCENES)
