@@ -20,7 +20,7 @@ POLL_SECONDS = 1.0
 """How often to check for another version, which reads nine bytes and the status of a file."""
 
 RETRY_SECONDS = 60.0
-"""When to try again what failed: a rejected version, or to load the encoder."""
+"""When to try again to load the encoder, and at the latest to open a rejected version."""
 
 REOPEN_SECONDS = 5.0
 """When to try again to open a damaged version, if none is open yet."""
@@ -76,6 +76,8 @@ class CurrentIndex:
         """Why the encoder could not be loaded; it is tried again after ``_reload_at``."""
         self._reload_at = 0.0
         self._retry_at = 0.0
+        self._retry_s = POLL_SECONDS
+        """How long to wait before the rejected version is tried again: it may be being copied."""
         self.rejected: Rejected | None = None
         """The published version, if it failed its checks and an older one stays in use."""
 
@@ -121,6 +123,7 @@ class CurrentIndex:
             self._reject(None, error)
             return
         if published is None:
+            self._reject(None, _absent(self.config))
             return
         if published == self._identity:
             self.rejected = self._rejected_identity = None
@@ -156,7 +159,9 @@ class CurrentIndex:
 
     def _reject(self, identity: PublishedIdentity | None, error: LookalikeError) -> None:
         """Note and log, once, why a published version is not used."""
-        self._retry_at, self._rejected_identity = time.monotonic() + RETRY_SECONDS, identity
+        is_known = identity == self._rejected_identity
+        self._retry_s = min(2 * self._retry_s, RETRY_SECONDS) if is_known else POLL_SECONDS
+        self._retry_at, self._rejected_identity = time.monotonic() + self._retry_s, identity
         rejected = Rejected(identity.version if identity else "unknown", error.fresh())
         if str(rejected) != str(self.rejected):
             logger.error("%s %s", rejected, error.hint)
@@ -219,6 +224,14 @@ class CurrentIndex:
             problem = EncoderFailed()
         self._reload_at = time.monotonic() + RETRY_SECONDS
         self._encoder_problem = problem
+
+
+def _absent(config: Config) -> StoreUnavailable:
+    """Return why nothing newer is opened: the store was removed, or its disk is away."""
+    return StoreUnavailable(
+        f"There is no index in {config.store} at the moment.",
+        "The version that is open answers until there is one.",
+    )
 
 
 def _is_shutting_down() -> bool:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from indexer.errors import StoreCorrupt
 from indexer.store.connections import ConnectionPool, translated_errors
+from indexer.store.files import inodes
 from indexer.store.layers import connect_layers
 from indexer.store.records import Counts
 from indexer.store.rows import ROW_NAMES, ImageRow, RunRow, Stamp
@@ -38,8 +39,21 @@ class Catalogue:
 
     @staticmethod
     def open_snapshot(paths: Sequence[Path]) -> "Catalogue":
-        """Open the layers of a version's catalogue, the oldest first; they never change."""
-        return Catalogue(paths[-1], lambda: connect_layers(paths))
+        """Open the layers of a version's catalogue, the oldest first; they never change.
+
+        If another store takes the place of theirs, whose layers have the same names, the
+        connections that are open are used, and no others are opened.
+        """
+        before = inodes(paths)
+
+        def connect() -> sqlite3.Connection:
+            connection = connect_layers(paths)
+            if inodes(paths) != before:
+                connection.close()
+                raise sqlite3.OperationalError("the file is that of another store")
+            return connection
+
+        return Catalogue(paths[-1], connect)
 
     def close(self) -> None:
         """Close the files."""

@@ -130,6 +130,19 @@ def read_bytes(path: Path, limit: int) -> bytes:
     return content
 
 
+def inodes(paths: Iterable[Path]) -> list[tuple[int, int] | None]:
+    """Return the identity of files, whatever is put in their place; None for a missing one."""
+
+    def inode(path: Path) -> tuple[int, int] | None:
+        try:
+            found = path.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+    return [inode(path) for path in paths]
+
+
 def refuse_link(folder: Path) -> None:
     """Raise :class:`StoreCorrupt` if a folder in the store is a link, which may lead out of it.
 

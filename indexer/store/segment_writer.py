@@ -7,10 +7,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from indexer.errors import EncoderMismatch, StoreCorrupt
+from indexer.errors import EncoderMismatch, StoreCorrupt, StoreUnavailable
 from indexer.store.catalogue_writer import CatalogueWriter
 from indexer.store.damage import read_damage, update_damage
-from indexer.store.files import Bytes, last_number, numbered_name
+from indexer.store.files import Bytes, inodes, last_number, numbered_name
 from indexer.store.records import Damage, Manifest
 from indexer.store.rows import NewImage
 from indexer.store.segments import Segment, write_segment
@@ -33,6 +33,7 @@ class SegmentWriter:
         manifests = self._manifests().values()
         self._published = {entry.id for manifest in manifests for entry in manifest.segments}
         """The segments that versions refer to, which must not be removed."""
+        self._identity = inodes([store.catalogue])
         named = map(int, self._published)  # including those missing from the folder
         self._last_segment = max([last_number(store.segments), *named])
         self._verified: set[str] = set()
@@ -98,6 +99,7 @@ class SegmentWriter:
         A crash between the two leaves a segment that no row refers to, which
         :meth:`~indexer.store.writer.Writer.collect_garbage` removes.
         """
+        self.require_same_store()
         first_id = self.catalogue.next_id()
         name = None
         if indexed:
@@ -115,12 +117,24 @@ class SegmentWriter:
         ``vectors`` yields the content of its file of vectors piece by piece. The old segments are
         removed at once, unless a version refers to them.
         """
+        self.require_same_store()
         old = self.segment(names[0]).marker
         name = self._write_segment(ids, vectors, dim=old.dim, fingerprint=old.fingerprint)
         with self.catalogue.transaction():
             self.catalogue.relocate(ids, name, names)
         for unused in set(names) - self._published:
             shutil.rmtree(self._store.segments / unused)
+
+    def require_same_store(self) -> None:
+        """Raise :class:`StoreUnavailable` if the store was removed, or another is in its place.
+
+        What this build has committed is not in that one, and must not be mixed with it.
+        """
+        if inodes([self._store.catalogue]) != self._identity:
+            raise StoreUnavailable(
+                f"{self._store.folder} was removed or replaced while a build was writing to it.",
+                "Nothing was published. Run the build again.",
+            )
 
     def _write_segment(
         self, ids: NDArray[np.int64], vectors: Iterable[Bytes], *, dim: int, fingerprint: str

@@ -153,6 +153,7 @@ class Writer(SegmentWriter):
 
     def begin(self) -> Draft:
         """Begin a new version of what is committed, and write a catalogue layer of the changes."""
+        self.require_same_store()
         published = self._manifests().get(self.published() or "")
         return Draft(
             segments=[self.segment(name) for name in self.catalogue.segments()],
@@ -179,6 +180,7 @@ class Writer(SegmentWriter):
         Readers see the old version until the last step, one rename. Raises :class:`ValueError` if
         the catalogue has changed since the draft was begun.
         """
+        self.require_same_store()
         if self.catalogue.change_token() != draft.change_token:
             raise ValueError("The catalogue has changed since this draft was begun.")
         store = self._store
@@ -248,6 +250,7 @@ class Writer(SegmentWriter):
 
         That includes what crashed builds left. The published version is kept, however old it is.
         """
+        self.require_same_store()
         store, manifests = self._store, self._manifests()
         kept = {*sorted(manifests)[-keep:], self.published() or ""}
         for folder in numbered(store.versions):

@@ -136,6 +136,76 @@ def test_another_store_at_the_same_path_is_noticed_though_its_version_has_the_sa
     assert ready(client) == {"status": "ready", "version": "00000001", "refused": None}
 
 
+@pytest.mark.parametrize("how", ["removed", "moved away"])
+def test_without_its_store_the_open_version_answers_and_it_says_so(
+    client: FlaskClient,
+    config: Config,
+    images: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    how: str,
+) -> None:
+    eventually(lambda: ready(client).get("version") == "00000001")
+    other = tmp_path / "other"
+    shutil.copytree(config.store, other)
+    shutil.rmtree(config.store) if how == "removed" else config.store.rename(tmp_path / "old")
+    eventually(lambda: ready(client).get("refused") is not None)
+    for image_id in range(1, 7):
+        hits = client.post("/api/v1/search", json={"image_id": image_id}).get_json()["results"]
+        assert next(hit["image_id"] for hit in hits) == image_id
+        assert client.get(f"/api/v1/images/{image_id}/file").status_code == HTTPStatus.OK
+    answer = ready(client)
+    assert answer["version"] == "00000001"
+    assert str(tmp_path) not in str(answer)
+    assert caplog.text.count("There is no index in") == 1, "once, not every second"
+    other.rename(config.store)
+    eventually(lambda: ready(client).get("refused") is None)
+
+
+def test_a_store_that_is_copied_into_place_is_used_as_soon_as_it_is_complete(
+    client: FlaskClient, config: Config, images: Path, tmp_path: Path
+) -> None:
+    eventually(lambda: ready(client).get("version") == "00000001")
+    other = tmp_path / "other"
+    delete(next(images.rglob("*.jpg")))
+    build(small_config(images, other))
+    shutil.rmtree(config.store)
+    config.store.mkdir()
+    for part in ("CURRENT", "versions"):  # the order in which it looks complete first
+        if (other / part).is_dir():
+            shutil.copytree(other / part, config.store / part)
+        else:
+            shutil.copy(other / part, config.store / part)
+    eventually(lambda: ready(client).get("refused") is not None)
+    for part in ("derived", "layers", "segments"):
+        shutil.copytree(other / part, config.store / part)
+    eventually(lambda: client.get("/api/v1/index").get_json()["indexed"] == 5)
+
+
+def test_caches_show_no_pictures_of_a_store_that_was_replaced(
+    client: FlaskClient, config: Config, images: Path, tmp_path: Path
+) -> None:
+    """Image 1 is another picture there: its address and its entity tag differ."""
+    eventually(lambda: ready(client).get("version") == "00000001")
+    asked = client.post("/api/v1/search", json={"image_id": 1}).get_json()["results"][0]
+    old = {name: client.get(asked[name]) for name in ("url", "thumbnail_url")}
+    for answer in old.values():
+        assert "immutable" in answer.headers["Cache-Control"]
+    delete(sorted(images.rglob("*.jpg"))[0])
+    shutil.rmtree(config.store)
+    build(config)
+    eventually(lambda: client.get("/api/v1/index").get_json()["indexed"] == 5)
+    new = client.post("/api/v1/search", json={"image_id": 1}).get_json()["results"][0]
+    for name, before in old.items():
+        assert new[name] != asked[name]
+        condition = {"If-None-Match": before.headers["ETag"]}
+        for address in (new[name], asked[name]):
+            answer = client.get(address, headers=condition)
+            assert answer.status_code == HTTPStatus.OK
+            assert answer.data != before.data
+        assert "no-cache" in client.get(asked[name]).headers["Cache-Control"]
+
+
 def test_a_damaged_first_version_is_not_opened_for_every_request(
     reindex: Reindex, config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
