@@ -16,6 +16,9 @@ from indexer.search import PublishedIdentity, Searcher
 
 logger = logging.getLogger(__name__)
 
+IMAGES_SECONDS = 10.0
+"""How often to look for a few image files, whose disk may be away."""
+
 POLL_SECONDS = 1.0
 """How often to check for another version, which reads nine bytes and the status of a file."""
 
@@ -54,6 +57,13 @@ class Rejected(NamedTuple):
         return f"Version {self.version} is not used: {self.error.message}"
 
 
+class Images(NamedTuple):
+    """Whether the files of the images can be read, None if that is not known yet, and why not."""
+
+    readable: bool | None
+    reason: str | None
+
+
 class CurrentIndex:
     """Opens and replaces the :class:`Searcher`, and reports readiness. Safe between threads.
 
@@ -72,6 +82,9 @@ class CurrentIndex:
         """Why the first version could not be opened, which is not tried before ``_reopen_at``."""
         self._reopen_at = 0.0
         self._is_watched = False
+        self._images_problem: LookalikeError | None = None
+        self._images_are_known = False
+        self._looking_since: float | None = None
         self._encoder_problem: LookalikeError | None = None
         """Why the encoder could not be loaded; it is tried again after ``_reload_at``."""
         self._reload_at = 0.0
@@ -105,6 +118,37 @@ class CurrentIndex:
         """Raise an error if the encoder is not loaded; waiting would occupy a thread."""
         if not searcher.encoder_is_loaded:
             raise self._why_not_loaded()
+
+    def images(self) -> Images:
+        """Return whether the files of the images can be read."""
+        since, problem = self._looking_since, self._images_problem
+        if since is not None and time.monotonic() - since > IMAGES_SECONDS:
+            return Images(readable=False, reason="Their disk does not answer.")
+        if not self._images_are_known:
+            return Images(readable=None, reason=None)
+        return Images(readable=problem is None, reason=problem.message if problem else None)
+
+    def look_for_images(self) -> None:
+        """Find out whether the files of the images can be read; log it when that changes."""
+        searcher = self._searcher
+        if searcher is None:
+            return
+        self._looking_since = time.monotonic()
+        try:
+            problem = searcher.collection.files_problem()
+        except OSError as error:  # the catalogue, not an image
+            problem = StoreUnavailable(str(error))
+        finally:
+            self._looking_since = None
+        if problem and not self._images_problem:
+            logger.warning(
+                "The images are not where the index expects them; searches work. %s "
+                "dataset.root says where they are, if not where they were indexed.",
+                problem.message,
+            )
+        elif self._images_problem and not problem:
+            logger.warning("The images can be read again.")
+        self._images_problem, self._images_are_known = problem, True
 
     def refresh(self) -> None:
         """Replace the index if another version is published and passes its checks.
@@ -175,9 +219,10 @@ class CurrentIndex:
         with self._lock:
             if not self._is_watched:
                 self._is_watched = True
-                threading.Thread(
-                    target=_watch, args=(weakref.ref(self),), daemon=True, name="reload"
-                ).start()
+                for name, work in (("reload", _watch), ("images", _watch_images)):
+                    threading.Thread(
+                        target=work, args=(weakref.ref(self),), daemon=True, name=name
+                    ).start()
             if self._searcher is None:
                 self._searcher = searcher = self._try_to_open()
                 threading.Thread(
@@ -253,6 +298,18 @@ def _watch(reference: "weakref.ref[CurrentIndex]") -> None:
             logger.exception("Checking for a new version failed")
         del index
         time.sleep(POLL_SECONDS)
+
+
+def _watch_images(reference: "weakref.ref[CurrentIndex]") -> None:
+    """Look for image files, in a thread of its own: a disk can hang."""
+    while (index := reference()) is not None:
+        is_open = index.opened is not None
+        try:
+            index.look_for_images()
+        except Exception:
+            logger.exception("Looking for the images failed")
+        del index
+        time.sleep(IMAGES_SECONDS if is_open else POLL_SECONDS)
 
 
 def current_index() -> CurrentIndex:

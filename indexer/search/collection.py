@@ -1,15 +1,15 @@
 """The images of one published version: their rows, files, vectors and distances."""
 
-import hashlib
 import random
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from indexer.datasets import open_dataset
-from indexer.errors import ImageGone, UnknownImage
+from indexer.config import DatasetConfig
+from indexer.errors import LookalikeError, UnknownImage
 from indexer.images import decoded, media_type, thumbnail
 from indexer.search.answers import Distribution, ImageFile
+from indexer.search.image_sources import ImageSources
 from indexer.search.queries import Allowed, Vector
 from indexer.store import ImageRow, Version
 from indexer.vector_index import MappedVectors, Projection, StoredProjection
@@ -18,17 +18,20 @@ from indexer.vector_index.base import Ids, Rows
 DISTRIBUTION_SAMPLE = 1000
 """How many images the distribution of distances is estimated from."""
 
+FILES_SAMPLE = 3
+"""How many files are looked for to tell whether the images can be read."""
+
 
 class Collection:
     """The images of one immutable published version, and their vectors. Safe between threads.
 
-    The dataset they are read from comes from the version's manifest.
+    Their files are read where ``dataset`` says they are, or else where the build found them.
     """
 
-    def __init__(self, version: Version, vectors: MappedVectors) -> None:
+    def __init__(self, version: Version, vectors: MappedVectors, dataset: DatasetConfig) -> None:
         self._version = version
         self._vectors = vectors
-        self._dataset = open_dataset(version.manifest.dataset)
+        self._files = ImageSources(version.manifest.dataset, dataset)
         files = version.derived("map")
         self._projection = StoredProjection(files.parts if files else None, vectors)
 
@@ -72,13 +75,20 @@ class Collection:
         Raises :class:`~indexer.errors.ImageGone` if the file has vanished or changed since.
         """
         row = self.image(image_id)
-        data = self._dataset.read(row.key)
-        if hashlib.sha256(data).hexdigest() != row.sha256:
-            raise ImageGone(
-                f"The image file {row.key} has changed since it was indexed.",
-                "Run `lookalike index` again.",
-            )
+        data = self._files.read(row.key, str(row.sha256))
         return ImageFile(data, media_type(str(row.format)), str(row.sha256))
+
+    def files_problem(self) -> LookalikeError | None:
+        """Return why none of a few files can be read, or None: their disk may be away."""
+        problem: LookalikeError | None = None
+        for image in self.sample(FILES_SAMPLE):
+            try:
+                self.image_file(image.id)
+            except LookalikeError as error:
+                problem = problem or error.fresh()
+            else:
+                return None
+        return problem
 
     def thumbnail(self, image_id: int, side: int) -> bytes:
         """Return an indexed image as a JPEG that fits into ``side`` x ``side`` pixels."""

@@ -33,14 +33,14 @@ SELF_DISTANCE = 0.01
 class Searcher:
     """One immutable published version and the encoder it was made with. Safe between threads.
 
-    Encoder and dataset come from the version's manifest, so that a query is never compared with
-    vectors of another encoder; limits come from ``config``. ``max_pixels`` limits images that are
-    sent as queries; without it they have the limit of the dataset's own files.
+    The encoder comes from the version's manifest, so that a query is never compared with vectors of
+    another encoder; limits, and where the images lie now, come from ``config``. ``max_pixels``
+    limits images that are sent as queries; without it they have the limit of the dataset's files.
     """
 
     def __init__(self, version: Version, config: Config, max_pixels: int | None = None) -> None:
         indexes = Indexes.of(version)
-        self.collection = Collection(version, indexes.vectors)
+        self.collection = Collection(version, indexes.vectors, config.dataset)
         """The images that are searched."""
         self._version = version
         manifest = version.manifest

@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 
 from indexer.search import IndexInfo, Promise
 from server.api.search_answers import Encoder, Mode, Version
-from server.current_index import Rejected
+from server.current_index import Images, Rejected
 from server.errors import public_text
 
 NProbe = Annotated[int, Field(description="Inverted lists visited per query.")]
@@ -124,6 +124,16 @@ class Refused(BaseModel):
     reason: Annotated[str, Field(description="Why it failed.")]
 
 
+class ImageFiles(BaseModel):
+    """Whether the files of the images can be read; searches do not need them."""
+
+    readable: Annotated[
+        bool | None,
+        Field(description="Whether any of a few files can be read; null right after the start."),
+    ]
+    reason: Annotated[str | None, Field(description="Why not.")]
+
+
 class Ready(BaseModel):
     """The server can answer every kind of query."""
 
@@ -135,11 +145,19 @@ class Ready(BaseModel):
         Refused | None,
         Field(description="A newer version that failed its checks, if there is one."),
     ]
+    images: Annotated[
+        ImageFiles, Field(description="Whether the images are where the index expects them.")
+    ]
 
     @classmethod
-    def of(cls, info: IndexInfo, rejected: Rejected | None) -> "Ready":
-        """Describe the version in use and a rejected one, without paths of the server."""
+    def of(cls, info: IndexInfo, rejected: Rejected | None, images: Images) -> "Ready":
+        """Describe what is in use, without paths of the server."""
         refused = None
         if rejected:
             refused = Refused(version=rejected.version, reason=public_text(rejected.error)[0])
-        return cls(status="ready", version=info.version, refused=refused)
+        return cls(
+            status="ready",
+            version=info.version,
+            refused=refused,
+            images=ImageFiles(readable=images.readable, reason=images.reason),
+        )

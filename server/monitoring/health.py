@@ -36,4 +36,6 @@ def readyz() -> Response:
     reason = index.readiness_error()
     if reason:
         raise reason
-    return json_answer(index_answers.Ready.of(index.searcher().info, index.rejected))
+    return json_answer(
+        index_answers.Ready.of(index.searcher().info, index.rejected, index.images())
+    )

@@ -46,8 +46,9 @@ def current(client: FlaskClient) -> CurrentIndex:
 
 
 def ready(client: FlaskClient) -> dict[str, object]:
+    """Return what /readyz says but for the image files."""
     answer: dict[str, object] = client.get("/readyz").get_json()
-    return answer
+    return {name: value for name, value in answer.items() if name != "images"}
 
 
 def test_a_published_or_restored_version_is_used_without_a_restart(
@@ -307,3 +308,57 @@ def assert_unavailable(client: FlaskClient, path: str) -> None:
     assert response.get_json()["error"]["code"] == "store_unavailable"
     assert "private" not in response.get_data(as_text=True)
     assert response.headers["Retry-After"] == "5"
+
+
+def test_images_whose_disk_is_away_are_missing_and_everything_else_works(
+    client: FlaskClient,
+    images: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def readable() -> object:
+        return client.get("/readyz").get_json()["images"]["readable"]
+
+    monkeypatch.setattr(server.current_index, "IMAGES_SECONDS", 0.02)
+    cache = client.application.extensions["thumbnails"]
+    monkeypatch.setattr(cache, "get", lambda sha256, side, make: make())  # none is kept
+    eventually(lambda: ready(client).get("version") == "00000001")
+    eventually(lambda: readable() is True)
+    assert "cannot be shown now" not in client.get("/?image_id=1").text
+    images.rename(images.with_name("away"))
+    eventually(lambda: readable() is False)
+    answer = client.get("/readyz")
+    assert answer.status_code == HTTPStatus.OK
+    assert "cannot be read" in answer.get_json()["images"]["reason"]
+    assert str(images) not in answer.text
+    assert len(client.post("/api/v1/search", json={"image_id": 1}).get_json()["results"]) == 6
+    assert client.get("/api/v1/images/1").status_code == HTTPStatus.OK
+    for name in ("file", "thumbnail"):
+        missing = client.get(f"/api/v1/images/1/{name}")
+        assert missing.status_code == HTTPStatus.NOT_FOUND
+        assert missing.get_json()["error"]["code"] == "image_gone"
+    page = client.get("/?image_id=1")
+    assert page.status_code == HTTPStatus.OK
+    assert "cannot be shown now" in page.text
+    assert caplog.text.count("are not where the index expects them") == 1
+    images.with_name("away").rename(images)
+    eventually(lambda: readable() is True)
+    assert client.get("/api/v1/images/1/file").status_code == HTTPStatus.OK
+
+
+def test_a_disk_that_does_not_answer_stops_neither_searches_nor_new_versions(
+    client: FlaskClient, config: Config, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server.current_index, "IMAGES_SECONDS", 0.02)
+    goes_on = threading.Event()
+    monkeypatch.setattr(
+        "indexer.search.image_sources.ImageSources.read", lambda *_: goes_on.wait(60)
+    )
+    try:
+        eventually(lambda: "not answer" in str(client.get("/readyz").get_json().get("images")))
+        delete(next(images.rglob("*.jpg")))
+        build(config)
+        eventually(lambda: ready(client).get("version") == "00000002")
+        assert client.post("/api/v1/search", json={"image_id": 2}).status_code == HTTPStatus.OK
+    finally:
+        goes_on.set()

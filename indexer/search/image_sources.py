@@ -1,0 +1,86 @@
+"""Where the files of indexed images are read: where ``dataset.root`` says, or the index itself.
+
+An index records where its images were. They may lie elsewhere where it is served, in a container
+for instance. A file counts only if its content is what was indexed, so that both places can be
+tried: a configuration that names the images of another index does no harm.
+"""
+
+import hashlib
+from collections.abc import Iterator
+
+from indexer.config import DatasetConfig
+from indexer.datasets import Dataset, open_dataset
+from indexer.errors import ImageGone, ImageUnreadable
+
+
+class ImageSources:
+    """Reads the images of an index that was built from ``recorded``. Safe between threads."""
+
+    def __init__(self, recorded: DatasetConfig, configured: DatasetConfig) -> None:
+        self._sources: list[tuple[Dataset, dict[str, str]]] = [
+            (open_dataset(dataset), _renamed(recorded, dataset))
+            for dataset in (*_relocated(recorded, configured), recorded)
+        ]
+
+    def read(self, key: str, sha256: str) -> bytes:
+        """Return the bytes of an image file, which have this SHA-256.
+
+        Raises :class:`~indexer.errors.ImageGone` or one of the other errors of a dataset.
+        """
+        failures: list[ImageGone] = []
+        for dataset, renamed in self._sources:
+            try:
+                data = dataset.read(_translated(key, renamed))
+            except ImageGone as error:
+                failures.append(error)
+                continue
+            if hashlib.sha256(data).hexdigest() == sha256:
+                return data
+            failures.append(_Changed(key))
+        raise max(failures, key=lambda error: isinstance(error, _Changed | ImageUnreadable))
+
+
+class _Changed(ImageGone):
+    """The file has other content."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(
+            f"The image file {key} has changed since it was indexed.",
+            "Run `lookalike index` again.",
+        )
+
+
+def _relocated(recorded: DatasetConfig, configured: DatasetConfig) -> Iterator[DatasetConfig]:
+    """Yield the index's dataset where the settings say it is, if they do.
+
+    Their kind does not matter: what the index consists of is known. Of a list, they may name the
+    folder. Several folders must be as many as there were; they correspond in their order.
+    """
+    is_set = "root" in configured.model_fields_set
+    if not is_set or configured.roots == recorded.roots:
+        return
+    if recorded.kind == "folder" and len(configured.roots) != len(recorded.roots):
+        return
+    yield recorded.model_copy(update={"root": configured.root})
+    if recorded.kind == "list":
+        in_folder = configured.roots[0] / recorded.roots[0].name
+        yield recorded.model_copy(update={"root": in_folder})
+
+
+def _renamed(recorded: DatasetConfig, relocated: DatasetConfig) -> dict[str, str]:
+    """Return how the beginnings of keys differ: those that are names of folders or archives."""
+    pairs = list(zip(recorded.roots, relocated.roots, strict=False))
+    if recorded.kind == "folder":
+        pairs = pairs[1:]  # keys of the first folder begin with no name
+    elif recorded.kind == "tar":
+        pairs = [(old, new) for old, new in pairs if ".tar" == old.suffix.lower() == new.suffix]
+    else:
+        pairs = []
+    return {f"{old.name}/": f"{new.name}/" for old, new in pairs if old.name != new.name}
+
+
+def _translated(key: str, renamed: dict[str, str]) -> str:
+    for old, new in renamed.items():
+        if key.startswith(old):
+            return new + key.removeprefix(old)
+    return key
