@@ -20,6 +20,11 @@ MAX_FILE_BYTES = 500_000_000
 """Larger files are not read: photographs are smaller, and several are in memory at once."""
 
 NOT_UTF8 = "the name is not valid UTF-8"
+POINTERS = (b"version https://git-lfs.github.com/spec/", b"/annex/objects/")
+"""How the files begin that stand for a content elsewhere:
+https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md and
+https://git-annex.branchable.com/internals/pointer_file/."""
+
 GONE_HINT = "Put it back, or run `lookalike index` again."
 
 
@@ -135,6 +140,11 @@ def read_file(path: Path, key: str) -> bytes:
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         raise ImageUnreadable(
             f"The image file {key} changed while it was read.", "Run `lookalike index` again."
+        )
+    if data.startswith(POINTERS):
+        raise ImageUnreadable(
+            "The file is a pointer of Git LFS or git-annex; its content is not on this disk.",
+            "Fetch it: git lfs pull, or git annex get.",
         )
     return data
 

@@ -7,7 +7,15 @@ from pathlib import Path
 
 from indexer.datasets.base import Listing, links_in_words
 from indexer.datasets.exclusion import STORE_FILES, STORE_FOLDERS, Exclusion, is_store
+from indexer.images import SUFFIXES
 from indexer.text import escaped
+
+MAX_NOTE_BYTES = 1000
+NOTE_SUFFIXES = {"", ".txt", ".md"}
+"""A small file of this kind may say that a disk is not mounted there: NOT_MOUNTED, README.txt."""
+
+MAX_LOOKED_AT = 10_000
+"""How many files and folders behind a link are looked at before it is taken to hold images."""
 
 EMPTY_FOLDER = "the folder is empty"
 DANGLING_LINK = "the link leads nowhere"
@@ -23,7 +31,8 @@ LINKS = "links to folders elsewhere, not followed"
 class Rules:
     """What a walk passes over, and whether it follows links to folders elsewhere.
 
-    ``follow_links`` is None if nobody has decided: then it is not followed, and a build asks.
+    ``follow_links`` is None if nobody has decided: then none is followed, and a build asks if there
+    are images behind one.
     """
 
     exclude: Exclusion = field(default_factory=Exclusion)
@@ -89,13 +98,15 @@ class _Links:
         """Note a link that leads nowhere. Without an ending it may be that of a folder."""
         if entry.is_symlink() and not os.path.exists(entry):  # noqa: PTH110 -- no Path
             self._listing.doubtful[f"{escaped(key)}/"] = DANGLING_LINK
-            if self._follow is None and not os.path.splitext(entry.name)[1]:  # noqa: PTH122
+            if self._follow is None and not _suffix(entry.name):
                 self._leads_elsewhere(entry, key)
 
     def report(self) -> None:
         """Report the links, whether or not they were followed."""
         if self._follow is None:
-            self._listing.undecided_links.update(self._elsewhere)
+            for key, target in self._elsewhere.items():
+                if not os.path.isdir(target) or _may_hold_images(target):  # noqa: PTH112
+                    self._listing.undecided_links[key] = target
         if not self._follow:
             for key in self._elsewhere:
                 self._listing.pass_over(LINKS, key)
@@ -129,7 +140,7 @@ def _wanted(
             listing.pass_over(EXCLUDED, key)
             empty = empty and _is_folder(entry)  # a file shows that the disk is there
         else:
-            empty = False
+            empty = empty and _is_note(entry)
             yield entry
     if empty:
         listing.doubtful[escaped(prefix)] = EMPTY_FOLDER
@@ -138,17 +149,45 @@ def _wanted(
 def is_empty(folder: Path, exclude: Exclusion | None = None) -> bool:
     """Tell whether a folder holds nothing to see, as a mount point without its disk.
 
-    Hidden files and excluded folders do not count: a system may leave some there.
+    Hidden files, excluded folders and notes do not count: a system or its operator may leave some
+    there.
     """
     exclude = exclude or Exclusion()
     with os.scandir(folder) as entries:
         visible = (entry for entry in entries if is_visible(entry.name))  # no more than needed
-        return all(exclude(entry.name, entry.name) and _is_folder(entry) for entry in visible)
+        return all(
+            _is_folder(entry) if exclude(entry.name, entry.name) else _is_note(entry)
+            for entry in visible
+        )
 
 
 def is_visible(name: str) -> bool:
     """Tell whether a file or folder is not hidden."""
     return not name.startswith(".")
+
+
+def _may_hold_images(folder: str) -> bool:
+    """Tell whether there are images or archives in a folder, or too much to tell."""
+    looked_at = 0
+    for _, folders, files in os.walk(folder):
+        looked_at += len(folders) + len(files)
+        if looked_at > MAX_LOOKED_AT or any(_suffix(name) in {*SUFFIXES, ".tar"} for name in files):
+            return True
+    return False
+
+
+def _is_note(entry: "os.DirEntry[str]") -> bool:
+    """Tell whether a file may be a note in a mount point without its disk."""
+    if _suffix(entry.name) not in NOTE_SUFFIXES:
+        return False
+    try:
+        return entry.is_file(follow_symlinks=False) and entry.stat().st_size <= MAX_NOTE_BYTES
+    except OSError:
+        return False
+
+
+def _suffix(name: str) -> str:
+    return os.path.splitext(name)[1].lower()  # noqa: PTH122 -- for every file; Path is slow
 
 
 def _is_folder(entry: "os.DirEntry[str]") -> bool:

@@ -146,6 +146,32 @@ def test_one_of_several_folders_is_empty(disk: Disk, tmp_path: Path, copy: Copy)
         disk.mount()
 
 
+@pytest.mark.parametrize(
+    ("name", "size", "is_note"),
+    [
+        ("NOT_MOUNTED", 0, True),
+        ("README.txt", 1000, True),
+        ("README.txt", 1001, False),
+        ("other.jpg", 0, False),
+        ("notes.pdf", 9, False),
+    ],
+)
+def test_a_note_in_a_mount_point_does_not_say_that_the_disk_is_there(
+    disk: Disk, tmp_path: Path, copy: Copy, name: str, size: int, is_note: bool
+) -> None:
+    root = tmp_path / "images"
+    copy(root, NAMES[:5])
+    disk.mount_point.rmdir()
+    disk.mount_point = root / "nas"
+    copy(root / "nas", NAMES[5:])
+    config = small_config(root, tmp_path / "s")
+    build(config)
+    disk.unmount()
+    (root / "nas" / name).write_bytes(bytes(size))
+    report = build(config)
+    assert (report.indexed, report.unavailable) == ((6, 1) if is_note else (5, 0))
+
+
 def test_a_file_without_permission_stays(
     config: Config, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -253,20 +279,45 @@ def test_touched_images_that_cannot_be_read_stay(
     for name in NAMES:
         os.utime(root / name, ns=(10**18, 10**18))
 
-    real = Path.read_bytes
+    real = Path.open
 
-    def refuse(path: Path) -> bytes:
+    def refuse(path: Path, *arguments: object, **options: object) -> object:
         if path.suffix == ".jpg":
             raise error
-        return real(path)
+        return real(path, *arguments, **options)  # type: ignore[call-overload]
 
     with monkeypatch.context() as patched:
-        patched.setattr(Path, "read_bytes", refuse)
+        patched.setattr(Path, "open", refuse)
         report = build(config)
     assert (report.indexed, report.skipped, report.unavailable) == (6, 0, 6)
     assert report.notes[0].startswith("6 indexed images cannot be read now and stay in the index")
     assert keys_of(config) == before
     assert (build(config).recognised, build(config).unavailable) == (6, 0)
+
+
+@pytest.mark.parametrize(
+    "pointer",
+    [
+        "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214\nsize 12345\n",
+        "/annex/objects/SHA256E-s12345--4d7a214.jpg\n",
+    ],
+)
+def test_images_whose_content_was_dropped_stay(
+    shrinking: tuple[Config, Path], pointer: str
+) -> None:
+    """Git LFS and git-annex leave a pointer in the place of a file whose content is elsewhere."""
+    config, root = shrinking
+    contents = {name: (root / name).read_bytes() for name in NAMES}
+    for name in NAMES:
+        (root / name).write_text(pointer)
+    (root / "new.jpg").write_text(pointer)
+    report = build(config)
+    assert (report.indexed, report.unavailable, report.reasons) == (6, 6, {"unreadable": 1})
+    assert "its content is not on this disk" in report.notes[0]
+    for name, content in contents.items():
+        (root / name).write_bytes(content)
+    report = build(config)
+    assert (report.recognised, report.encoded, report.unavailable) == (6, 0, 0)
 
 
 def test_a_disk_that_goes_away_during_the_build_loses_nothing(

@@ -76,8 +76,24 @@ def test_links_within_the_folders_need_no_decision(images: Path, tmp_path: Path)
 def test_a_folder_whose_name_begins_like_that_of_the_root_is_outside(images: Path) -> None:
     sibling = images.with_name(images.name + "2")
     sibling.mkdir()
+    (sibling / "1.jpg").touch()
     (images / "link").symlink_to(sibling)
     assert list(scanned(images, None)[1].undecided_links) == ["link"]
+
+
+@pytest.mark.parametrize(("others", "is_asked"), [(0, False), (9, False), (10, True)])
+def test_a_link_to_a_folder_without_images_needs_no_decision(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, others: int, is_asked: bool
+) -> None:
+    """It is not followed. Of a large folder it is not known."""
+    monkeypatch.setattr("indexer.datasets.walk.MAX_LOOKED_AT", 10)
+    (tmp_path / "etc" / "sub").mkdir(parents=True)
+    for number in range(others):
+        (tmp_path / "etc" / "sub" / f"{number}.conf").touch()
+    (images / "link").symlink_to(tmp_path / "etc")
+    _, listing = scanned(images, None)
+    assert listing.report() == ["1 links to folders elsewhere, not followed: link"]
+    assert bool(listing.undecided_links) == is_asked
 
 
 def test_a_link_back_from_outside_ends(linked: Path, outside: Path) -> None:
