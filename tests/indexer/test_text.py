@@ -3,6 +3,7 @@
 import json
 import sqlite3
 import unicodedata
+from contextlib import closing
 
 import pytest
 
@@ -132,7 +133,8 @@ def test_values_become_what_a_catalogue_can_hold(
 
 def test_the_deepest_value_is_one_that_sqlite_reads() -> None:
     deepest = storable(parse_json(b"[" * MAX_DEPTH + b"]" * MAX_DEPTH), set())
-    select = "SELECT count(*) FROM json_each(?)"
-    assert sqlite3.connect(":memory:").execute(select, [json.dumps(deepest)]).fetchone() == (1,)
+    with closing(sqlite3.connect(":memory:")) as connection:
+        select = "SELECT count(*) FROM json_each(?)"
+        assert connection.execute(select, [json.dumps(deepest)]).fetchone() == (1,)
     with pytest.raises(ValueError, match="nested too deeply"):
         storable([deepest, [deepest]], set())
