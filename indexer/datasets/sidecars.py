@@ -63,8 +63,8 @@ class Sidecars:
                 values = storable(self._parsed(ending, extent), repairs)
             except _Unusable as why:
                 self._listing.pass_over(f"{ending} ({why})", place)
-            except ValueError:
-                self._listing.pass_over(f"{ending} (damaged)", place)
+            except ValueError as error:
+                self._listing.pass_over(f"{ending} (damaged)", f"{place} ({error})")
             for repair in sorted(repairs):
                 self._listing.pass_over(f"{ending} with {repair}", place)
             self._read[name, ending] = values

@@ -98,6 +98,22 @@ def test_a_file_of_another_kind_is_refused_with_the_reason(
     assert "coco.json cannot be used" in caught.value.message
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_file_of_windows_is_read(tmp_path: Path, encoding: str) -> None:
+    content = {"images": IMAGES, "annotations": [{"image_id": 7, "caption": "é 😀"}]}
+    dataset = annotated(tmp_path, **content)
+    text = json.dumps(content, ensure_ascii=False)
+    (tmp_path / "coco.json").write_bytes(text.encode(encoding))
+    assert dataset.scan().items[0].metadata == {"coco_id": 7, "captions": ["é 😀"]}
+
+
+def test_utf_16_without_a_mark_is_refused_with_advice(tmp_path: Path) -> None:
+    dataset = annotated(tmp_path, images=IMAGES)
+    (tmp_path / "coco.json").write_bytes(json.dumps({"images": IMAGES}).encode("utf-16-le"))
+    with pytest.raises(DatasetError, match="without a byte order mark; save it as UTF-8"):
+        dataset.scan()
+
+
 def test_one_bad_record_costs_that_record_counted_and_named(tmp_path: Path) -> None:
     """Half an emoji, as of a tool that truncates, costs this character."""
     dataset = annotated(

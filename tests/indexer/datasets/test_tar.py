@@ -108,7 +108,9 @@ def test_an_unusable_sidecar_is_ignored_alone(
     listing = TarShards(shard(tmp_path / "0.tar", {"a.jpg": b"x", name: data})).scan()
     assert [(item.key, dict(item.metadata)) for item in listing.items] == [("0.tar/a.jpg", {})]
     assert listing.ignored == {why: 1}
-    assert listing.report() == [f"1 {why}: 0.tar/{name}"]
+    (line,) = listing.report()
+    assert line.startswith(f"1 {why}: 0.tar/{name}")
+    assert ("without a byte order mark" in line) == (data[1:2] == b"\0")
 
 
 def test_a_value_that_cannot_be_stored_costs_that_value(tmp_path: Path) -> None:
