@@ -195,9 +195,10 @@ class Ingest:
                 new.append(image)
             elif before != now:
                 again.append(image)
-        with self._writer.catalogue.transaction():
-            for image in again:
-                self._writer.catalogue.touch(image)
+        if again:
+            with self._writer.catalogue.transaction():
+                for image in again:
+                    self._writer.catalogue.touch(image)
         if images or new:
             self._writer.commit(
                 images,

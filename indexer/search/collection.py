@@ -67,7 +67,13 @@ class Collection:
 
         Raises :class:`~indexer.errors.UnknownImage`.
         """
-        return self._vectors.vectors(self._vectors.rows(np.asarray(image_ids, np.int64)))
+        try:
+            ids = np.asarray(image_ids, np.int64)
+        except OverflowError:
+            raise UnknownImage(
+                "No image of the index has an id beyond 64 bits.", "Ids come from search results."
+            ) from None
+        return self._vectors.vectors(self._vectors.rows(ids))
 
     def image_file(self, image_id: int) -> ImageFile:
         """Return the bytes of an indexed image.

@@ -7,7 +7,7 @@ import pytest
 
 from indexer.build import build
 from indexer.config import Config
-from indexer.errors import ImageGone
+from indexer.errors import ImageGone, UnknownImage
 from indexer.search import Query, Searcher, Selection
 
 
@@ -21,6 +21,15 @@ def test_the_sample_is_spread_over_the_collection(searcher: Searcher) -> None:
     assert ids == sorted(set(ids))
     assert (len(ids), ids[0], ids[-1]) == (4, 1, 41)
     assert len(searcher.collection.sample(1000)) == 40
+
+
+@pytest.mark.parametrize("image_id", [0, -1, 2**63 - 1, 2**63, 2**200, -(2**200)])
+def test_no_id_beyond_those_of_the_index_is_known(searcher: Searcher, image_id: int) -> None:
+    with pytest.raises(UnknownImage):
+        searcher.collection.image(image_id)
+    with pytest.raises(UnknownImage):
+        searcher.collection.features([image_id])
+    assert searcher.collection.images([image_id]) == {}
 
 
 def test_an_image_file_is_the_one_that_was_indexed(config: Config, images: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from indexer.errors import ConfigError, EncoderMismatch, NoPublishedIndex, StoreBusy
 from indexer.store import NewImage, Store, open_writer
 from tests.stores import DIM, commit, image, publish
+from tests.work import counted
 
 
 def test_a_published_version_opens_with_all_its_parts(published: Store) -> None:
@@ -40,6 +41,22 @@ def test_the_layout_on_disk_is_the_documented_one(published: Store) -> None:
     assert (published.folder / "CURRENT").read_text() == "00000001\n"
     index = faiss.read_index(str(published.segments / "00000001/vectors.faiss"))
     assert (type(index), index.ntotal, index.d) == (faiss.IndexFlatL2, 2, DIM)
+
+
+def test_dropping_a_segment_reads_no_deleted_ids_of_others(tmp_path: Path) -> None:
+    """A build that replaces all files drops a segment for every few batches."""
+    works = []
+    for count in (100, 1600):
+        store = Store(tmp_path / f"{count}")
+        with open_writer(store) as writer:
+            commit(writer, [f"{number}" for number in range(count)])
+            commit(writer, ["x"])
+            with writer.catalogue.transaction():
+                writer.catalogue.remove(f"{number}" for number in range(count - 1))
+        with counted() as work, open_writer(store) as writer, writer.catalogue.transaction():
+            assert writer.catalogue.drop_segment("00000002") == 1
+        works.append(work.sql)
+    assert works[1] <= works[0] + 100
 
 
 def test_an_empty_store_has_nothing_published(store: Store) -> None:
