@@ -1,6 +1,7 @@
 """The catalogue as a build writes it: rows are added, updated, relocated and removed."""
 
 import json
+import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -242,6 +243,12 @@ class CatalogueWriter(OwnCatalogue):
             self._db.execute(
                 f"INSERT INTO runs ({', '.join(columns)}) VALUES ({values})", astuple(run)
             )
+
+    def mark(self) -> int:
+        """Write a random number below a thousand million to the file's header, and return it."""
+        number = secrets.randbelow(10**9)
+        self._db.execute(f"PRAGMA application_id = {number}")
+        return number
 
     def changes_since(self, next_id: int) -> int:
         """Return how many rows were added or changed since the next id was ``next_id``."""

@@ -30,7 +30,7 @@ def live_catalogue(path: Path) -> Iterator[OwnCatalogue]:
         finally:
             catalogue.close()
         return
-    if _is_written(path):
+    if is_written(path):
         raise StoreUnavailable(
             f"{path} cannot be read here: what a build wrote last is in {_beside(path, '-wal')}, "
             "and the folder may not be written.",
@@ -44,7 +44,7 @@ def live_catalogue(path: Path) -> Iterator[OwnCatalogue]:
         catalogue.close()
         after = path.stat()
         same = (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
-        if _is_written(path) or not same:
+        if is_written(path) or not same:
             raise StoreBusy(f"A build began to write {path} while it was read.", "Try again.")
 
 
@@ -68,7 +68,7 @@ def _beside(path: Path, ending: str) -> Path:
     return path.with_name(path.name + ending)
 
 
-def _is_written(path: Path) -> bool:
+def is_written(path: Path) -> bool:
     """Tell whether the write-ahead log holds commits that the file itself lacks."""
     log = _beside(path, "-wal")
     return log.exists() and log.stat().st_size > 0

@@ -5,7 +5,9 @@ it. So a build does not start from one that was damaged, replaced or altered by 
 published version holds all that is needed to make it again.
 """
 
+import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from functools import cache
@@ -19,13 +21,16 @@ from indexer.store.connections import translated_errors
 from indexer.store.damage import update_damage
 from indexer.store.files import REBUILD_HINT, check_size, find_damage, sync
 from indexer.store.layers import show_layers
-from indexer.store.live import beside
+from indexer.store.live import beside, is_written
 from indexer.store.own_catalogue import OwnCatalogue
 from indexer.store.records import CatalogueLayer, Damage
 from indexer.store.rows import ROW_COLUMNS
 from indexer.store.segments import Segment
 from indexer.store.store import Store
 from indexer.store.versions import Version, layer_path
+
+MARK_OFFSET = 68
+"""Of the application id in the header: https://www.sqlite.org/fileformat2.html#application_id"""
 
 MAY_CHANGE = ("key", "mtime_ns", "metadata")
 """The columns that a build changes in a row; an id stands for one content, so others never do."""
@@ -55,6 +60,26 @@ def catalogue_problems(store: Store, catalogue: OwnCatalogue) -> list[str]:
     ]
 
 
+def seal(catalogue: Path, mark: int) -> None:
+    """Give a catalogue that was closed a time whose nanoseconds are its mark.
+
+    Whatever else writes to the file changes its time. As long as both agree, a build need not read
+    all of the catalogue to know that it is the one that the last build left.
+    """
+    now = time.time_ns()
+    os.utime(catalogue, ns=(now, now // 10**9 * 10**9 + mark))
+
+
+def _is_sealed(catalogue: Path) -> bool:
+    """Tell whether a catalogue is as the last build left it, with nothing beside it to apply."""
+    if is_written(catalogue):
+        return False
+    with catalogue.open("rb") as file:
+        header = file.read(MARK_OFFSET + 4)
+    mark = int.from_bytes(header[MARK_OFFSET:], "big")
+    return len(header) == MARK_OFFSET + 4 and catalogue.stat().st_mtime_ns % 10**9 == mark
+
+
 @cache
 def _expected_definitions() -> set[tuple[str, str]]:
     with closing(sqlite3.connect(":memory:")) as connection:
@@ -63,9 +88,21 @@ def _expected_definitions() -> set[tuple[str, str]]:
 
 
 def _definitions(connection: sqlite3.Connection) -> set[tuple[str, str]]:
-    """Return the names of tables, indexes and triggers with the statements that made them."""
-    made = "SELECT name, sql FROM main.sqlite_master WHERE sql IS NOT NULL"
-    return set(connection.execute(f"{made} AND name NOT LIKE 'sqlite_%'"))
+    """Return the names of tables with those of their columns, and the statements of triggers.
+
+    The statement of a table that was made by an older version of Lookalike is another one.
+    """
+    return {
+        *connection.execute(
+            "SELECT made.name, columns.name FROM main.sqlite_master AS made, "
+            "pragma_table_info(made.name) AS columns "
+            "WHERE made.type = 'table' AND made.name NOT LIKE 'sqlite_%'"
+        ),
+        *connection.execute(
+            "SELECT name, sql FROM main.sqlite_master WHERE type = 'trigger' "
+            "AND name NOT LIKE 'sqlite_%'"
+        ),
+    }
 
 
 def _older(store: Store, catalogue: OwnCatalogue) -> Iterator[str]:
@@ -171,8 +208,12 @@ def _damage(store: Store) -> StoreCorrupt | None:
             return None
         return StoreCorrupt(f"{store.catalogue} is missing.", REBUILD_HINT)
     try:
+        sealed = _is_sealed(store.catalogue)
         with closing(CatalogueWriter(store.catalogue)) as catalogue:
-            problems = catalogue_problems(store, catalogue)
+            if not sealed:
+                problems = catalogue_problems(store, catalogue)
+            else:
+                problems = [f"{catalogue.path}: {problem}" for problem in _older(store, catalogue)]
     except StoreCorrupt as error:
         return error
     return StoreCorrupt(f"{problems[0]}.", REBUILD_HINT) if problems else None

@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -42,7 +42,7 @@ from indexer.store.records import (
     Manifest,
     SegmentEntry,
 )
-from indexer.store.recovery import open_catalogue
+from indexer.store.recovery import open_catalogue, seal
 from indexer.store.segment_writer import SegmentWriter
 from indexer.store.segments import Segment
 from indexer.store.store import CURRENT, Store, raise_if_unavailable
@@ -103,8 +103,10 @@ def open_writer(store: Store) -> Iterator["Writer"]:
         owner.unlink(missing_ok=True)  # rather than write to what somebody has put there
         owner.write_text(str(os.getpid()), encoding="ascii")
         catalogue, notes = open_catalogue(store)
-        held.callback(catalogue.close)
-        yield Writer(store, catalogue, notes)
+        with closing(catalogue):
+            yield Writer(store, catalogue, notes)
+            mark = catalogue.mark()
+        seal(store.catalogue, mark)
 
 
 def _owner(file: Path) -> str:

@@ -13,9 +13,10 @@ from indexer.config import Config
 from indexer.errors import StoreCorrupt
 from indexer.maintenance import prune, rollback, verify
 from indexer.search import Searcher
-from indexer.store import Store, open_writer
+from indexer.store import NewImage, Store, open_writer
 from tests.conftest import Reindex, delete
 from tests.stores import assert_like_a_clean_build, commit, damage, publish
+from tests.work import counted
 
 Damage = Callable[[Path], None]
 
@@ -144,7 +145,7 @@ def test_what_a_build_has_committed_and_not_published_is_no_damage(published: St
         commit(writer, ["d", "e"], ["bad"])
         with writer.catalogue.transaction():
             writer.catalogue.remove(["a"])
-            writer.catalogue.touch(2, 99)
+            writer.catalogue.touch(NewImage("b", mtime_ns=99))
             writer.catalogue.update_metadata([("b", {"caption": "new"})])
         assert verify(config).problems == [], "while the build goes on"
     assert verify(config).problems == []
@@ -194,3 +195,25 @@ def test_a_server_goes_on_with_a_published_version(reindex: Reindex, config: Con
     reindex()
     Store(config.store).catalogue.unlink()
     assert len(Searcher.open(config).search_id(1).hits) == 6
+
+
+def test_only_a_catalogue_that_something_else_wrote_to_is_read_in_full(tmp_path: Path) -> None:
+    """Opening a store for a build costs the same whatever its size, else what the size costs."""
+    opening, checking = list[int](), list[int]()
+    for count in (100, 400):
+        store = Store(tmp_path / str(count))
+        with open_writer(store) as writer:
+            commit(writer, [f"{number}.jpg" for number in range(count)])
+            publish(writer)
+        with counted() as work, open_writer(store):
+            pass
+        opening.append(work.sql)
+        os.utime(store.catalogue)
+        with counted() as work, open_writer(store) as writer:
+            assert writer.notes == []
+        checking.append(work.sql)
+        with counted() as work, open_writer(store):
+            pass
+        assert work.sql == pytest.approx(opening[-1], rel=0.2), "checked once"
+    assert opening[1] < 1.3 * opening[0]
+    assert checking[1] > 2 * checking[0]
