@@ -4,9 +4,12 @@ import errno
 import selectors
 import socket
 import time
+from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from heapq import merge
+from itertools import islice
 from typing import Any
 
 from gunicorn.workers.gthread import TConn, ThreadWorker
@@ -16,13 +19,15 @@ from server.admission import PROBE_PATHS
 FILES_TO_FREE = 8
 """How many idle connections are closed when files run out: a request opens a few."""
 
+CLOSE_WITHIN_S = 2.0
+"""How long a client has to close its side of a connection."""
+
 PROBE_THREADS = 2
 PROBE_BYTES = 4096
 """The longest head of a probe: longer ones wait like other requests."""
 
 NO_FILES_PAUSE_S = 0.05
 """How long to wait if files have run out and no connection is idle."""
-
 
 PROBES = tuple(f"get {path} ".encode() for path in PROBE_PATHS)
 
@@ -40,6 +45,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         super().__init__(*args, **settings)
         self.max_keepalived = self.worker_connections  # gunicorn's keeps some free for others
         self._is_out_of_files = False
+        self._closing: deque[TConn] = deque()
+        """Connections that wait for their clients to close them, too."""
 
     def get_thread_pool(self) -> ThreadPoolExecutor:
         """Start the threads for all other requests, and those for probes."""
@@ -76,6 +83,13 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         readable = partial(self.on_pending_socket_readable, conn)
         self.poller.register(conn.sock, selectors.EVENT_READ, readable)
 
+    def finish_request(self, conn: TConn, handled: Future[Any]) -> None:
+        """Keep a connection or begin to close it, when a thread is done with it."""
+        if handled.cancelled() or handled.exception() or handled.result():
+            super().finish_request(conn, handled)
+        else:
+            self._begin_to_close(conn)
+
     def _finish_later(self, conn: TConn, handled: Future[Any]) -> None:
         self.method_queue.defer(self.finish_request, conn, handled)
 
@@ -91,6 +105,38 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
                 time.sleep(NO_FILES_PAUSE_S)
         elif self.nr_conns >= self.worker_connections:
             self._close_idle(1)
+        while self._closing and self._closing[0].timeout <= time.monotonic():
+            self._close(self._closing.popleft())
+
+    def _begin_to_close(self, conn: TConn) -> None:
+        """Close a connection once its client has read the answer (RFC 9112, 9.6).
+
+        gunicorn waits in its loop, so that a client which does not close stops it for two seconds.
+        """
+        try:
+            conn.sock.setblocking(False)
+            conn.sock.shutdown(socket.SHUT_WR)
+        except OSError:  # it is gone
+            self._close(conn)
+            return
+        conn.timeout = time.monotonic() + CLOSE_WITHIN_S
+        self._closing.append(conn)
+        self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._read_rest, conn))
+
+    def _read_rest(self, conn: TConn, _: socket.socket) -> None:
+        try:
+            is_closed = not conn.sock.recv(1 << 16)
+        except OSError:
+            is_closed = True
+        if is_closed:
+            self._closing.remove(conn)
+            self._close(conn)
+
+    def _close(self, conn: TConn) -> None:
+        with suppress(KeyError, ValueError, OSError):  # if it was not registered, or is closed
+            self.poller.unregister(conn.sock)
+        self.nr_conns -= 1
+        conn.close()
 
     def _cap_keepalive(self, deadline: float) -> None:
         """Close idle connections by a deadline, as a worker that stops does; new ones as well."""
@@ -100,14 +146,12 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def _close_idle(self, count: int) -> int:
         """Close the connections that have been idle longest; return how many, up to ``count``."""
-        by_age = merge(self.pending_conns, self.keepalived_conns, key=lambda conn: conn.timeout)
-        idle = [conn for conn in by_age if _is_silent(conn)][:count]
+        queues = (self._closing, self.pending_conns, self.keepalived_conns)
+        by_age = merge(*queues, key=lambda conn: conn.timeout)
+        idle = list(islice(filter(_is_silent, by_age), count))
         for conn in idle:
-            queue = self.keepalived_conns if conn in self.keepalived_conns else self.pending_conns
-            queue.remove(conn)
-            self.poller.unregister(conn.sock)
-            self.nr_conns -= 1
-            conn.close()
+            next(queue for queue in queues if conn in queue).remove(conn)
+            self._close(conn)
         return len(idle)
 
 

@@ -131,3 +131,18 @@ def test_probes_with_a_body_are_requests_like_others(
     with socket.create_connection(("127.0.0.1", few[0]), timeout=20) as sock:
         sock.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n" + more)
         assert answer(sock).status == status
+
+
+def test_clients_that_do_not_close_stop_nobody(few: tuple[int, int]) -> None:
+    """The server closes its side, and waits for theirs while it answers others.
+
+    Stock gunicorn waits two seconds for each, longer than the last client here is ready to.
+    """
+    port, most = few
+    closing = INDEX.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+    with ExitStack() as opened:
+        for _ in range(3 * most):
+            sock = socket.create_connection(("127.0.0.1", port), timeout=20)
+            opened.enter_context(sock).sendall(closing)
+        assert ask(port)[0] in (200, 503)
+    eventually(lambda: ask(port)[0] == 200)
