@@ -117,7 +117,7 @@ class Catalogue:
         return dict(
             self._query(
                 "SELECT key, message FROM images "
-                "WHERE status = 'indexed' AND message IS NOT NULL ORDER BY key"
+                "WHERE status = 'indexed' AND message > '' ORDER BY key"
             )
         )
 

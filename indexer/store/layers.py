@@ -102,6 +102,9 @@ def _fill(
         finally:
             connection.execute("DROP TABLE temp.touched")
     connection.execute("CREATE INDEX layer.images_by_key ON images (status, key)")
+    connection.execute(
+        "CREATE INDEX layer.images_by_note ON images (status, message) WHERE message IS NOT NULL"
+    )
     return int(rows)
 
 

@@ -261,6 +261,7 @@ def test_names_in_notes_and_errors_do_not_drive_the_terminal(
 ) -> None:
     outside = tmp_path / "out"
     outside.mkdir()
+    (outside / "broken.jpg").touch()
     (images / "a\x1b[2J").symlink_to(outside)
     (images / "b\n.x\x1b[31m").touch()
     arguments = ["index", str(images), "--encoder=efficientnet_lite0", f"--store={tmp_path / 's'}"]
