@@ -82,7 +82,7 @@ def create_app(config: Config) -> Application:
             app.wsgi_app, x_for=config.server.proxies, x_proto=0, x_prefix=1
         )
     app.jinja_env.globals["local_url"] = local_url
-    app.jinja_env.globals["images"] = app.extensions["current_index"].images
+    app.jinja_env.globals["image_files"] = app.extensions["current_index"].images
     errors.register(app)
     logs.register(app)
     app.before_request(_ignore_impossible_dates)

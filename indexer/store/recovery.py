@@ -9,7 +9,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import cache
 from pathlib import Path
 
@@ -67,7 +67,8 @@ def seal(catalogue: Path, mark: int) -> None:
     all of the catalogue to know that it is the one that the last build left.
     """
     now = time.time_ns()
-    os.utime(catalogue, ns=(now, now // 10**9 * 10**9 + mark))
+    with suppress(FileNotFoundError):  # the store was moved away meanwhile
+        os.utime(catalogue, ns=(now, now // 10**9 * 10**9 + mark))
 
 
 def _is_sealed(catalogue: Path) -> bool:

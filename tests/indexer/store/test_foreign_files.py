@@ -208,6 +208,7 @@ def test_a_catalogue_that_names_a_segment_elsewhere_removes_nothing(
         )
         with pytest.raises(StoreCorrupt, match="holds a damaged value"):
             writer.catalogue.segments()
+    os.utime(published.catalogue)  # as what else writes to it changes its time
     with open_writer(published) as writer:
         writer.collect_garbage(1)
         assert "holds a damaged value" in writer.notes[0]
