@@ -319,7 +319,7 @@ def test_images_whose_disk_is_away_are_missing_and_everything_else_works(
     def readable() -> object:
         return client.get("/readyz").get_json()["images"]["readable"]
 
-    monkeypatch.setattr(server.current_index, "IMAGES_SECONDS", 0.02)
+    monkeypatch.setattr(server.current_index, "IMAGES_SECONDS", 0.3)
     cache = client.application.extensions["thumbnails"]
     monkeypatch.setattr(cache, "get", lambda sha256, side, make: make())  # none is kept
     eventually(lambda: ready(client).get("version") == "00000001")
