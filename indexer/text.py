@@ -71,6 +71,16 @@ def escaped(text: str) -> str:
     return data.decode("utf-8", "backslashreplace")
 
 
+def printable(text: str) -> str:
+    """Return a text with its control characters escaped: a terminal would obey them."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def composed(text: str) -> str:
+    """Return a text with composed letters (NFC), for comparisons."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
 def normal_forms(text: str) -> list[str]:
     """Return a text, then its composed and its decomposed form where they differ from it.
 
@@ -79,7 +89,7 @@ def normal_forms(text: str) -> list[str]:
     """
     if text.isascii():
         return [text]
-    forms = (text, unicodedata.normalize("NFC", text), unicodedata.normalize("NFD", text))
+    forms = (text, composed(text), unicodedata.normalize("NFD", text))
     return list(dict.fromkeys(forms))
 
 

@@ -53,8 +53,8 @@ def index(
     With ``reread`` all files are read and compared by content, not only those that look changed.
     ``encoder`` is ``vgg16``, whose weights (553 MB) Keras downloads once, or
     ``efficientnet_lite0``, which needs no download. ``weights`` may be a file of Keras weights.
-    ``follow_links`` says whether to index folders elsewhere that links in the folders lead to; if
-    there are some, it has to be said once.
+    ``follow_links`` says whether to index folders elsewhere that links in the folders lead to. It
+    has to be said if there are images in some of them.
     Images and encoder that are neither given nor configured are those of the last time; the first
     time the encoder is ``vgg16``.
 

@@ -137,7 +137,7 @@ class CurrentIndex:
         try:
             problem = searcher.collection.files_problem()
         except OSError as error:  # the catalogue, not an image
-            problem = StoreUnavailable(str(error))
+            problem = StoreUnavailable(f"The catalogue cannot be read: {error.strerror}.")
         finally:
             self._looking_since = None
         if problem and not self._images_problem:

@@ -8,6 +8,8 @@ import sys
 from dataclasses import astuple, fields
 from typing import TYPE_CHECKING
 
+from indexer.text import printable
+
 if TYPE_CHECKING:
     from indexer.config import Config
     from indexer.maintenance import Status
@@ -45,13 +47,13 @@ def build(options: argparse.Namespace, config: "Config") -> int:
         return 0
     if report.ignored:
         names = ", ".join(f"{suffix} {n}" for suffix, n in sorted(report.ignored.items()))
-        print(_printable(f"passed over: {names}"))
+        print(printable(f"passed over: {names}"))
     if report.skipped:
         print("skipped files and reasons: lookalike status --skipped")
     if report.recognised:
         print(f"recognised by content, not encoded again: {report.recognised}")
     for note in report.notes:
-        print(_printable(note))
+        print(printable(note))
     print(f"store   {config.store}")
     print(f"version {report.version}, encoder {report.encoder}, {report.removed} removed")
     print(report.summary)
@@ -78,12 +80,12 @@ def search(options: argparse.Namespace, config: "Config") -> int:
         print(json.dumps(answer))
         return 0
     if note := (answer.get("query") or {}).get("note"):
-        print(f"{options.image} is damaged: {_printable(note)}", file=sys.stderr)
+        print(f"{options.image} is damaged: {printable(note)}", file=sys.stderr)
     for hit in answer["results"]:
-        print(f"{hit['rank']:4}  {hit['distance']:.4f}  {_printable(hit['key'])}")
+        print(f"{hit['rank']:4}  {hit['distance']:.4f}  {printable(hit['key'])}")
     total = answer["timings_ms"]["total"]
     print(
-        f"{len(answer['results'])} results, {_printable(answer['mode'])}, {source}, {total:.0f} ms"
+        f"{len(answer['results'])} results, {printable(answer['mode'])}, {source}, {total:.0f} ms"
     )
     return 0
 
@@ -131,14 +133,9 @@ def status(options: argparse.Namespace, config: "Config") -> int:
 def _print_files(found: "Status") -> None:
     """Print the skipped files with their reasons, and what is wrong with indexed ones."""
     for file in found.skipped:
-        print("\t".join(_printable(value) for value in astuple(file)))
+        print("\t".join(printable(value) for value in astuple(file)))
     for key, note in found.noted.items():
-        print(f"{_printable(key)}\tindexed\t{_printable(note)}")
-
-
-def _printable(text: str) -> str:
-    """Return a text with its control characters escaped: a terminal would obey them."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+        print(f"{printable(key)}\tindexed\t{printable(note)}")
 
 
 def _warn_of_random_weights(weights: str) -> None:
@@ -257,7 +254,7 @@ def _dry_run(options: argparse.Namespace, config: "Config") -> int:
     marks = {"new": "+", "changed": "~", "retried": "?", "removed": "-", "checked": "="}
     for name, mark in marks.items():
         for key in found[name]:
-            print(f"{mark} {_printable(key)}")
+            print(f"{mark} {printable(key)}")
     counts = ", ".join(f"{len(keys)} {name}" for name, keys in found.items())
     print(f"{counts}; nothing was changed (files that moved are new and removed here)")
     return 0

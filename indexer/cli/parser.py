@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from indexer import __version__
 from indexer.cli import commands
 from indexer.errors import ConfigError, LookalikeError
+from indexer.text import printable
 
 if TYPE_CHECKING:
     from indexer.config import Config
@@ -157,7 +158,7 @@ def _run(verb: Callable[[argparse.Namespace, "Config"], int], options: argparse.
 
 def _explain(problem: str) -> None:
     """Print an error on stderr. It may contain names of files, which may hold anything."""
-    print(f"Error: {commands._printable(problem)}", file=sys.stderr)  # noqa: SLF001 -- same package
+    print(f"Error: {printable(problem)}", file=sys.stderr)
 
 
 def flags_of(options: argparse.Namespace) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 import fnmatch
 import re
-import unicodedata
 from collections.abc import Collection, Iterable
+
+from indexer.text import composed
 
 STORE_FOLDERS = {"segments", "versions", "derived", "layers"}
 STORE_FILES = {
@@ -53,13 +54,9 @@ def is_store(names: Collection[str]) -> bool:
 
 
 def _any_of(patterns: Iterable[str]) -> re.Pattern[str] | None:
-    translated = [fnmatch.translate(_composed(pattern)) for pattern in patterns]
+    translated = [fnmatch.translate(composed(pattern)) for pattern in patterns]
     return re.compile("|".join(translated), re.IGNORECASE) if translated else None
 
 
 def _matches(pattern: re.Pattern[str] | None, text: str) -> bool:
-    return pattern is not None and pattern.match(_composed(text)) is not None
-
-
-def _composed(text: str) -> str:
-    return text if text.isascii() else unicodedata.normalize("NFC", text)
+    return pattern is not None and pattern.match(composed(text)) is not None

@@ -2,12 +2,11 @@
 
 import os
 import posixpath
-import unicodedata
 from typing import Any, BinaryIO
 
 from indexer.datasets.base import Listing
 from indexer.datasets.tar_directory import Extent, read_extent
-from indexer.text import decode, parse_json, storable
+from indexer.text import composed, decode, parse_json, storable
 
 SIDECARS = (".json", ".txt", ".cls")
 """Their endings, in the order in which they are read; later values replace earlier ones."""
@@ -34,11 +33,11 @@ class Sidecars:
     def add(self, member: str, extent: Extent) -> None:
         """Add a member with an ending of :data:`SIDECARS`."""
         name, ending = os.path.splitext(member)  # noqa: PTH122 -- for every member; Path is slow
-        self._extents[_composed(name), ending.lower()] = extent
+        self._extents[composed(name), ending.lower()] = extent
 
     def metadata_of(self, image: str) -> dict[str, Any]:
         """Return what the sidecars say of an image: its sample's, then its own."""
-        folder, name = posixpath.split(_composed(image))
+        folder, name = posixpath.split(composed(image))
         names = (name.partition(".")[0], os.path.splitext(name)[0])  # noqa: PTH122
         metadata: dict[str, Any] = {}
         for name in dict.fromkeys(posixpath.join(folder, name) for name in names):
@@ -89,7 +88,3 @@ class Sidecars:
 
 class _Unusable(ValueError):
     """Why a sidecar is not used."""
-
-
-def _composed(name: str) -> str:
-    return name if name.isascii() else unicodedata.normalize("NFC", name)

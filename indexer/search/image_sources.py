@@ -73,7 +73,7 @@ def _renamed(recorded: DatasetConfig, relocated: DatasetConfig) -> dict[str, str
     if recorded.kind == "folder":
         pairs = pairs[1:]  # keys of the first folder begin with no name
     elif recorded.kind == "tar":
-        pairs = [(old, new) for old, new in pairs if ".tar" == old.suffix.lower() == new.suffix]
+        pairs = [pair for pair in pairs if all(p.suffix.lower() == ".tar" for p in pair)]
     else:
         pairs = []
     return {f"{old.name}/": f"{new.name}/" for old, new in pairs if old.name != new.name}

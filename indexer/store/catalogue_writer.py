@@ -2,9 +2,8 @@
 
 import json
 import secrets
-import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import astuple, fields
 from operator import attrgetter
 from pathlib import Path
@@ -13,53 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from indexer.store.connections import connect, translated_errors
-from indexer.store.layers import COLUMNS, show_layers, write_layer
+from indexer.store.catalogue_schema import open_for_writing
+from indexer.store.connections import translated_errors
+from indexer.store.layers import show_layers, write_layer
 from indexer.store.own_catalogue import LAYERS, OwnCatalogue
-from indexer.store.records import FORMAT, CatalogueLayer, Counts
+from indexer.store.records import CatalogueLayer, Counts
 from indexer.store.rows import ROW_COLUMNS, ROW_NAMES, ImageRow, NewImage, RunRow
-
-REVISION = "revision TEXT"
-DEAD_BY_SEGMENT = "CREATE INDEX IF NOT EXISTS dead_by_segment ON dead (segment)"
-
-SCHEMA = f"""
-CREATE TABLE images (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,  -- never reused: an id is one content under one key
-    segment TEXT, row INTEGER,
-    {COLUMNS},
-    {REVISION},
-    UNIQUE (key),
-    CHECK ((status = 'skipped') = (reason IS NOT NULL)),
-    CHECK ((status = 'indexed') = (segment IS NOT NULL AND row IS NOT NULL))
-);
-CREATE INDEX images_by_place ON images (segment, row);
-CREATE INDEX images_by_content ON images (sha256) WHERE status = 'indexed';
-CREATE INDEX images_by_reason ON images (reason) WHERE status = 'skipped';
-
-CREATE TABLE segments (name TEXT PRIMARY KEY, alive INTEGER NOT NULL);
-CREATE TABLE dead (  -- ids whose vector lies in a segment and no longer counts
-    id INTEGER PRIMARY KEY, segment TEXT NOT NULL
-);
-{DEAD_BY_SEGMENT};
-CREATE TABLE layers (record TEXT NOT NULL);  -- what the newest version's catalogue consists of
-CREATE TABLE changed (id INTEGER PRIMARY KEY);  -- rows of those layers that are no longer so
-
-CREATE TRIGGER images_removed AFTER DELETE ON images BEGIN
-    INSERT OR IGNORE INTO changed VALUES (old.id);
-    INSERT INTO dead SELECT old.id, old.segment WHERE old.segment IS NOT NULL;
-    UPDATE segments SET alive = alive - 1 WHERE name = old.segment;
-END;
-CREATE TRIGGER images_described AFTER UPDATE OF {ROW_COLUMNS} ON images BEGIN
-    INSERT OR IGNORE INTO changed VALUES (old.id);
-END;
-
-CREATE TABLE runs (
-    id INTEGER PRIMARY KEY,
-    started TEXT NOT NULL, seconds REAL NOT NULL,
-    found INTEGER NOT NULL, indexed INTEGER NOT NULL, skipped INTEGER NOT NULL,
-    encoded INTEGER NOT NULL, summary TEXT NOT NULL
-);
-"""
 
 _NEW_NAMES = (*ROW_NAMES, "revision")
 _NEW_COLUMNS, _NEW_VALUES = ", ".join(_NEW_NAMES), ", ".join("?" for _ in _NEW_NAMES)
@@ -73,7 +31,7 @@ class CatalogueWriter(OwnCatalogue):
     """
 
     def __init__(self, path: Path) -> None:
-        super().__init__(path, lambda: _writable(path))
+        super().__init__(path, lambda: open_for_writing(path))
         self._db = self._pool.first
 
     @contextmanager
@@ -322,25 +280,6 @@ class CatalogueWriter(OwnCatalogue):
     def _skip_an_id(self) -> None:
         """Change :meth:`change_token` after an update that adds and removes no row."""
         self._db.execute("UPDATE sqlite_sequence SET seq = seq + 1 WHERE name = 'images'")
-
-
-def _writable(path: Path) -> sqlite3.Connection:
-    """Connect to the store's catalogue for writing; create it if it does not exist."""
-    with closing(sqlite3.connect(path, isolation_level=None)) as new:
-        if new.execute("PRAGMA user_version").fetchone() == (0,):  # the file is new
-            new.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {FORMAT}; COMMIT;")
-    connection = connect(path, "mode=rw")
-    connection.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")
-    _upgrade(connection)
-    return connection
-
-
-def _upgrade(connection: sqlite3.Connection) -> None:
-    """Add what a catalogue of this format lacks if an older version of Lookalike made it."""
-    connection.execute(DEAD_BY_SEGMENT)
-    names = {name for _, name, *_ in connection.execute("PRAGMA table_info(images)")}
-    if "revision" not in names:
-        connection.execute(f"ALTER TABLE images ADD COLUMN {REVISION}")
 
 
 def _values(image: NewImage) -> Iterator[object]:

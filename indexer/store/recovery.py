@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from indexer.errors import StoreCorrupt
-from indexer.store.catalogue_writer import SCHEMA, CatalogueWriter
+from indexer.store.catalogue_schema import SCHEMA
+from indexer.store.catalogue_writer import CatalogueWriter
 from indexer.store.connections import translated_errors
 from indexer.store.damage import update_damage
 from indexer.store.files import REBUILD_HINT, check_size, find_damage, sync
