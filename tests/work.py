@@ -16,7 +16,7 @@ STEPS = 10
 
 @dataclass
 class Work:
-    """What a block of code did, in all of its threads."""
+    """What a block of code did, in its thread and in those it started."""
 
     sql: int = 0
     """Instructions of SQLite's virtual machine: they grow with the rows that are read."""
@@ -30,12 +30,14 @@ class Work:
         return Work(*(value // count for value in (self.sql, self.calls, self.opened)))
 
 
-_opened: list[Work] = []
+_opened: list[tuple[Work, set[int | None]]] = []
+"""What is being counted, and the threads that others had started before: they do not count."""
 
 
 def _audit(event: str, _: object) -> None:
     if event == "open" and _opened:
-        _opened[-1].opened += 1
+        work, others = _opened[-1]
+        work.opened += threading.get_ident() not in others
 
 
 sys.addaudithook(_audit)  # it cannot be removed again
@@ -62,7 +64,8 @@ def counted() -> Iterator[Work]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sqlite3, "connect", connect)
-        _opened.append(work)
+        others = {thread.ident for thread in threading.enumerate()} - {threading.get_ident()}
+        _opened.append((work, others))
         threading.setprofile(call)
         sys.setprofile(call)
         try:
@@ -70,4 +73,4 @@ def counted() -> Iterator[Work]:
         finally:
             sys.setprofile(None)
             threading.setprofile(None)
-            _opened.remove(work)
+            _opened.pop()
