@@ -40,7 +40,7 @@ verify: $(VENV)/.installed ## Check every checksum and count of the index (CONFI
 
 test: $(VENV)/.installed-dev ## Run all tests, or some (TESTS=); browser tests need Chromium, and say so without it
 	@echo "Running the tests on all cores; they need no network, no GPU and no downloaded weights."
-	@$(if $(TESTS),,echo "All of them take about 8 minutes on two cores.")
+	@$(if $(TESTS),,echo "All of them take about 10 minutes on two cores.")
 	@$(PY) -m pytest -n auto --dist loadfile $(TESTS)
 
 test-pythons: ## Run the tests of the library and the API on every other supported Python found here
