@@ -94,17 +94,12 @@ def decoded(
     block, needs more memory than there is.
     """
     with ExitStack() as share:
-        with _domain_errors():
-            file, found = _readable(data, clock := Clock())
-            with Image.open(file, formats=FORMATS) as opened:
-                _check_size(opened, max_pixels)
-                share.enter_context(budget.DECODING.hold(_most_pixels(opened), waiting))
-                image = _first_frame(opened, file)
-            if file.is_exhausted and image.format in ("JPEG", "PNG"):
-                if image.format == "JPEG":
-                    _check_complete(image, data, clock)
-                found = f"{found} The file ends without an end marker.".strip()
-            image.info = {NOTE: found}
+        try:
+            image = _decode(data, max_pixels, waiting, share)
+        except LookalikeError:
+            raise
+        except Exception as error:  # Pillow raises nearly anything
+            raise _domain_error(error) from error
         try:
             yield image
         except MemoryError:
@@ -137,25 +132,39 @@ def media_type(image_format: str) -> str:
     return Image.MIME.get(image_format, "application/octet-stream")
 
 
-@contextmanager
-def _domain_errors() -> Iterator[None]:
-    """Turn what Pillow raises, nearly anything, into domain errors."""
-    try:
-        yield
-    except UnidentifiedImageError:
-        raise UnsupportedImage(
+def _decode(
+    data: bytes,
+    max_pixels: int,
+    waiting: AbstractContextManager[object] | None,
+    share: ExitStack,
+) -> Image.Image:
+    """Decode a file once there is room in the budget, which ``share`` then holds."""
+    file, found = _readable(data, clock := Clock())
+    with Image.open(file, formats=FORMATS) as opened:
+        _check_size(opened, max_pixels)
+        share.enter_context(budget.DECODING.hold(_most_pixels(opened), waiting))
+        image = _first_frame(opened, file)
+    if file.is_exhausted and image.format in ("JPEG", "PNG"):
+        if image.format == "JPEG":
+            _check_complete(image, data, clock)
+        found = f"{found} The file ends without an end marker.".strip()
+    image.info = {NOTE: found}
+    return image
+
+
+def _domain_error(error: Exception) -> LookalikeError:
+    """Return what an error of Pillow means."""
+    if isinstance(error, UnidentifiedImageError):
+        return UnsupportedImage(
             "The file is not an image in a format that can be read.",
             f"Use one of {', '.join(FORMATS)}.",
-        ) from None
-    except LookalikeError:
-        raise
-    except MemoryError:
-        raise _out_of_memory() from None
-    except Exception as error:
-        raise InvalidImage(
-            f"The image is damaged: {error or type(error).__name__}.",
-            "Open it in an image editor and save it again.",
-        ) from error
+        )
+    if isinstance(error, MemoryError):
+        return _out_of_memory()
+    return InvalidImage(
+        f"The image is damaged: {error or type(error).__name__}.",
+        "Open it in an image editor and save it again.",
+    )
 
 
 def _readable(data: bytes, clock: Clock) -> tuple[TimedFile, str]:

@@ -124,7 +124,8 @@ def read_bytes(path: Path, limit: int) -> bytes:
     ``limit`` bytes.
     """
     with open_file(path) as file:
-        content = file.read(limit + 1)
+        size = os.fstat(file.fileno()).st_size  # Python makes room for as much as is asked for
+        content = file.read(min(size, limit) + 1)
     if len(content) > limit:
         raise StoreCorrupt(f"{path} has more than {limit:,} bytes.", REBUILD_HINT)
     return content
