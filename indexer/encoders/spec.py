@@ -1,6 +1,7 @@
 """The interface of encoders, their specification and fingerprint."""
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -74,6 +75,13 @@ class Encoder(Protocol):
 
     def load(self) -> None:
         """Load the model before the first image."""
+
+    def start(self, images: Images) -> Callable[[], Vectors]:
+        """Begin to encode, and return a function that waits for the vectors.
+
+        A GPU begins with the next batch while the vectors of the last one are fetched. A CPU does
+        the work when they are waited for.
+        """
 
     def encode(self, images: Images) -> Vectors:
         """Encode uint8 (n, 224, 224, 3) RGB images to float32 (n, dim) vectors of norm 1."""

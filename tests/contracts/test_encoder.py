@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,7 +14,9 @@ import numpy as np
 import pytest
 
 from indexer.config import EncoderConfig
-from indexer.encoders import Encoder, Images, normalise, open_encoder
+from indexer.encoders import Encoder, Images, Vectors, normalise, open_encoder
+from indexer.encoders.keras import encoder as keras_encoder
+from indexer.encoders.keras.backend import _padded
 from indexer.errors import ConfigError, MissingDependency
 from indexer.images import decode, model_input
 
@@ -78,16 +82,51 @@ def test_all_runtimes_give_interchangeable_vectors(model: str, inputs: Images) -
     assert difference.max() <= 1e-5
 
 
+def test_a_batch_may_begin_before_the_last_one_is_fetched(encoder: Encoder, inputs: Images) -> None:
+    expected = encoder.encode(inputs)
+    waits = [encoder.start(inputs[:2]), encoder.start(inputs[2:])]
+    np.testing.assert_allclose(np.concatenate([wait() for wait in waits]), expected, atol=1e-5)
+
+
 def test_several_gpus_share_a_batch(inputs: Images, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two copies of the network on the CPU stand for two GPUs."""
     config = CONFIGS["efficientnet_lite0-keras"]
     expected = open_encoder(config).encode(inputs)
-    monkeypatch.setattr("indexer.encoders.keras.encoder.gpus", lambda: ["cpu:0", "cpu:0"])
+    monkeypatch.setattr(keras_encoder, "gpus", lambda: ["cpu:0", "cpu:0"])
+    monkeypatch.setattr(keras_encoder, "GPU_BATCH_SIZES", (3,))
     encoder = open_encoder(config)
-    assert encoder.batch_size == 32
     for count in (len(inputs), 1):
-        np.testing.assert_allclose(encoder.encode(inputs[:count]), expected[:count], atol=1e-6)
-    assert encoder.batch_size == 2 * 128
+        np.testing.assert_allclose(encoder.encode(inputs[:count]), expected[:count], atol=1e-5)
+    assert encoder.batch_size == 2 * 3
+
+
+def test_the_batch_size_is_the_largest_unless_half_is_faster() -> None:
+    seconds_per_image = {512: None, 256: 0.0004, 128: 0.0002, 64: 0.0002, 32: 0.0001}
+
+    def network(images: Images, largest: int) -> Callable[[], Vectors]:
+        assert len(images) == largest
+        seconds = seconds_per_image[largest]
+        if seconds is None:
+            raise ValueError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate")
+        time.sleep(seconds * largest)
+        return lambda: np.zeros((largest, 1), np.float32)
+
+    assert keras_encoder.fastest_batch_size(network) == 128
+
+    def broken(images: Images, largest: int) -> Callable[[], Vectors]:
+        raise ValueError("no memory problem")
+
+    with pytest.raises(ValueError, match="no memory problem"):
+        keras_encoder.fastest_batch_size(broken)
+
+
+@pytest.mark.parametrize(("count", "size"), [(1, 1), (2, 8), (8, 8), (9, 32), (32, 32), (33, 33)])
+def test_jax_compiles_three_sizes(inputs: Images, count: int, size: int) -> None:
+    images = np.resize(inputs, (count, *inputs.shape[1:]))
+    padded = _padded(images, 32)
+    assert padded.shape == (size, 224, 224, 3)
+    np.testing.assert_array_equal(padded[:count], images)
+    assert not padded[count:].any()
 
 
 def test_a_lower_precision_is_recorded_and_stays_comparable(inputs: Images) -> None:

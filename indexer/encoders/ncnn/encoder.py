@@ -5,8 +5,9 @@ import os
 import shutil
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import ModuleType
@@ -54,6 +55,10 @@ class NcnnEncoder:
         with self._loading:
             if self._network is None:
                 self._network = _open(self.spec, self._weights)
+
+    def start(self, images: Images) -> Callable[[], Vectors]:
+        """Return a function that encodes the images."""
+        return partial(self.encode, images)
 
     def encode(self, images: Images) -> Vectors:
         """Encode uint8 (n, 224, 224, 3) RGB images to float32 (n, dim) vectors of norm 1."""

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,9 @@ class Corners:
 
     def load(self) -> None:
         """There is nothing to load."""
+
+    def start(self, images: Images) -> Callable[[], Vectors]:
+        return partial(self.encode, images)
 
     def encode(self, images: Images) -> Vectors:
         """Return the colours of the first and the last pixel."""
