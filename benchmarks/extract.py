@@ -20,7 +20,7 @@ from PIL import Image
 
 from benchmarks.settings import Defaults
 from indexer.build import build
-from indexer.build.extract import Prepared, Task, prepare
+from indexer.build.extract import Preparation, Prepared
 from indexer.config import Config
 from indexer.datasets import Folder
 from indexer.encoders import Encoder, open_encoder
@@ -122,7 +122,7 @@ def in_batches(encoder: Encoder, pixels: np.ndarray) -> None:
 def ready_arrays(images: Path) -> np.ndarray:
     """Return all images of a folder as model inputs."""
     dataset = Folder(images)
-    outcomes = [prepare(dataset, Task(item), 10**9) for item in dataset.scan().items]
+    outcomes = map(Preparation(dataset, 10**9), dataset.scan().items)
     return np.stack([o.pixels for o in outcomes if isinstance(o, Prepared)])
 
 

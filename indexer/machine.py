@@ -5,12 +5,17 @@ import os
 import shutil
 import sys
 import tempfile
+from contextlib import suppress
 from functools import cache
 from io import TextIOWrapper
 from pathlib import Path
+from typing import NoReturn
 
 MEMORY_FOLDER = "/dev/shm"  # noqa: S108 -- files there are made under names of their own
 """A folder in memory, for what must work where no folder on a disk can be written."""
+
+INTERRUPTED = 130
+"""The exit code after Ctrl-C: 128 and the number of SIGINT, as shells have it."""
 
 
 def limit_spinning() -> None:
@@ -48,6 +53,21 @@ def use_utf8() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def leave(code: int) -> NoReturn:
+    """End this process; after an interrupt, without waiting for threads that encode.
+
+    Such threads cannot be stopped. Otherwise Python would wait for those of a pool, whose batch
+    takes seconds.
+    """
+    if code != INTERRUPTED:
+        raise SystemExit(code)
+    atexit._run_exitfuncs()  # noqa: SLF001 -- nothing else runs them before os._exit
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
+    os._exit(code)
 
 
 def available_cores() -> int:

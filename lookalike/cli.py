@@ -9,7 +9,7 @@ from pathlib import Path
 import server.__main__ as server
 from indexer import __version__
 from indexer.cli import parser as indexer
-from indexer.machine import NoHome, user_cache_folder
+from indexer.machine import INTERRUPTED, NoHome, leave, user_cache_folder
 
 FILE_METAVARS = {"PATH", "IMAGE", "FILE", "FOLDER"}
 """What a shell completes with the names of files and folders."""
@@ -69,7 +69,7 @@ def demo(options: argparse.Namespace) -> int:
         process.join()
     except KeyboardInterrupt:  # Ctrl-C reached the process as well, which ends and says so
         process.join()
-        return process.exitcode or 130
+        return process.exitcode or INTERRUPTED
     if process.exitcode:
         return process.exitcode
     print("Starting the server. Ctrl-C stops it.", flush=True)
@@ -89,7 +89,7 @@ def completion(options: argparse.Namespace) -> int:
 
 
 def _index(config: Path, store: str) -> None:
-    raise SystemExit(indexer.main(["index", "--config", str(config), "--store", store]))
+    leave(indexer.main(["index", "--config", str(config), "--store", store]))
 
 
 def _demo_folder() -> Path:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import indexer.build.ingest
 import indexer.build.pipeline
 import indexer.search.query_encoder
 from indexer.build import BuildReport, build
@@ -51,6 +52,12 @@ def _one_model_per_encoder() -> Iterator[None]:
         patch.setattr(indexer.build.pipeline, "open_encoder", cached)
         patch.setattr(indexer.search.query_encoder, "open_encoder", cached)
         yield
+
+
+@pytest.fixture
+def batches_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Builds commit every batch by itself, however fast it is encoded."""
+    monkeypatch.setattr(indexer.build.ingest, "COMMIT_VECTORS", 0)
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,10 @@ TIMEOUT_TWICE = "timeout_twice"
 TIMEOUTS = {TIMEOUT, TIMEOUT_TWICE}
 """A file that took too long is tried once more; after the second time it is left alone."""
 
-NOT_RETRIED = {None, InvalidImage.code, UnsupportedImage.code, TIMEOUT_TWICE}
+WORKER_DIED = "worker_died"
+"""A file that ended the process that decoded it, twice. In a thread it would end the build."""
+
+NOT_RETRIED = {None, InvalidImage.code, UnsupportedImage.code, TIMEOUT_TWICE, WORKER_DIED}
 """The reasons for which an unchanged file is not read again; None is that of an indexed one."""
 
 MAX_SHRINK = 1 / 3

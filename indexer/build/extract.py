@@ -1,22 +1,38 @@
 """Extraction: dataset items to vectors; files that cannot be used are skipped with a reason."""
 
 import hashlib
-from collections.abc import Container, Iterable, Iterator
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import islice
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from indexer.build.diff import TIMEOUT, WORKER_DIED
 from indexer.datasets import Dataset, Item
 from indexer.encoders import Encoder, Vectors
 from indexer.errors import ImageGone, ImageTooLarge, InvalidImage, LookalikeError, OutOfMemory
-from indexer.executors import LocalExecutor, untimed
-from indexer.images import decoded, model_input, note
+from indexer.executors import Failure, LocalExecutor, untimed
+from indexer.images import INPUT_SIDE, budget, decoded, model_input, note
+from indexer.machine import scratch_folder
+
+AHEAD = 128
+"""How many files are prepared ahead, at least: enough to bridge slow ones, in bounded memory."""
+
+BATCHES_AHEAD = 2
+"""How many batches, for encoders of large batches."""
+
+NO_PIXELS = np.empty((0, 0, 3), np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A decoded image, ready for the encoder."""
+    """A decoded image, ready for the encoder. Its pixels are dropped once it is encoded."""
 
     item: Item
     sha256: str
@@ -52,6 +68,25 @@ class Recognised:
 Outcome = Prepared | Recognised | Skipped
 
 
+class Contents:
+    """Contents of files by their SHA-256, of which the first 64 bits are kept: 8 bytes for each.
+
+    Rarely, another content seems to be one of them: of N contents, with a probability of N / 2**64.
+    """
+
+    def __init__(self, hashes: Iterable[str] = ()) -> None:
+        self._prefixes = np.unique(np.fromiter(map(_prefix, hashes), np.uint64))
+
+    def __contains__(self, sha256: str) -> bool:
+        prefix = _prefix(sha256)
+        place = np.searchsorted(self._prefixes, prefix)
+        return bool(place < len(self._prefixes) and self._prefixes[place] == prefix)
+
+
+def _prefix(sha256: str) -> np.uint64:
+    return np.uint64(int(sha256[:16], 16))
+
+
 @dataclass(slots=True)
 class Batch:
     """The outcomes of some files: ``vectors[i]`` belongs to ``prepared[i]``."""
@@ -62,75 +97,71 @@ class Batch:
     recognised: list[Recognised] = field(default_factory=list)
 
 
-@dataclass(slots=True, eq=False)
-class Task:
-    """One file being prepared, and its current stage: ``read`` or ``decode``."""
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """Reads, decodes and resizes files: a :class:`~indexer.executors.Worker`.
 
-    item: Item
-    stage: str = "read"
-
-
-def prepare(
-    dataset: Dataset, task: Task, max_pixels: int, known: Container[str] = frozenset()
-) -> Outcome:
-    """Read, decode and resize one file; any failure is an outcome, not an exception.
-
-    A file whose content's SHA-256 is ``known`` is only read.
-
-    The outcome's item has the modification time of the scan and the size of what was read, so that
-    the next build notices a file that changed between the two.
+    Any failure is an outcome, not an exception. A file whose content is ``known`` is only read. The
+    outcome's item has the modification time of the scan and the size of what was read, so that the
+    next build notices a file that changed between the two.
     """
-    try:
-        data = dataset.read(task.item.key)
-        task.item = replace(task.item, size=len(data))
-        sha256 = hashlib.sha256(data).hexdigest()
-        if sha256 in known:
-            return Recognised(task.item, sha256)
-        task.stage = "decode"
-        with decoded(data, max_pixels=max_pixels, waiting=untimed()) as image:
-            return Prepared(
-                task.item,
-                sha256,
-                str(image.format),
-                image.width,
-                image.height,
-                model_input(image),
-                note(image),
-            )
-    except (ImageGone, InvalidImage, OutOfMemory) as error:
-        return _skip(task, error)
-    except MemoryError:
-        message = f"There is not enough memory to {task.stage} it."
-        return Skipped(task.item, task.stage, OutOfMemory.code, message)
+
+    dataset: Dataset
+    max_pixels: int
+    known: Contents = field(default_factory=Contents)
+
+    def __call__(self, item: Item) -> Outcome:
+        """Prepare one file."""
+        stage = "read"
+        try:
+            data = self.dataset.read(item.key)
+            item = replace(item, size=len(data))
+            sha256 = hashlib.sha256(data).hexdigest()
+            if sha256 in self.known:
+                return Recognised(item, sha256)
+            stage = "decode"
+            with decoded(data, max_pixels=self.max_pixels, waiting=untimed()) as image:
+                return Prepared(
+                    item,
+                    sha256,
+                    str(image.format),
+                    image.width,
+                    image.height,
+                    model_input(image),
+                    note(image),
+                )
+        except (ImageGone, InvalidImage, OutOfMemory) as error:
+            return _skip(item, stage, error)
+        except MemoryError:
+            message = f"There is not enough memory to {stage} it."
+            return Skipped(item, stage, OutOfMemory.code, message)
+
+    def failed(self, item: Item, failure: Failure, seconds: float) -> Outcome:
+        """Return the outcome of a file that could not be prepared in time, or at all."""
+        if failure == "timeout":  # decoding has a limit of its own, and a smaller one
+            message = f"Reading and decoding it took more than {seconds:.0f} s."
+            return Skipped(item, "read", TIMEOUT, message)
+        message = "Decoding it ended the process that did it, twice."
+        return Skipped(item, "decode", WORKER_DIED, message)
 
 
 def prepared_batches(
-    dataset: Dataset,
+    preparation: Preparation,
     items: Iterable[Item],
     batch_size: int,
-    *,
-    max_pixels: int,
-    known: Container[str] = frozenset(),
     executor: LocalExecutor | None = None,
-) -> Iterator[list[Outcome]]:
-    """Yield the outcome of :func:`prepare` for every item, in order, in batches prepared ahead.
+) -> Generator[list[Outcome]]:
+    """Yield the outcome of every item, in order, in batches that are prepared ahead.
 
     A file that takes longer than the executor allows is skipped. Raises
     :class:`~indexer.errors.ExtractionStalled` if too many do.
     """
-    executor = executor or LocalExecutor()
-
-    def overdue(task: Task) -> Skipped:
-        doing = "Reading" if task.stage == "read" else "Decoding"
-        message = f"{doing} took more than {executor.seconds:.0f} s."
-        return Skipped(task.item, task.stage, "timeout", message)
-
-    return executor.batches(
-        lambda task: prepare(dataset, task, max_pixels, known),
-        map(Task, items),
-        batch_size,
-        overdue=overdue,
-    )
+    executor = executor or LocalExecutor(slot_bytes=3 * INPUT_SIDE**2)
+    make = partial(_worker, preparation, os.getpid(), scratch_folder() / "decoding")
+    ahead = max(AHEAD, BATCHES_AHEAD * batch_size)
+    with closing(executor.run(make, items, ahead=ahead)) as outcomes:
+        while batch := list(islice(outcomes, batch_size)):
+            yield batch
 
 
 def extract(
@@ -139,29 +170,45 @@ def extract(
     encoder: Encoder,
     *,
     max_pixels: int,
-    known: Container[str] = frozenset(),
+    known: Contents | None = None,
     executor: LocalExecutor | None = None,
-) -> Iterator[Batch]:
+) -> Generator[Batch]:
     """Yield the outcome of every item, in order, in batches of the encoder's size.
 
-    Files whose content's SHA-256 is ``known`` are recognised and not encoded.
+    Files whose content is ``known`` are recognised and not encoded. While a batch is
+    encoded, the next ones are read and decoded; a GPU begins with a batch before the vectors of the
+    last one are fetched.
     """
-    outcomes = prepared_batches(
-        dataset,
-        items,
-        encoder.batch_size,
-        max_pixels=max_pixels,
-        known=known,
-        executor=executor,
-    )
-    for batch in outcomes:
-        prepared = [outcome for outcome in batch if isinstance(outcome, Prepared)]
-        skipped = [outcome for outcome in batch if isinstance(outcome, Skipped)]
-        recognised = [outcome for outcome in batch if isinstance(outcome, Recognised)]
-        vectors = np.empty((0, encoder.spec.dim), np.float32)
-        if prepared:
-            vectors = encoder.encode(np.stack([image.pixels for image in prepared]))
-        yield _without_bad_vectors(Batch(prepared, vectors, skipped, recognised))
+    encoder.load()  # its batch size may be measured
+    preparation = Preparation(dataset, max_pixels, known or Contents())
+    begun: deque[Callable[[], Batch]] = deque()
+    for outcomes in prepared_batches(preparation, items, encoder.batch_size, executor):
+        begun.append(_begin(outcomes, encoder))
+        if len(begun) > 1:
+            yield begun.popleft()()
+    while begun:
+        yield begun.popleft()()
+
+
+def _worker(preparation: Preparation, process: int, lock_file: Path) -> Preparation:
+    """Return the preparation. In another process than this one, let them share the budget."""
+    if os.getpid() != process:
+        budget.share(lock_file)
+    return preparation
+
+
+def _begin(outcomes: list[Outcome], encoder: Encoder) -> Callable[[], Batch]:
+    """Begin to encode a batch, and return a function that waits for its vectors."""
+    prepared = [outcome for outcome in outcomes if isinstance(outcome, Prepared)]
+    skipped = [outcome for outcome in outcomes if isinstance(outcome, Skipped)]
+    recognised = [outcome for outcome in outcomes if isinstance(outcome, Recognised)]
+    if not prepared:
+        nothing = np.empty((0, encoder.spec.dim), np.float32)
+        return lambda: Batch([], nothing, skipped, recognised)
+    wait = encoder.start(np.stack([image.pixels for image in prepared]))
+    # The pixels of a batch take a hundred times the memory of the rest.
+    prepared = [replace(image, pixels=NO_PIXELS) for image in prepared]
+    return lambda: _without_bad_vectors(Batch(prepared, wait(), skipped, recognised))
 
 
 def _without_bad_vectors(batch: Batch) -> Batch:
@@ -178,6 +225,6 @@ def _without_bad_vectors(batch: Batch) -> Batch:
     return Batch(kept, batch.vectors[good], batch.skipped + bad, batch.recognised)
 
 
-def _skip(task: Task, error: LookalikeError) -> Skipped:
+def _skip(item: Item, stage: str, error: LookalikeError) -> Skipped:
     size = (error.width, error.height) if isinstance(error, ImageTooLarge) else ()
-    return Skipped(task.item, task.stage, error.code, error.message, *size)
+    return Skipped(item, stage, error.code, error.message, *size)

@@ -1,9 +1,11 @@
 """Ingest: read new files, recognise known contents, encode the rest and commit.
 
-Each batch is committed as a segment before the next one is encoded, so that an interrupted build
-encodes nothing twice; :mod:`indexer.build.compact` merges the small segments.
+Files are read and decoded, encoded and committed side by side. Whatever was encoded is committed as
+a segment as soon as possible, so that an interrupted build encodes little twice;
+:mod:`indexer.build.compact` merges the small segments.
 """
 
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Never
@@ -13,11 +15,22 @@ from tqdm import tqdm
 
 from indexer.build.compact import compact
 from indexer.build.diff import SHOWN, TIMEOUT, TIMEOUT_TWICE, TIMEOUTS, Changes, is_same_file
-from indexer.build.extract import Batch, Prepared, Recognised, Skipped, extract
+from indexer.build.extract import Batch, Contents, Prepared, Recognised, Skipped, extract
 from indexer.datasets import Dataset, Item
 from indexer.encoders import Encoder, Vectors
 from indexer.errors import ImageTooLarge, OutOfMemory
+from indexer.executors import Background
 from indexer.store import ImageRow, NewImage, Stamp, Writer
+
+COMMIT_VECTORS = 4096
+"""Batches are committed together up to this many vectors: larger segments are cheaper per image."""
+
+FAST = 500
+"""From so many images per second on, batches are gathered before they are committed."""
+
+GATHER_SECONDS = 2.0
+"""For how long. A killed build encodes again what was encoded in this time, and what was under way:
+the batches in the encoder, and those being committed."""
 
 
 @dataclass(slots=True)
@@ -64,14 +77,14 @@ class Ingest:
         :class:`~indexer.errors.IndexWouldShrink` instead of removing too many.
         """
         changes, catalogue = self._changes, self._writer.catalogue
-        known = set[str]()
+        known = Contents()
         if changes.to_read:
-            known = catalogue.content_hashes()
+            known = Contents(catalogue.content_hashes())
             self._absent = catalogue.ids_by_content([*self._gone, *self.done.unavailable])
         with tqdm(total=len(changes.to_read), unit="img", desc="Encoding", disable=None) as bar:
             self._extract(changes.to_read, known, bar)
             to_reencode, self.done.to_reencode = self.done.to_reencode, []
-            self._extract(to_reencode, set(), bar)
+            self._extract(to_reencode, Contents(), bar)
         changes.check_shrink([*self._gone, *(skip.item.key for skip in self._damaged)])
         self._skip_the_rest()
         with catalogue.transaction():
@@ -94,16 +107,21 @@ class Ingest:
         no_vectors = np.empty((0, self._encoder.spec.dim), np.float32)
         self._commit([], no_vectors, [*damaged, *unreadable])
 
-    def _extract(self, items: list[Item], known: set[str], bar: "tqdm[Never]") -> None:
+    def _extract(self, items: list[Item], known: Contents, bar: "tqdm[Never]") -> None:
         batches = extract(
             self._dataset, items, self._encoder, max_pixels=self._max_pixels, known=known
         )
-        for batch in batches:
-            before = len(self.done.to_reencode)
-            self._commit_batch(batch)
-            bar.set_postfix(skipped=self.done.skipped, refresh=False)
-            outcomes = len(batch.prepared) + len(batch.skipped) + len(batch.recognised)
-            bar.update(outcomes - (len(self.done.to_reencode) - before))
+        ahead = max(1, COMMIT_VECTORS // self._encoder.batch_size)
+        with Background(batches, ahead) as encoded:
+            rate, began = 0.0, time.monotonic()
+            while batch := _next_group(encoded, GATHER_SECONDS if rate > FAST else 0):
+                now = time.monotonic()
+                rate, began = len(batch.prepared) / (now - began), now
+                before = len(self.done.to_reencode)
+                self._commit_batch(batch)
+                bar.set_postfix(skipped=self.done.skipped, refresh=False)
+                outcomes = len(batch.prepared) + len(batch.skipped) + len(batch.recognised)
+                bar.update(outcomes - (len(self.done.to_reencode) - before))
 
     def _commit_batch(self, batch: Batch) -> None:
         """Commit the outcomes of a batch."""
@@ -207,6 +225,27 @@ class Ingest:
                 dim=self._encoder.spec.dim,
                 fingerprint=self._encoder.spec.fingerprint,
             )
+
+
+def _next_group(encoded: Background[Batch], seconds: float) -> Batch | None:
+    """Join the batches that are ready, or will be within ``seconds``; None if there are no more.
+
+    It ends with the batch that makes it :data:`COMMIT_VECTORS` or more.
+    """
+    batch = encoded.get()
+    if batch is None:
+        return None
+    group, until = [batch], time.monotonic() + seconds
+    count = len(batch.prepared)
+    while count < COMMIT_VECTORS and (batch := encoded.get(until - time.monotonic())):
+        group.append(batch)
+        count += len(batch.prepared)
+    return Batch(
+        [image for batch in group for image in batch.prepared],
+        np.concatenate([batch.vectors for batch in group]),
+        [skip for batch in group for skip in batch.skipped],
+        [file for batch in group for file in batch.recognised],
+    )
 
 
 def damage_notes(noted: Mapping[str, str]) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from indexer.build.diff import Changes, compare
-from indexer.build.extract import Prepared, prepared_batches
+from indexer.build.extract import Preparation, Prepared, prepared_batches
 from indexer.config import Config
 from indexer.datasets import Dataset, Item, open_dataset, require_folders
 from indexer.encoders import Encoder, open_encoder
@@ -207,7 +207,8 @@ def _measure(
     encoder.load()
     began, decoded = time.perf_counter(), list[Prepared]()
     count = 0
-    for batch in prepared_batches(dataset, sample, 8, max_pixels=config.dataset.max_pixels):
+    preparation = Preparation(dataset, config.dataset.max_pixels)
+    for batch in prepared_batches(preparation, sample, 8):
         count += len(batch)
         decoded += [outcome for outcome in batch if isinstance(outcome, Prepared)]
         if time.perf_counter() - began > SAMPLE_SECONDS:

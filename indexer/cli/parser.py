@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from indexer import __version__
 from indexer.cli import commands
 from indexer.errors import ConfigError, LookalikeError
+from indexer.machine import INTERRUPTED
 from indexer.text import printable
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ def _run(verb: Callable[[argparse.Namespace, "Config"], int], options: argparse.
         return 1
     except KeyboardInterrupt:
         print("\nInterrupted. What was committed is kept; run it again to go on.", file=sys.stderr)
-        return 130
+        return INTERRUPTED
 
 
 def _explain(problem: str) -> None:

@@ -5,6 +5,7 @@ import re
 import threading
 from collections import Counter
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -30,6 +31,9 @@ from indexer.datasets.walk import EXCLUDED, HIDDEN, Rules, walk
 from indexer.errors import DatasetError, ImageGone, ImageUnreadable
 from indexer.text import escaped, is_text
 
+FEW_SHARDS = 2
+"""How many shards a process of a build reads at the same time: it ends one and begins the next."""
+
 
 class TarShards:
     """The images in tar files: each root is a ``.tar`` file or a folder that holds some.
@@ -38,15 +42,23 @@ class TarShards:
     Members ``x.json``, ``x.txt`` and ``x.cls`` are metadata of the images ``x.*``, see
     :mod:`indexer.datasets.sidecars`. Hidden and excluded members are passed over, as in folders.
     All images of a shard are read again if the shard changes. Archives must be uncompressed, so
-    that images can be read at their offsets.
+    that images can be read at their offsets. The offsets in the last ``shards_kept`` shards stay in
+    memory; by default those in all of them.
     """
 
-    def __init__(self, *roots: Path, rules: Rules | None = None) -> None:
+    def __init__(
+        self, *roots: Path, rules: Rules | None = None, shards_kept: int | None = None
+    ) -> None:
         self._roots = roots
         self._rules = rules or Rules()
+        self._shards_kept = shards_kept
         self._paths: dict[str, Path] | None = None
         self._images: dict[str, tuple[Stamp, Mapping[str, Extent]]] = {}
         self._indexing = threading.Lock()
+
+    def __reduce__(self) -> tuple[partial["TarShards"], tuple[Path, ...]]:
+        """Make a copy for a process that reads one shard after the other."""
+        return partial(TarShards, rules=self._rules, shards_kept=FEW_SHARDS), self._roots
 
     @property
     def source(self) -> str:
@@ -178,6 +190,8 @@ class TarShards:
                 directory = read_directory(file)
                 stamp, images = directory.stamp, _images_of(directory)
                 self._images[name] = stamp, images
+                if self._shards_kept and len(self._images) > self._shards_kept:
+                    del self._images[next(iter(self._images))]
             return images
 
 

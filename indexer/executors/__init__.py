@@ -1,5 +1,7 @@
-"""Executors, which run the preparation of images."""
+"""Executors, which run tasks beside the thread that uses their results."""
 
-from indexer.executors.local import LocalExecutor, untimed
+from indexer.executors.background import Background
+from indexer.executors.base import Failure, Worker, untimed
+from indexer.executors.local import LocalExecutor
 
-__all__ = ["LocalExecutor", "untimed"]
+__all__ = ["Background", "Failure", "LocalExecutor", "Worker", "untimed"]

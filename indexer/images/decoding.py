@@ -19,7 +19,7 @@ from indexer.errors import (
 )
 from indexer.images import budget, jpeg, png, tiff
 from indexer.images.colours import to_rgb
-from indexer.images.timed_file import READ_BYTES, Clock, TimedFile
+from indexer.images.timed_file import Clock, TimedFile, block_size
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 """Pillow's names of the formats that are read; all others are refused."""
@@ -186,7 +186,7 @@ def _first_frame(image: ImageFile, file: TimedFile) -> Image.Image:
         file.padding = file.padding or jpeg.END_OF_IMAGE
     # Pillow takes the orientation from XMP where there is no EXIF; viewers do not.
     image.info.pop("xmp", None)
-    image.decodermaxblock = READ_BYTES
+    image.decodermaxblock = block_size(_most_pixels(image))
     frame = image.tile[0].extents if image_format == "GIF" and image.tile else None
     image.load()  # turns a TIFF, and forgets its orientation
     turn = _turn(image)

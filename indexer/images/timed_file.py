@@ -8,8 +8,17 @@ from indexer.errors import InvalidImage
 MAX_DECODING_S = 10.0
 """CPU seconds that decoding one image may take. 100 megapixels of JPEG or PNG take 1 to 2."""
 
-READ_BYTES = 4096
-"""Bytes that a decoder reads at once, so that the time is checked often enough."""
+FEWEST_BYTES, MOST_BYTES = 4096, 65_536
+BYTES_TIMES_PIXELS = MOST_BYTES * 1_000_000
+
+
+def block_size(pixels: int) -> int:
+    """Return how many bytes a decoder reads at once, so that the time is checked often enough.
+
+    A few hundred bytes can contain a pass over all pixels, so that there are fewer for large
+    images. For small ones there are more: Pillow takes the interpreter lock for every block.
+    """
+    return max(FEWEST_BYTES, min(BYTES_TIMES_PIXELS // max(1, pixels), MOST_BYTES))
 
 
 class Clock:

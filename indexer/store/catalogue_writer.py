@@ -67,10 +67,10 @@ class CatalogueWriter(OwnCatalogue):
         """
         return self.next_id(), self.counts().found
 
-    def content_hashes(self) -> set[str]:
-        """Return the SHA-256 of every indexed file's content."""
-        rows = self._query("SELECT DISTINCT sha256 FROM images WHERE status = 'indexed'")
-        return {content for (content,) in rows}
+    def content_hashes(self) -> Iterator[str]:
+        """Yield the SHA-256 of every indexed file's content."""
+        rows = self._query("SELECT sha256 FROM images WHERE status = 'indexed'")
+        return (content for (content,) in rows)
 
     def with_content(self, sha256: str) -> ImageRow | None:
         """Return the oldest indexed row whose file has this SHA-256, or None.

@@ -14,7 +14,7 @@ from PIL import Image
 
 import indexer.build.pipeline
 from indexer.build import build
-from indexer.build.extract import Skipped, Task, prepare
+from indexer.build.extract import Preparation, Skipped
 from indexer.cli.parser import main
 from indexer.config import Config
 from indexer.datasets import Folder, Listing
@@ -229,7 +229,7 @@ def test_a_file_without_permission_to_read_is_unreadable() -> None:
         if user == 0:  # root can read everything
             os.seteuid(nobody)
         try:
-            outcome = prepare(Folder(folder), Task(item), LIMIT)
+            outcome = Preparation(Folder(folder), LIMIT)(item)
         finally:
             os.seteuid(user)
     assert isinstance(outcome, Skipped)

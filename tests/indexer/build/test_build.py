@@ -184,16 +184,6 @@ def test_a_folder_that_cannot_be_listed_keeps_its_images(
     assert reindex().encoded == 0
 
 
-def test_every_batch_is_committed_before_the_next_is_encoded(images: Path, tmp_path: Path) -> None:
-    config = small_config(
-        images, tmp_path / "s", encoder={"model": "efficientnet_lite0", "batch_size": 2}
-    )
-    build(config)
-    version = Store(config.store).open_published()
-    assert [segment.count for segment in version.segments] == [2, 2, 2]
-    assert verify(config).problems == []
-
-
 def test_vectors_of_another_encoder_are_refused(reindex: Reindex, config: Config) -> None:
     ours = reindex().fingerprint
     other = small_config(config.dataset.root, config.store, encoder={"weights": "random:1"})

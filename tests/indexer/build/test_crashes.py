@@ -22,6 +22,8 @@ from indexer.store.catalogue_writer import CatalogueWriter
 from indexer.store.live import live_catalogue
 from tests.conftest import delete, small_config
 
+pytestmark = pytest.mark.usefixtures("batches_apart")
+
 CRASH_POINTS = {
     "write build.owner",
     "write segments/N/vectors.faiss",

@@ -2,22 +2,17 @@
 
 import os
 from collections.abc import Callable
-from functools import partial
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from indexer.build import BuildReport, build
 from indexer.config import Config
-from indexer.encoders import EncoderSpec, Vectors
-from indexer.encoders.spec import Images, normalise
 from indexer.maintenance import prune, status, verify
 from indexer.search import Query, Searcher, Selection
 from tests.conftest import small_config
+from tests.corners import Corners, picture
 from tests.work import Work, counted
 
 FEW, MANY = 200, 800
@@ -27,34 +22,7 @@ with the number of files would be four times as much."""
 
 KEPT = "kept.png"
 
-
-class Corners:
-    """An encoder that takes no time: the vector of an image is the colours of two corners."""
-
-    spec = EncoderSpec(
-        model="corners", layer="none", weights="random:0", weights_sha256="0", dim=6,
-        preprocessing="none",
-    )  # fmt: skip
-    runtime = "none"
-    batch_size = 32
-
-    def load(self) -> None:
-        """There is nothing to load."""
-
-    def start(self, images: Images) -> Callable[[], Vectors]:
-        return partial(self.encode, images)
-
-    def encode(self, images: Images) -> Vectors:
-        """Return the colours of the first and the last pixel."""
-        corners = np.concatenate([images[:, 0, 0], images[:, -1, -1]], axis=1)
-        return normalise(corners.astype(np.float32) + 1)
-
-
-def picture(number: int) -> bytes:
-    """Return a picture of which there is one for each number."""
-    file = BytesIO()
-    Image.new("RGB", (4, 4), (number % 256, number // 256, 9)).save(file, "PNG")
-    return file.getvalue()
+pytestmark = pytest.mark.usefixtures("batches_apart")
 
 
 def write(folder: Path, contents: list[bytes]) -> None:

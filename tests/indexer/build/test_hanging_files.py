@@ -64,7 +64,7 @@ def test_a_file_that_hangs_is_skipped_and_tried_again(
     assert (report.found, report.indexed, report.skipped) == (7, 6, 1)
     (skipped,) = Store(config.store).open_published().catalogue.rows("skipped")
     assert (skipped.key, skipped.stage, skipped.reason) == (PIPE, "read", "timeout")
-    assert skipped.message == "Reading took more than 3 s."
+    assert skipped.message == "Reading and decoding it took more than 3 s."
     os.close(os.open(pipe, os.O_RDWR))
     pipe.unlink()
     pipe.write_bytes(next(images.rglob("*/*.jpg")).read_bytes())

@@ -13,6 +13,8 @@ from indexer.store import Store, open_writer, read_damage
 from tests.conftest import Reindex, small_config
 from tests.stores import assert_like_a_clean_build, commit, damage, publish
 
+pytestmark = pytest.mark.usefixtures("batches_apart")
+
 
 @pytest.mark.parametrize("how", ["changed", "shorter", "missing", "ids", "marker"])
 def test_a_damaged_segment_is_made_again_and_only_that_one(

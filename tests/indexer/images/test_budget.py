@@ -1,8 +1,11 @@
-"""The pixels that threads decode at once: shares, order, and threads that hang."""
+"""The pixels that are decoded at once: shares, order, and threads and processes that hang."""
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -10,7 +13,7 @@ from PIL import Image
 from indexer.build import build
 from indexer.config import Config
 from indexer.images import budget, decoding
-from indexer.images.budget import Budget
+from indexer.images.budget import Budget, SharedBudget
 from tests.waiting import eventually
 
 
@@ -128,3 +131,79 @@ def test_a_build_keeps_to_the_budget(config: Config, monkeypatch: pytest.MonkeyP
     assert (report.indexed, report.skipped) == (6, 0)
     assert seen == [1] * 6
     assert shared.used == 0
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from contextlib import contextmanager
+from indexer.images.budget import SharedBudget
+
+@contextmanager
+def told():
+    print("waits", flush=True)
+    yield
+
+total, pixels = map(int, sys.argv[2:])
+with SharedBudget(total, Path(sys.argv[1])).hold(pixels, told()):
+    print("holds", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def hold(tmp_path: Path) -> Iterator[Callable[[int], "subprocess.Popen[str]"]]:
+    """Start a process that holds some of ten megapixels until its standard input ends."""
+    running: list[subprocess.Popen[str]] = []
+
+    def start(megapixels: float) -> "subprocess.Popen[str]":
+        numbers = ["10000000", str(round(megapixels * 1e6))]
+        command = [sys.executable, "-c", HOLD, str(tmp_path / "locks"), *numbers]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        running.append(subprocess.Popen(command, **pipes))  # type: ignore[call-overload]
+        return running[-1]
+
+    yield start
+    for process in running:
+        process.kill()
+        process.communicate()
+
+
+def says(process: "subprocess.Popen[str]", *lines: str) -> None:
+    assert process.stdout
+    for line in lines:
+        assert process.stdout.readline() == f"{line}\n"
+
+
+def test_processes_share_a_budget_and_one_that_is_killed_returns_its_share(
+    hold: Callable[[float], "subprocess.Popen[str]"], tmp_path: Path
+) -> None:
+    first, second = hold(6), hold(4)
+    says(first, "waits", "holds")
+    says(second, "waits", "holds")
+    third = hold(6.9)
+    says(third, "waits")
+    with SharedBudget(10_000_000, tmp_path / "locks").hold(999_999):
+        """It is too small to be counted."""
+    with pytest.raises(subprocess.TimeoutExpired):
+        third.wait(0.3)
+    first.kill()
+    says(third, "holds")
+
+
+def test_a_process_with_a_huge_image_waits_until_it_is_alone_and_is_not_overtaken(
+    hold: Callable[[float], "subprocess.Popen[str]"],
+) -> None:
+    first = hold(1)
+    says(first, "waits", "holds")
+    huge = hold(500)
+    says(huge, "waits")
+    eventually(lambda: Path(f"/proc/{huge.pid}/fd").is_dir())
+    first.communicate()
+    says(huge, "holds")
+    small = hold(1)
+    says(small, "waits")
+    with pytest.raises(subprocess.TimeoutExpired):
+        small.wait(0.3)
+    huge.communicate()
+    says(small, "holds")

@@ -279,7 +279,30 @@ def test_one_clock_runs_for_all_attempts_at_a_file(monkeypatch: pytest.MonkeyPat
     decode(data, max_pixels=LIMIT)
     assert note(decode(data[:-2], max_pixels=LIMIT))
     whole, truncated = clocks
-    assert truncated.checks >= 3 * whole.checks > 3 * len(data) // timed_file.READ_BYTES
+    assert truncated.checks >= 3 * whole.checks > 3 * len(data) // timed_file.MOST_BYTES
+
+
+@pytest.mark.parametrize(
+    ("pixels", "block"),
+    [(1, 65_536), (1_000_000, 65_536), (2_000_000, 32_768), (16_000_000, 4096), (10**8, 4096)],
+)
+def test_the_time_is_checked_more_often_for_large_images(pixels: int, block: int) -> None:
+    assert timed_file.block_size(pixels) == block
+
+
+@pytest.mark.parametrize("side", [300, 3000])
+def test_a_decoder_reads_no_more_than_a_block(side: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = []
+
+    class Recording(timed_file.TimedFile):
+        def read(self, size: int | None = -1) -> bytes:
+            sizes.append(size or 0)
+            return super().read(size)
+
+    monkeypatch.setattr(decoding, "TimedFile", Recording)
+    data = encoded(Image.effect_noise((side, side), 90), "JPEG", quality=95)
+    decode(data, max_pixels=10**8)
+    assert max(sizes) == timed_file.block_size(side * side)
 
 
 def test_the_time_limit_holds_for_the_chunks_of_a_png(monkeypatch: pytest.MonkeyPatch) -> None:

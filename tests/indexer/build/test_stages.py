@@ -1,0 +1,202 @@
+"""Decoding, encoding and committing side by side: none waits for another without need."""
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import indexer.build.extract
+import indexer.build.ingest
+from indexer.build import build
+from indexer.build.extract import Batch
+from indexer.build.ingest import Ingest
+from indexer.config import Config
+from indexer.encoders.spec import Images, Vectors
+from indexer.errors import LookalikeError
+from indexer.executors import LocalExecutor
+from indexer.maintenance import verify
+from indexer.store import Store
+from tests.conftest import small_config
+from tests.corners import Corners, picture
+from tests.processes import started
+
+PICTURES = 40
+
+
+class Encoder(Corners):
+    """An encoder of small batches that calls a function before each of them."""
+
+    batch_size = 4
+
+    def __init__(self, before: Callable[[int], object] = bool) -> None:
+        self.begun = 0
+        self._before = before
+
+    def encode(self, images: Images) -> Vectors:
+        self.begun += 1
+        self._before(self.begun)
+        return super().encode(images)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    (tmp_path / "images").mkdir()
+    for number in range(PICTURES):
+        (tmp_path / "images" / f"{number:03}.png").write_bytes(picture(number))
+    return small_config(tmp_path / "images", tmp_path / "s")
+
+
+@pytest.fixture
+def commits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The number of images of every commit."""
+    sizes, commit = list[int](), Ingest._commit_batch
+
+    def counted(ingest: Ingest, batch: Batch) -> None:
+        commit(ingest, batch)
+        sizes.append(len(batch.prepared))
+
+    monkeypatch.setattr(Ingest, "_commit_batch", counted)
+    return sizes
+
+
+def wait_for(event: threading.Event) -> None:
+    assert event.wait(60)
+
+
+def test_the_encoder_does_not_wait_for_a_commit(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded_all, commit = threading.Event(), Ingest._commit_batch
+
+    def slow(ingest: Ingest, batch: Batch) -> None:
+        wait_for(encoded_all)
+        commit(ingest, batch)
+
+    monkeypatch.setattr(Ingest, "_commit_batch", slow)
+    last = PICTURES // Encoder.batch_size
+    report = build(config, Encoder(lambda number: number == last and encoded_all.set()))
+    assert (report.encoded, report.indexed) == (PICTURES, PICTURES)
+    assert verify(config).problems == []
+
+
+def test_a_commit_does_not_wait_for_the_encoder(config: Config, commits: list[int]) -> None:
+    """Each batch but the last two is committed before the second one after it is encoded."""
+
+    def before(number: int) -> None:
+        deadline = time.monotonic() + 60
+        while sum(commits) < (number - 2) * Encoder.batch_size:
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+
+    assert build(config, Encoder(before)).encoded == PICTURES
+
+
+def test_fast_encoders_commit_many_batches_at_once(
+    config: Config, commits: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(indexer.build.ingest, "FAST", 0)
+    build(config, Encoder())
+    assert len(commits) <= 2, "the first one, whose speed is unknown, and the others"
+    assert [s.count for s in Store(config.store).open_published().segments] in (commits, [PICTURES])
+
+
+def test_a_commit_is_not_larger_than_necessary(
+    config: Config, commits: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(indexer.build.ingest, "FAST", 0)
+    monkeypatch.setattr(indexer.build.ingest, "COMMIT_VECTORS", 2 * Encoder.batch_size)
+    build(config, Encoder())
+    assert max(commits) == 2 * Encoder.batch_size
+    assert sum(commits) == PICTURES
+
+
+def test_few_files_are_decoded_ahead(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(indexer.build.extract, "AHEAD", 6)
+    read, ahead = list[str](), list[int]()
+    dataset = indexer.build.extract.Preparation.__call__
+
+    def counted(preparation: object, item: object) -> object:
+        read.append("")
+        return dataset(preparation, item)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(indexer.build.extract.Preparation, "__call__", counted)
+
+    def before(number: int) -> None:
+        time.sleep(0.05)
+        ahead.append(len(read) - number * Encoder.batch_size)
+
+    build(config, Encoder(before))
+    assert len(read) == PICTURES
+    assert 4 <= max(ahead) <= 6 + 2 * Encoder.batch_size
+
+
+def test_an_error_of_the_encoder_keeps_what_was_encoded(config: Config) -> None:
+    def fail(number: int) -> None:
+        if number == 6:
+            raise LookalikeError("The device is gone.", "Look for it.")
+
+    with pytest.raises(LookalikeError, match="The device is gone"):
+        build(config, Encoder(fail))
+    assert build(config, Encoder()).encoded == PICTURES - 5 * Encoder.batch_size
+
+
+def test_processes_make_the_index_that_threads_make(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "images" / "bad.png").write_bytes(b"x")
+    (tmp_path / "images" / "copy.png").write_bytes(picture(7))
+    other = small_config(tmp_path / "images", tmp_path / "other")
+    reports = [build(config, Encoder())]
+    in_processes = partial(LocalExecutor, 2, processes=True)
+    monkeypatch.setattr(indexer.build.extract, "LocalExecutor", in_processes)
+    reports.append(build(other, Encoder()))
+    assert [r.reasons for r in reports] == [{"unsupported_image": 1}] * 2
+    stores = [Store(c.store).open_published() for c in (config, other)]
+    rows = [sorted(map(repr, store.catalogue.rows("indexed"))) for store in stores]
+    assert rows[0] == rows[1]
+    (tmp_path / "images" / "moved.png").write_bytes(picture(9))
+    assert build(other, Encoder()).recognised == 1
+
+
+def test_a_content_that_is_taken_for_another_one_is_encoded(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(config, Encoder())
+    monkeypatch.setattr(indexer.build.extract, "_prefix", lambda _: np.uint64(0))
+    (tmp_path / "images" / "new.png").write_bytes(picture(PICTURES))
+    (tmp_path / "images" / "copy.png").write_bytes(picture(0))
+    report = build(config, Encoder())
+    assert (report.encoded, report.recognised, report.indexed) == (1, 1, PICTURES + 2)
+
+
+SLOW = """
+import sys, time
+from indexer.cli.parser import main
+from indexer.encoders.ncnn import NcnnEncoder
+import indexer.machine
+
+def encode(encoder, images):
+    print("encodes", flush=True)
+    time.sleep(60)
+
+NcnnEncoder.encode = encode
+indexer.machine.leave(main(["build", "--images", sys.argv[1], "--encoder", "efficientnet_lite0",
+                            "--store", sys.argv[2]]))
+"""
+
+
+def test_an_interrupt_does_not_wait_for_the_encoder(config: Config) -> None:
+    command = [sys.executable, "-c", SLOW, str(config.dataset.root), str(config.store)]
+    with started(command) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "encodes\n"
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)  # encoding takes twice as long
+    assert process.returncode == 130
+    assert "Interrupted. What was committed is kept" in errors
