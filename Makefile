@@ -68,8 +68,9 @@ screenshots: $(VENV)/.installed-dev ## Take the README's screenshots in headless
 bench-precision: $(VENV)/.installed ## Precision at 10 over labelled images through the HTTP API (IMAGES= URL=)
 	@$(PY) -m benchmarks.precision $(if $(IMAGES),--images "$(IMAGES)") $(if $(URL),--url $(URL))
 
-bench-extract: $(VENV)/.installed ## Extraction side by side: the original, Keras, Lookalike, its bare runtime (IMAGES=)
-	@$(PY) -m benchmarks.extract $(if $(IMAGES),--images "$(IMAGES)")
+bench-extract: $(VENV)/.installed ## Extraction side by side: the original, Keras, Lookalike; its stages (IMAGES= ENCODER=stand-in RATE=)
+	@$(PY) -m benchmarks.extract $(if $(IMAGES),--images "$(IMAGES)") \
+	  $(if $(filter stand-in,$(ENCODER)),--encoder stand-in $(if $(RATE),--rate $(RATE)) $(if $(COPY),--copy))
 
 bench-search: $(VENV)/.installed ## Search side by side: the original, IndexFlatL2, Lookalike (N= VECTORS= features to expand)
 	@$(PY) -m benchmarks.search $(if $(N),--n $(N)) $(if $(VECTORS),--vectors "$(VECTORS)")

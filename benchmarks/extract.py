@@ -2,8 +2,11 @@
 
 All four run on the same images in turn, several rounds, so that the ratios hold where the machine's
 speed drifts. Speed does not depend on what the weights are, so seeded random ones serve by default.
+Then the three stages of a build are measured, each alone and together, on images like COCO's; on a
+GPU with every precision.
 
-    python -m benchmarks.extract [--images FOLDER] [--model vgg16] [--weights FILE] [--count 96]
+    python -m benchmarks.extract [--images FOLDER] [--model vgg16] [--count 96]
+    python -m benchmarks.extract --encoder stand-in [--rate 1600 | --rate decoding] [--copy]
 """
 
 import argparse
@@ -12,18 +15,21 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from benchmarks import stages
 from benchmarks.settings import Defaults
 from indexer.build import build
 from indexer.build.extract import Preparation, Prepared
 from indexer.config import Config
 from indexer.datasets import Folder
 from indexer.encoders import Encoder, open_encoder
+from indexer.encoders.keras.backend import gpus
 from indexer.encoders.keras.networks import build_network
 from indexer.encoders.weights import random_weights
 from indexer.images import decode, model_input
@@ -34,19 +40,45 @@ QUERIES = 10
 
 
 def main() -> None:
-    """Run all ways in turn, print a table of images per second and write the figures."""
-    parser = argparse.ArgumentParser(description="Extraction, side by side.")
-    parser.add_argument("--images", type=Path, default=Path("demo/images"), metavar="FOLDER")
+    """Run all ways in turn, print tables of images per second and write the figures."""
+    parser = argparse.ArgumentParser(
+        description="Extraction, side by side.", parents=[stages.parser()]
+    )
+    parser.add_argument("--images", type=Path, default=stages.DEMO, metavar="FOLDER")
     parser.add_argument("--model", default="vgg16", choices=("vgg16", "efficientnet_lite0"))
     parser.add_argument("--count", type=int, default=96, help="how many images each way encodes")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        figures = compare(options, Path(scratch))
-    report(figures)
+    if options.encoder == "stand-in":
+        figures = of_stand_in(options)
+    else:
+        with tempfile.TemporaryDirectory() as scratch:
+            figures = compare(options, Path(scratch))
+        report(figures)
+        figures |= stages.run(options, encoders(options.model))
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(figures, indent=1))
     print(f"figures in {RESULTS}")
+
+
+def of_stand_in(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the figures of the stages with an encoder that computes nothing."""
+    rate = float(options.rate) if options.rate not in (None, "decoding") else None
+    encoder = stages.StandIn(rate)
+    with stages.copied_pixels() if options.copy else nullcontext():
+        return stages.run(options, {"stand-in": encoder})
+
+
+def encoders(model: str) -> dict[str, Encoder]:
+    """Return the encoders of a model by precision: float32, and on a GPU the others."""
+    settings = {"model": model} | ({"weights": "random:1"} if model == "vgg16" else {})
+    config = Defaults(encoder=settings).encoder
+    found = {"float32": open_encoder(config)}
+    if found["float32"].runtime == "keras" and gpus():
+        for precision in ("tf32", "bfloat16"):
+            lower = config.model_copy(update={"precision": precision})
+            found[precision] = open_encoder(lower)
+    return found
 
 
 def compare(options: argparse.Namespace, scratch: Path) -> dict[str, Any]:

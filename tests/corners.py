@@ -19,6 +19,7 @@ class Corners:
         preprocessing="none",
     )  # fmt: skip
     runtime = "none"
+    shares_cores = True
     batch_size = 32
 
     def load(self) -> None:

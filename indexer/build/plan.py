@@ -2,24 +2,20 @@
 
 import shutil
 import sys
-import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
-
 from indexer.build.diff import Changes, compare
-from indexer.build.extract import Preparation, Prepared, prepared_batches
+from indexer.build.rates import measure_rates
 from indexer.config import Config
-from indexer.datasets import Dataset, Item, open_dataset, require_folders
+from indexer.datasets import Dataset, open_dataset, require_folders
 from indexer.encoders import Encoder, open_encoder
 from indexer.errors import DiskTooSmall
 from indexer.store import DerivedKind, Stamp, Store, live_catalogue, read_damage
 
-SAMPLE_FILES = 64
-SAMPLE_SECONDS = 2.0
+COCO_IMAGES = 118_287
+"""Those of COCO's train2017, which people know."""
 
 CATALOGUE_BYTES_PER_IMAGE = 1_000  # a row and its indexes, in the store and in a version
 SEARCH_BYTES_PER_IMAGE = 40  # its id, its row, and whether it is deleted
@@ -38,26 +34,38 @@ class Plan:
     unchanged: int
     removed: int
     image_bytes: int
-    decode_rate: float | None
-    """With all cores, on a sample; None if nothing was measured."""
-    encode_rate: float | None
-    seconds: float | None
-    memory_bytes: dict[str, int] | None
-    """At the peak of the build, and of a server in each search mode. Mapped vectors do not count:
-    the system keeps as many of them in memory as there is room for."""
     disk_bytes: dict[str, int]
     """Growth of the store by kind of file: vectors, catalogue, shortlist, approximate."""
     disk_free_bytes: int
+    decode_rate: float | None = None
+    """With all cores, on a sample; None if nothing was measured."""
+    encode_rate: float | None = None
+    commit_rate: float | None = None
+    rate: float | None = None
+    """Of a build, which does all three side by side."""
+    slowest: str | None = None
+    """The stage that limits it: decode, encode or commit."""
+    seconds: float | None = None
+    memory_bytes: dict[str, int] | None = None
+    """At the peak of the build, and of a server in each search mode. Mapped vectors do not count:
+    the system keeps as many of them in memory as there is room for."""
 
     @property
     def summary(self) -> str:
         """The plan as a few lines of text."""
         work = f"{self.images} images to encode ({self.image_bytes / 1e6:.1f} MB)"
         lines = [f"{work}, {self.unchanged} unchanged, {self.removed} gone"]
-        if self.seconds is not None and self.memory_bytes is not None:
+        if self.rate and self.seconds is not None and self.memory_bytes is not None:
             lines.append(
-                f"about {_duration(self.seconds)} in {self.runtime} "
-                f"(decode {self.decode_rate:.1f} img/s, encode {self.encode_rate:.1f} img/s)"
+                f"about {_duration(self.seconds)} in {self.runtime}, {self.rate:.1f} img/s"
+            )
+            lines.append(
+                f"decode {self.decode_rate:.1f} img/s, encode {self.encode_rate:.1f} img/s, "
+                f"commit {self.commit_rate:.1f} img/s: limited by {self.slowest}"
+            )
+            lines.append(
+                f"COCO's train2017 ({COCO_IMAGES:,} images) would take "
+                f"{_duration(COCO_IMAGES / self.rate)}"
             )
             uses = ", ".join(
                 f"{use} {size / 1e9:.1f} GB" for use, size in self.memory_bytes.items()
@@ -115,20 +123,9 @@ def estimate(
     items = changes.to_encode
     total = len(items) + changes.unchanged
     structures = _structures(config, encoder.spec.dim, len(items), total)
-    decode_rate = encode_rate = seconds = memory = None
+    rates = None
     if measure and items:
-        decode_rate, encode_rate = _measure(config, encoder, dataset, items)
-        if decode_rate and encode_rate:
-            # On a CPU both share the cores; with a GPU they run side by side.
-            times = (len(items) / decode_rate, len(items) / encode_rate)
-            seconds = sum(times) if encoder.runtime != "keras" else max(times)
-            loaded = _peak_memory()
-            exact = loaded + total * SEARCH_BYTES_PER_IMAGE
-            if shortlist := structures.get("shortlist"):
-                exact += shortlist.memory
-            memory = {"build": loaded + SEGMENT_BUFFER_BYTES, "exact search": exact}
-            if approximate := structures.get("approximate"):
-                memory["approximate search"] = exact + approximate.memory
+        rates = measure_rates(dataset, items, encoder, config.dataset.max_pixels)
     disk = {
         "vectors": len(items) * (4 * encoder.spec.dim + 8),
         "catalogue": len(items) * CATALOGUE_BYTES_PER_IMAGE,
@@ -141,18 +138,26 @@ def estimate(
             f"{config.store}; {free / 1e6:,.1f} MB are free.",
             "Free some space, or name a --store on another disk.",
         )
-    return Plan(
+    forecast = Plan(
         runtime=encoder.runtime,
         images=len(items),
         unchanged=changes.unchanged,
         removed=len(changes.removed),
         image_bytes=sum(item.size for item in items),
-        decode_rate=decode_rate,
-        encode_rate=encode_rate,
-        seconds=seconds,
-        memory_bytes=memory,
         disk_bytes=disk,
         disk_free_bytes=free,
+    )
+    if rates is None:
+        return forecast
+    return replace(
+        forecast,
+        decode_rate=rates.decode,
+        encode_rate=rates.encode,
+        commit_rate=rates.commit,
+        rate=rates.build,
+        slowest=rates.slowest,
+        seconds=len(items) / rates.build,
+        memory_bytes=_memory(structures, total),
     )
 
 
@@ -163,9 +168,22 @@ class _Structure(NamedTuple):
     memory: int
 
 
-def _structures(
-    config: Config, dim: int, added: int, total: int
-) -> dict[Literal["shortlist", "approximate"], _Structure]:
+_Structures = dict[Literal["shortlist", "approximate"], _Structure]
+
+
+def _memory(structures: _Structures, total: int) -> dict[str, int]:
+    """Return the memory of the build, now that the model is loaded, and of searches, in bytes."""
+    loaded = _peak_memory()
+    exact = loaded + total * SEARCH_BYTES_PER_IMAGE
+    if shortlist := structures.get("shortlist"):
+        exact += shortlist.memory
+    memory = {"build": loaded + SEGMENT_BUFFER_BYTES, "exact search": exact}
+    if approximate := structures.get("approximate"):
+        memory["approximate search"] = exact + approximate.memory
+    return memory
+
+
+def _structures(config: Config, dim: int, added: int, total: int) -> _Structures:
     """Return the needs of the structures of ``total`` vectors, ``added`` of which are new.
 
     An existing structure grows by the new vectors, unless it has to be trained again.
@@ -185,7 +203,7 @@ def _structures(
             return total
         return added if setting in (None, structure.setting) else total
 
-    found: dict[Literal["shortlist", "approximate"], _Structure] = {}
+    found: _Structures = {}
     if size := shortlist_bytes(dim, total):
         growth = size // total * encoded("shortlist")
         found["shortlist"] = _Structure(growth, shortlist_memory(dim, total))
@@ -196,33 +214,6 @@ def _structures(
         size = code_size(factory, dim, total)
         found["approximate"] = _Structure((size + ROW_BYTES) * count, (size + ID_BYTES) * total)
     return found
-
-
-def _measure(
-    config: Config, encoder: Encoder, dataset: Dataset, items: Sequence[Item]
-) -> tuple[float | None, float | None]:
-    """Return images decoded and encoded per second, measured on files from all of the dataset."""
-    indices = np.linspace(0, len(items) - 1, min(SAMPLE_FILES, len(items)), dtype=int)
-    sample = [items[index] for index in np.random.default_rng(0).permutation(indices)]
-    encoder.load()
-    began, decoded = time.perf_counter(), list[Prepared]()
-    count = 0
-    preparation = Preparation(dataset, config.dataset.max_pixels)
-    for batch in prepared_batches(preparation, sample, 8):
-        count += len(batch)
-        decoded += [outcome for outcome in batch if isinstance(outcome, Prepared)]
-        if time.perf_counter() - began > SAMPLE_SECONDS:
-            break
-    decode_rate = count / (time.perf_counter() - began)
-    if not decoded:
-        return decode_rate, None
-    pixels = np.stack([image.pixels for image in decoded[: encoder.batch_size]])
-    encoder.encode(pixels[:2])  # the first call may compile
-    began, count = time.perf_counter(), 0
-    while count == 0 or time.perf_counter() - began < SAMPLE_SECONDS:
-        encoder.encode(pixels)
-        count += len(pixels)
-    return decode_rate, count / (time.perf_counter() - began)
 
 
 def _peak_memory() -> int:

@@ -73,6 +73,11 @@ class Encoder(Protocol):
     def batch_size(self) -> int:
         """How many images to encode at once."""
 
+    @property
+    def shares_cores(self) -> bool:
+        """Whether it computes on the cores that decoding uses, too; known once it is loaded."""
+        ...
+
     def load(self) -> None:
         """Load the model before the first image."""
 

@@ -2,6 +2,6 @@
 
 from indexer.executors.background import Background
 from indexer.executors.base import Failure, Worker, untimed
-from indexer.executors.local import LocalExecutor
+from indexer.executors.local import FEW_CORES, LocalExecutor
 
-__all__ = ["Background", "Failure", "LocalExecutor", "Worker", "untimed"]
+__all__ = ["FEW_CORES", "Background", "Failure", "LocalExecutor", "Worker", "untimed"]

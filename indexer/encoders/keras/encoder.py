@@ -47,6 +47,11 @@ class KerasEncoder:
         """How many images to encode at once; on GPUs it is measured when the model is loaded."""
         return self._batch_size or CPU_BATCH_SIZE
 
+    @property
+    def shares_cores(self) -> bool:
+        """Whether it computes on the CPU."""
+        return not gpus()
+
     def load(self) -> None:
         """Import Keras and load the model; later calls do nothing.
 

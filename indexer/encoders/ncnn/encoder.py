@@ -39,6 +39,7 @@ class NcnnEncoder:
     """VGG16 or EfficientNet-Lite0 in ncnn, without Keras in this process."""
 
     runtime = "ncnn"
+    shares_cores = True
 
     def __init__(self, spec: EncoderSpec, weights: Weights, batch_size: int | None = None) -> None:
         self.spec = spec

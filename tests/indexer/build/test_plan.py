@@ -5,6 +5,7 @@ import shutil
 from collections import namedtuple
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,16 +14,21 @@ import indexer.build.derive
 import indexer.build.ingest
 import indexer.build.pipeline
 import indexer.build.plan
+import indexer.build.rates
 import indexer.vector_index.shortlist_codes
 from indexer.build import build
 from indexer.build.derive import derive
 from indexer.build.plan import plan
+from indexer.build.rates import Rates, measure_rates
 from indexer.cli.parser import main
 from indexer.config import Config
+from indexer.datasets import Folder
 from indexer.errors import DiskTooSmall
+from indexer.executors import LocalExecutor
 from indexer.store import Store
 from indexer.vector_index.opened import Indexes
 from tests.conftest import delete, small_config
+from tests.corners import Corners, picture
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -34,12 +40,55 @@ def test_it_counts_measures_and_writes_nothing(config: Config, images: Path) -> 
     assert found.disk_bytes["vectors"] == 6 * (1280 * 4 + 8)
     assert found.decode_rate is not None
     assert found.encode_rate is not None
-    assert found.seconds is not None
-    assert found.seconds > 0
+    assert found.commit_rate is not None
+    assert found.rate is not None
+    assert found.rate < min(found.decode_rate, found.encode_rate)
+    assert found.slowest == "encode"
+    assert found.seconds == pytest.approx(6 / found.rate)
     assert found.memory_bytes is not None
     assert set(found.memory_bytes) == {"build", "exact search"}
     assert found.summary.startswith("6 images to encode")
+    assert "limited by encode\nCOCO's train2017 (118,287 images) would take" in found.summary
     assert not config.store.exists()
+
+
+@pytest.mark.parametrize(
+    ("rates", "slowest", "cores", "build"),
+    [
+        (Rates(1600, 1400, 5000, shares_cores=False), "encode", 16, 1400),
+        (Rates(1600, 7000, 5000, shares_cores=False), "decode", 16, 1600),
+        (Rates(9000, 7000, 5000, shares_cores=False), "commit", 16, 5000),
+        (Rates(400, 10, 5000, shares_cores=True), "encode", 2, 1 / (1 / 400 + 1 / 10 + 1 / 10_000)),
+    ],
+)
+def test_the_slowest_stage_limits_a_build_unless_all_share_the_cores(
+    rates: Rates, slowest: str, cores: int, build: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(indexer.build.rates, "available_cores", lambda: cores)
+    assert rates.slowest == slowest
+    assert rates.build == pytest.approx(build)
+
+
+@pytest.mark.parametrize(("files", "processes"), [(1024, True), (1023, False)])
+def test_decoding_is_measured_as_a_build_does_it(
+    tmp_path: Path, files: int, processes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On many cores in processes, if there are enough files to start some."""
+    monkeypatch.setattr(indexer.build.rates, "available_cores", lambda: 5)
+    monkeypatch.setattr(indexer.build.rates, "SAMPLE_SECONDS", 0.1)
+    used, executor = list[object](), LocalExecutor
+
+    def recorded(**options: Any) -> LocalExecutor:
+        used.append(options["processes"])
+        return executor(2, **options)
+
+    monkeypatch.setattr(indexer.build.rates, "LocalExecutor", recorded)
+    for number in range(files):
+        (tmp_path / f"{number:04}.png").write_bytes(picture(number))
+    dataset = Folder(tmp_path)
+    rates = measure_rates(dataset, dataset.scan().items, Corners(), 1000)
+    assert rates is not None
+    assert used == [processes]
 
 
 def test_only_what_changed_is_planned(config: Config, images: Path) -> None:
