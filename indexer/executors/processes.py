@@ -43,6 +43,9 @@ from indexer.executors.base import (
 AT_ONCE = 2
 """How many tasks a process has been sent, so that it need not wait for the next one."""
 
+STARTS = 3
+"""How often a process is started before it is clear that none can be."""
+
 KILL_SECONDS = 1.0
 """How long to wait for a killed process: one that waits for a dead disk does not end."""
 
@@ -64,9 +67,10 @@ serve(*map(int, numbers))
 class Died(Exception):
     """A process ended, or was given up, before it had done its task."""
 
-    def __init__(self, failure: Failure) -> None:
+    def __init__(self, failure: Failure, code: int | None = None) -> None:
         super().__init__(failure)
         self.failure = failure
+        self.code = code
 
 
 class Processes(Generic[Task, Result]):
@@ -197,7 +201,17 @@ class Processes(Generic[Task, Result]):
         call.future.set_result(self._make().failed(call.task, failure, self._seconds))
 
     def _start(self) -> "_Process[Task, Result]":
-        return _Process(self._make, self._slot_bytes)
+        """Start a process, again if it ends at once. Raises ExtractionStalled."""
+        codes = []
+        for _ in range(STARTS):
+            try:
+                return _Process(self._make, self._slot_bytes)
+            except Died as death:
+                codes.append(str(death.code))
+        raise ExtractionStalled(
+            f"Processes that decode images end at their start, with code {', '.join(codes)}.",
+            "Their errors are printed above. Check that there is enough memory.",
+        )
 
     def _fail_queued(self, error: BaseException) -> None:
         with suppress(Empty):
@@ -209,7 +223,7 @@ class Processes(Generic[Task, Result]):
 class _Process(Generic[Task, Result]):
     """A process that does the tasks it is sent, in order. It is killed at the end of the block.
 
-    Raises :class:`~indexer.errors.ExtractionStalled` if it ends before its first task.
+    Raises :class:`Died` if it ends before its first task.
     """
 
     def __init__(self, make: Callable[[], Worker[Task, Result]], slot_bytes: int) -> None:
@@ -235,11 +249,7 @@ class _Process(Generic[Task, Result]):
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(KILL_SECONDS)
             self.__exit__(None, None, None)
-            raise ExtractionStalled(
-                f"A process that decodes images ended at its start, with code "
-                f"{self._process.returncode}.",
-                "Its error is printed above. Check that there is enough memory.",
-            ) from None
+            raise Died("worker_died", self._process.returncode) from None
 
     def __enter__(self) -> Self:
         return self

@@ -1,13 +1,18 @@
 """Decoding, encoding and committing side by side: none waits for another without need."""
 
+import os
+import shutil
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from random import Random
 
+import faiss
 import numpy as np
 import pytest
 
@@ -162,6 +167,61 @@ def test_processes_make_the_index_that_threads_make(
     assert rows[0] == rows[1]
     (tmp_path / "images" / "moved.png").write_bytes(picture(9))
     assert build(other, Encoder()).recognised == 1
+
+
+def decoders() -> list[int]:
+    """The processes that decode for this one."""
+    found = []
+    for task in Path("/proc/self/task").iterdir():
+        for child in (task / "children").read_text().split():
+            with suppress(OSError):
+                if b"executors.processes" in Path(f"/proc/{child}/cmdline").read_bytes():
+                    found.append(int(child))
+    return found
+
+
+def test_decoders_that_are_killed_change_nothing(
+    tmp_path: Path, photos: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With DECODER_KILLS=50, a longer run."""
+    kills, random = int(os.environ.get("DECODER_KILLS", "4")), Random(5)  # noqa: S311 -- moments
+    (tmp_path / "images").mkdir()
+    for photo in photos:
+        shutil.copy(photo, tmp_path / "images" / photo.name)
+    clean, config = (small_config(tmp_path / "images", tmp_path / name) for name in ("c", "s"))
+    build(clean, Encoder())
+    monkeypatch.setattr(indexer.build.extract, "AHEAD", 8)
+    in_processes = partial(LocalExecutor, 2, processes=True)
+    monkeypatch.setattr(indexer.build.extract, "LocalExecutor", in_processes)
+    killed = 0
+
+    def kill(number: int) -> None:
+        nonlocal killed
+        while killed < kills * number * Encoder.batch_size / len(photos):
+            time.sleep(random.uniform(0, 0.2))
+            for process in random.sample(running := decoders(), min(1, len(running))):
+                os.kill(process, signal.SIGKILL)
+                killed += 1
+
+    report = build(config, Encoder(kill))
+    assert killed >= kills
+    assert (report.indexed, report.skipped) == (len(photos), 0)
+    assert vectors(config) == vectors(clean)
+    assert verify(config).problems == []
+
+
+def vectors(config: Config) -> dict[str, tuple[float, ...]]:
+    """The vector of every key."""
+    version = Store(config.store).open_published()
+    keys = {row.id: row.key for row in version.catalogue.rows("indexed")}
+    return {
+        keys[image_id]: tuple(vector)
+        for segment in version.segments
+        for image_id, vector in zip(
+            segment.ids, faiss.read_index(str(segment.vectors_path)).reconstruct_n(), strict=True
+        )
+        if image_id in keys
+    }
 
 
 def test_a_content_that_is_taken_for_another_one_is_encoded(

@@ -57,9 +57,26 @@ def unusable() -> Mortal:
 
 
 def test_a_process_that_cannot_start_ends_the_run() -> None:
-    with pytest.raises(ExtractionStalled, match="ended at its start, with code 7"):
+    with pytest.raises(ExtractionStalled, match="end at their start, with code 7, 7, 7"):
         results(unusable, 3)
     assert not [t for t in threading.enumerate() if t.name.startswith("prepare")]
+
+
+class Shy(Mortal):
+    """Kills its process when it is made there, twice."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, ())
+        marks = len(list(folder.iterdir()))
+        (folder / str(os.getpid())).touch()
+        if marks < 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_process_that_was_killed_at_its_start_is_started_again(tmp_path: Path) -> None:
+    executor = LocalExecutor(1, processes=True)
+    assert list(executor.run(partial(Shy, tmp_path), range(3), ahead=3)) == ["0", "1", "2"]
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 @dataclass(frozen=True)
