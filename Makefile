@@ -5,9 +5,11 @@ VENV   ?= .venv
 CONFIG ?= config.yaml
 PY     := $(VENV)/bin/python
 
-# IMAGES, ANNOTATIONS, ENCODER, WEIGHTS, STORE and PORT, where given, become command-line flags.
+# IMAGES, ANNOTATIONS (A.json,B.json), ENCODER, WEIGHTS, STORE and PORT, where given, become command-line flags.
+COMMA := ,
 INDEX_FLAGS = --config "$(CONFIG)" $(if $(IMAGES),--images "$(IMAGES)") \
-              $(if $(ANNOTATIONS),--annotations "$(ANNOTATIONS)") $(if $(ENCODER),--encoder $(ENCODER)) \
+              $(if $(ANNOTATIONS),--annotations "$(subst $(COMMA)," --annotations ",$(ANNOTATIONS))") \
+              $(if $(ENCODER),--encoder $(ENCODER)) \
               $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(if $(STORE),--store "$(STORE)")
 BUILD_FLAGS = $(if $(ALLOW_SHRINK),--allow-shrink) $(if $(REREAD),--reread)
 SERVE_FLAGS = --config "$(CONFIG)" $(if $(STORE),--store "$(STORE)") $(if $(PORT),--port $(PORT))
