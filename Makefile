@@ -5,15 +5,17 @@ VENV   ?= .venv
 CONFIG ?= config.yaml
 PY     := $(VENV)/bin/python
 
-# IMAGES, ANNOTATIONS, ENCODER, WEIGHTS, STORE and PORT, where given, become command-line flags.
+# IMAGES, ANNOTATIONS (A.json,B.json), ENCODER, WEIGHTS, STORE and PORT, where given, become command-line flags.
+COMMA := ,
 INDEX_FLAGS = --config "$(CONFIG)" $(if $(IMAGES),--images "$(IMAGES)") \
-              $(if $(ANNOTATIONS),--annotations "$(ANNOTATIONS)") $(if $(ENCODER),--encoder $(ENCODER)) \
+              $(if $(ANNOTATIONS),--annotations "$(subst $(COMMA)," --annotations ",$(ANNOTATIONS))") \
+              $(if $(ENCODER),--encoder $(ENCODER)) \
               $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(if $(STORE),--store "$(STORE)")
 BUILD_FLAGS = $(if $(ALLOW_SHRINK),--allow-shrink) $(if $(REREAD),--reread)
 SERVE_FLAGS = --config "$(CONFIG)" $(if $(STORE),--store "$(STORE)") $(if $(PORT),--port $(PORT))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo index plan serve status verify test test-pythons lint format lock screenshots bench-extract bench-precision bench-search bench-serve bench-publish soak audit clean
+.PHONY: help setup demo index plan serve status verify test test-pythons lint format lock screenshots bench-extract bench-precision bench-search bench-serve bench-publish bench-coco soak audit clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -80,6 +82,9 @@ bench-serve: $(VENV)/.installed ## The server beside the searcher alone, and beh
 
 bench-publish: $(VENV)/.installed ## What a publish costs, and what a hundred more images cost (N=)
 	@$(PY) -m benchmarks.publish $(if $(N),--n $(N))
+
+bench-coco: $(VENV)/.installed ## What loading COCO's annotations costs, beside Python's own parser (N= images)
+	@$(PY) -m benchmarks.coco $(if $(N),--n $(N))
 
 soak: $(VENV)/.installed-dev ## Thousands of generated and mutated requests, then load for minutes with flat memory
 	@FUZZ_LONG=1 SOAK_SECONDS=300 $(PY) -m pytest -q --timeout 3600 -o faulthandler_timeout=0 \

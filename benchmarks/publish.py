@@ -101,7 +101,7 @@ def metadata(number: int) -> dict[str, Any]:
     """Return what COCO says of an image: five captions of ten words, some categories."""
     captions = [f"{CAPTION}, {number} {caption}" for caption in range(5)]
     some = [CATEGORIES[(number * step) % len(CATEGORIES)] for step in (1, 3, 7)]
-    return {"coco_id": number, "captions": captions, "categories": sorted(set(some))}
+    return {"coco_id": number, "caption": captions, "category": sorted(set(some))}
 
 
 @contextmanager

@@ -102,7 +102,7 @@ class DatasetConfig(Section):
     root: FolderPath | Annotated[tuple[FolderPath, ...], Field(min_length=1)] = Field(
         default=Path("data/images"), validate_default=True
     )
-    annotations: FolderPath | None = None
+    annotations: FolderPath | Annotated[tuple[FolderPath, ...], Field(min_length=1)] | None = None
     exclude: tuple[Annotated[str, Field(pattern="[^/]")], ...] = EXCLUDED
     follow_links: bool | None = None
     max_pixels: int = Field(default=100_000_000, ge=1)
@@ -111,6 +111,13 @@ class DatasetConfig(Section):
     def roots(self) -> tuple[Path, ...]:
         """``root`` as a tuple, of one or several."""
         return self.root if isinstance(self.root, tuple) else (self.root,)
+
+    @property
+    def annotation_files(self) -> tuple[Path, ...]:
+        """``annotations`` as a tuple, of none, one or several."""
+        if self.annotations is None:
+            return ()
+        return self.annotations if isinstance(self.annotations, tuple) else (self.annotations,)
 
     @model_validator(mode="after")
     def _fits_the_kind(self) -> "DatasetConfig":

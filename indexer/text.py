@@ -57,6 +57,17 @@ def decode(data: bytes, *, keep_invalid: bool = False) -> str:
         raise ValueError(f"it is not valid {name} at byte {error.start:,}") from None
 
 
+def as_utf8(data: bytes) -> bytes:
+    """Return a text in UTF-8 without a byte order mark; one in UTF-8 is returned unchecked.
+
+    Raises :class:`ValueError` as :func:`decode` does.
+    """
+    encoding = encoding_of(data)
+    if encoding == "utf-8-sig":
+        return data.removeprefix(codecs.BOM_UTF8)
+    return data if encoding == "utf-8" else decode(data).encode()
+
+
 def is_text(text: str) -> bool:
     """Tell whether a text is valid Unicode, without surrogates for invalid bytes."""
     return text.isascii() or escaped(text) == text

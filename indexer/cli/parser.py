@@ -56,7 +56,11 @@ def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     )
     images.add_argument("--images", metavar="PATH", help="the same, for one PATH")
     source.add_argument(
-        "--annotations", metavar="FILE", help="COCO's JSON file that describes the folder's images"
+        "--annotations",
+        action="append",
+        metavar="FILE",
+        help="COCO's JSON file that describes the folder's images; several: --annotations FILE "
+        "--annotations FILE",
     )
     source.add_argument(
         "--follow-links",
@@ -177,11 +181,11 @@ def flags_of(options: argparse.Namespace) -> dict[str, Any]:
             section = flags
             for part in sections:
                 section = section.setdefault(part, {})
-            section[key] = value
+            section[key] = _one_or_several(value) if isinstance(value, list) else value
     images = getattr(options, "images", None)
     paths = [images] if images else getattr(options, "paths", [])
     if paths:
-        flags.setdefault("dataset", {})["root"] = paths if len(paths) > 1 else paths[0]
+        flags.setdefault("dataset", {})["root"] = _one_or_several(paths)
     if kind := _kind(paths, getattr(options, "annotations", None)):
         flags["dataset"]["kind"] = kind
     if getattr(options, "encoder", None) == "efficientnet_lite0" and not options.weights:
@@ -189,7 +193,11 @@ def flags_of(options: argparse.Namespace) -> dict[str, Any]:
     return flags
 
 
-def _kind(paths: Sequence[str], annotations: str | None) -> str | None:
+def _one_or_several(paths: Sequence[str]) -> str | Sequence[str]:
+    return paths if len(paths) > 1 else paths[0]
+
+
+def _kind(paths: Sequence[str], annotations: Sequence[str] | None) -> str | None:
     """Return the kind of dataset that the flags can only mean, or None: then the configured one."""
     if annotations is not None:
         return "coco"
@@ -197,7 +205,7 @@ def _kind(paths: Sequence[str], annotations: str | None) -> str | None:
     if ".json" in suffixes:
         raise ConfigError(
             f"{' '.join(paths)} is no folder of images.",
-            "COCO takes two paths: lookalike index FOLDER --annotations FILE.json (with make: "
-            "IMAGES=FOLDER ANNOTATIONS=FILE.json).",
+            "COCO takes a folder and its files: lookalike index FOLDER --annotations A.json "
+            "--annotations B.json (with make: IMAGES=FOLDER ANNOTATIONS=A.json,B.json).",
         )
     return {".txt": "list", ".tar": "tar"}.get(suffixes.pop()) if len(suffixes) == 1 else None

@@ -33,8 +33,7 @@ def open_dataset(config: DatasetConfig) -> Dataset:
     if config.kind == "list":
         return ImageList(first)
     if config.kind == "coco":
-        assert config.annotations is not None  # DatasetConfig checks it
-        return Coco(first, config.annotations)
+        return Coco(first, *config.annotation_files)
     if config.kind == "tar":
         return TarShards(*config.roots, rules=rules)
     return Folder(*config.roots, rules=rules)

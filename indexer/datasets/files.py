@@ -166,7 +166,7 @@ def reason_of(error: OSError | ValueError) -> str:
 
 def is_below(key: str) -> bool:
     """Tell whether a relative path stays below the folder it is relative to."""
-    return not Path(key).is_absolute() and ".." not in Path(key).parts
+    return not key.startswith("/") and ".." not in key.split("/")
 
 
 def _is_deleted(path: Path) -> bool:

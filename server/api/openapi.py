@@ -176,7 +176,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
                         "cosine": 1.0,
                         "url": "/api/v1/images/12/file?v=3f2a90c1d7e4",
                         "thumbnail_url": "/api/v1/images/12/thumbnail?v=3f2a90c1d7e4",
-                        "metadata": {"captions": ["A dining room with a table and chairs."]},
+                        "metadata": {"caption": ["A dining room with a table and chairs."]},
                         "duplicates": [],
                     }
                 ],

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from indexer.config import Config, load_config
+from indexer.config import Config, DatasetConfig, load_config
 from indexer.errors import ConfigError
 from tests.conftest import ROOT
 
@@ -41,6 +41,10 @@ def test_several_roots_are_resolved_one_by_one(tmp_path: Path) -> None:
     assert load_config(file).dataset.roots == (tmp_path / "photos", Path("/mnt/scans"))
     file.write_text("dataset: {kind: coco, root: photos, annotations: a.json}\n")
     assert load_config(file).dataset.annotations == tmp_path / "a.json"
+    file.write_text("dataset: {kind: coco, root: photos, annotations: [a.json, /b.json]}\n")
+    dataset = load_config(file).dataset
+    assert dataset.annotation_files == (tmp_path / "a.json", Path("/b.json"))
+    assert DatasetConfig.model_validate_json(dataset.model_dump_json()) == dataset
 
 
 def test_several_roots_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,6 +88,8 @@ def test_weights_that_are_no_path_stay_as_they_are(tmp_path: Path, weights: str)
         ("dataset: {root: []}", "dataset.root: Tuple should have at least 1 item"),
         ("dataset: {root: [a, 5]}", "dataset.root.1: Input is not a valid path"),
         ("dataset: {kind: coco}", "dataset.annotations is null"),
+        ("dataset: {kind: coco, annotations: []}", "dataset.annotations: Tuple should have"),
+        ("dataset: {kind: coco, annotations: [a, 5]}", "dataset.annotations.1: Input is not a"),
         ("dataset: {exclude: ['a', '']}", "dataset.exclude.1"),
         ("dataset: {exclude: ['/']}", "dataset.exclude.0"),
         ("dataset: {exclude: raw}", "dataset.exclude"),

@@ -12,6 +12,7 @@ from indexer.text import (
     MAX_SPELLINGS,
     NOT_FINITE,
     NOT_TEXT,
+    as_utf8,
     decode,
     escaped,
     is_text,
@@ -138,3 +139,15 @@ def test_the_deepest_value_is_one_that_sqlite_reads() -> None:
         assert connection.execute(select, [json.dumps(deepest)]).fetchone() == (1,)
     with pytest.raises(ValueError, match="nested too deeply"):
         storable([deepest, [deepest]], set())
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_a_text_in_another_encoding_becomes_utf_8(encoding: str) -> None:
+    assert as_utf8("é 😀".encode(encoding)) == "é 😀".encode()
+
+
+def test_a_text_in_utf_8_is_not_copied() -> None:
+    data = b"\xff" * 1000
+    assert as_utf8(data) is data
+    with pytest.raises(ValueError, match="not valid UTF-16"):
+        as_utf8("a".encode("utf-16")[:-1])

@@ -116,6 +116,7 @@ def test_flags_that_name_the_images_say_what_kind_they_are(flags: list[str], kin
         (["/p.tar", "/q.TAR"], "tar", ("/p.tar", "/q.TAR")),
         (["/p.txt"], "list", ("/p.txt",)),
         (["/p", "--annotations=/a.json"], "coco", ("/p",)),
+        (["--annotations", "/a.json", "/p"], "coco", ("/p",)),
     ],
 )
 @pytest.mark.parametrize("verb", ["index", "build", "plan"])
@@ -213,6 +214,25 @@ def test_an_annotation_file_named_as_images_is_explained(
 ) -> None:
     assert main(["build", "--images=coco.json"]) == 1
     assert "ANNOTATIONS=" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["index", "build", "plan"])
+@pytest.mark.parametrize("files", [("/a.json",), ("/a.json", "/b.json")])
+def test_annotation_files_are_named_one_by_one(verb: str, files: tuple[str, ...]) -> None:
+    flags = [f"--annotations={file}" for file in files]
+    dataset = load_config(None, flags_of(_parser().parse_args([verb, "/p", *flags]))).dataset
+    assert (dataset.kind, tuple(map(str, dataset.annotation_files))) == ("coco", files)
+
+
+def test_make_takes_several_annotation_files_and_names_with_spaces() -> None:
+    done = subprocess.run(
+        ["make", "-n", "index", "IMAGES=my images", "ANNOTATIONS=my a.json,b.json"],  # noqa: S607
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert '--images "my images" --annotations "my a.json" --annotations "b.json"' in done.stdout
 
 
 def test_json_for_machines(

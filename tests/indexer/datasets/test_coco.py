@@ -48,13 +48,25 @@ def test_captions_and_categories_become_metadata(tmp_path: Path) -> None:
             {"id": 7, "image_id": 99, "category_id": 2},
         ],
     )
-    assert {item.key: item.metadata for item in dataset.scan().items} == {
+    listing = dataset.scan()
+    assert {item.key: item.metadata for item in listing.items} == {
         "a.jpg": {
             "coco_id": 7,
-            "captions": ["A cat.", "Two cats, a dog."],
-            "categories": ["cat", "dog"],
+            "width": 4,
+            "height": 3,
+            "licence": 1,
+            "category": ["cat", "dog"],
+            "supercategory": ["animal"],
+            "count.cat": 2,
+            "count.dog": 1,
+            "caption": ["A cat.", "Two cats, a dog."],
         },
         "b.jpg": {"coco_id": "8"},
+    }
+    assert listing.ignored == {
+        "annotations of no category in the list": 1,
+        "annotations of no image in the list": 1,
+        "images without annotations (indexed)": 1,
     }
 
 
@@ -70,16 +82,20 @@ def test_what_is_not_on_disk_or_outside_is_accounted_for(tmp_path: Path) -> None
         "/etc/passwd": "the path leads out of the image folder",
         "a\0b.jpg": "there is a zero byte in the path",
     }
-    assert listing.ignored == {"listed twice": 1}
+    assert listing.ignored == {"listed twice": 1, "images that are not on disk": 1}
+    assert "1 images that are not on disk: gone.jpg" in listing.report()
 
 
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
         ("{", "invalid JSON"),
-        ("[" * 100_000, "nested too deeply"),
-        ("[]", "it is no JSON object"),
-        ("{}", "it has no list of images"),
+        ('{"images": ' + "[" * 100_000, "nested too deeply"),
+        ("[]", "it is a list, not an object"),
+        ("{}", "it has no list of images, but nothing"),
+        ('{"images": null}', "it has no list of images, but images"),
+        ('{"shapes": [], "imagePath": "a.jpg"}', "no list of images, but imagePath, shapes"),
+        ("5", "it is no JSON object"),
         ('{"images": {}}', "it has no list of images"),
         ('{"images": "a.jpg"}', "it has no list of images"),
         ('{"images": [{"id": 1}]}', "none of its images has a file_name"),
@@ -104,7 +120,7 @@ def test_a_file_of_windows_is_read(tmp_path: Path, encoding: str) -> None:
     dataset = annotated(tmp_path, **content)
     text = json.dumps(content, ensure_ascii=False)
     (tmp_path / "coco.json").write_bytes(text.encode(encoding))
-    assert dataset.scan().items[0].metadata == {"coco_id": 7, "captions": ["é 😀"]}
+    assert dataset.scan().items[0].metadata["caption"] == ["é 😀"]
 
 
 def test_utf_16_without_a_mark_is_refused_with_advice(tmp_path: Path) -> None:
@@ -150,25 +166,47 @@ def test_one_bad_record_costs_that_record_counted_and_named(tmp_path: Path) -> N
     )
     listing = dataset.scan()
     assert {item.key: item.metadata for item in listing.items} == {
-        "a.jpg": {"coco_id": 7, "captions": ["so cute \ufffd"]},
-        "b.jpg": {"coco_id": "8", "categories": ["cat"]},
+        "a.jpg": {
+            "coco_id": 7,
+            "width": 4,
+            "height": 3,
+            "licence": 1,
+            "caption": ["so cute \ufffd"],
+        },
+        "b.jpg": {"coco_id": "8", "category": ["cat"], "count.cat": 1},
         "no_id.jpg": {},
         "bad_id.jpg": {},
     }
     assert listing.unreadable == {
         **{f"coco.json: images[{n}]": "it has no file_name" for n in (2, 3, 4, 5)},
-        "a\\xed\\xa0\\xbd.jpg": "the name is not valid UTF-8",
+        "a\ufffd.jpg": "No such file or directory",
     }
     assert listing.ignored == {
+        "values that COCO does not have there": 6,
         "categories without id and name": 4,
-        "annotations whose caption is no text": 1,
         "annotations of no image in the list": 4,
-        "annotations of no category in the list": 2,
-        "metadata with half a character or a zero byte, which became U+FFFD": 1,
+        "annotations of no category in the list": 1,
+        "images without annotations (indexed)": 2,
+        "images that are not on disk": 1,
+        "texts with half a character or a zero byte, which became U+FFFD": 2,
     }
     assert (
-        "4 annotations of no image in the list: annotations[3], annotations[4], annotations[5], ..."
+        "4 annotations of no image in the list: coco.json: annotations[3], "
+        "coco.json: annotations[4], coco.json: annotations[5], ..."
     ) in listing.report()
+    assert listing.examples["values that COCO does not have there"] == [
+        "coco.json: categories[4].name",
+        "coco.json: images[4].file_name",
+        "coco.json: images[8].id",
+    ]
+
+
+DAM = {
+    "category": ["dam", "river"],
+    "count.dam": 1,
+    "count.river": 1,
+    "caption": ["a dam", "a lake"],
+}
 
 
 def test_what_is_said_of_a_file_under_two_ids_is_merged(tmp_path: Path) -> None:
@@ -190,11 +228,14 @@ def test_what_is_said_of_a_file_under_two_ids_is_merged(tmp_path: Path) -> None:
     )
     listing = dataset.scan()
     assert {item.key: item.metadata for item in listing.items} == {
-        "a.jpg": {"coco_id": 1, "categories": ["dam", "river"], "captions": ["a dam", "a lake"]},
+        "a.jpg": {"coco_id": 1, **DAM},
         "b.jpg": {"coco_id": 2},
     }
-    assert listing.ignored == {"listed twice": 2}
-    assert listing.report() == ["2 listed twice: a.jpg (images[1]), a.jpg (images[2])"]
+    assert listing.ignored == {"listed twice": 2, "images without annotations (indexed)": 1}
+    assert listing.report() == [
+        "2 listed twice: a.jpg (coco.json: images[1]), a.jpg (coco.json: images[2])",
+        "1 images without annotations (indexed): b.jpg",
+    ]
 
 
 def test_an_id_that_means_two_images_or_two_categories_is_reported(tmp_path: Path) -> None:
@@ -205,7 +246,7 @@ def test_an_id_that_means_two_images_or_two_categories_is_reported(tmp_path: Pat
         annotations=[{"image_id": 1, "category_id": 1}],
     )
     listing = dataset.scan()
-    assert [item.metadata["categories"] for item in listing.items] == [["cat"], ["cat"]]
+    assert [item.metadata["category"] for item in listing.items] == [["cat"], ["cat"]]
     assert listing.ignored == {
         "images with the id of another one": 1,
         "categories with the id of another one": 1,
@@ -226,7 +267,7 @@ def test_ids_are_the_same_as_numbers_and_as_text(tmp_path: Path) -> None:
         annotations=[{"image_id": n, "category_id": 1} for n in ("1", 2, 3, huge)],
     )
     listing = dataset.scan()
-    assert [item.metadata["categories"] for item in listing.items] == [["cat"]] * 4
+    assert [item.metadata["category"] for item in listing.items] == [["cat"]] * 4
     assert listing.items[3].metadata["coco_id"] == str(huge)
     assert listing.ignored == {}
 
@@ -244,7 +285,7 @@ def test_files_of_lvis_are_found_by_their_address(tmp_path: Path, on_disk: str) 
     ]
     (tmp_path / "coco.json").write_text(json.dumps({"images": images}))
     listing = Coco(tmp_path / "images", tmp_path / "coco.json").scan()
-    assert [(item.key, item.metadata) for item in listing.items] == [(on_disk, {"coco_id": 1})]
+    assert [(item.key, item.metadata["split"]) for item in listing.items] == [(on_disk, "val2017")]
     assert sorted(listing.unreadable) == [
         "coco.json: images[2]",
         "coco.json: images[4]",
@@ -266,8 +307,58 @@ def test_a_value_that_json_has_not_is_not_stored(
     text += '[{"image_id": 1, "area": %s, "caption": "a"}, {"image_id": %s, "caption": "b"}]}'
     (tmp_path / "coco.json").write_text(text.replace("%s", value))
     listing = Coco(folder, tmp_path / "coco.json").scan()
-    assert [item.metadata for item in listing.items] == [{"coco_id": 1, "captions": ["a"]}]
-    assert listing.ignored == {"annotations of no image in the list": 1}
+    assert [item.metadata for item in listing.items] == [{"coco_id": 1, "caption": ["a"]}]
+    assert listing.ignored["annotations of no image in the list"] == 1
+    assert "1 annotations of no image in the list: coco.json: annotations[1]" in listing.report()
+
+
+def test_only_what_json_has_not_is_replaced(tmp_path: Path) -> None:
+    """Not what looks like it in a text."""
+    dataset = annotated(tmp_path, images=IMAGES)
+    captions = [
+        rb"NaN, -Infinity and \"NaN\"",
+        rb"\\ud83d is no half",
+        rb"a whole \ud83d\ude00",
+        rb"\u00e9 \ud83d half",
+        rb"\ude00\ud83d halves \\\\",
+    ]
+    said = [b'{"image_id": 7, "area": -Infinity, "caption": "%s"}' % text for text in captions]
+    text = b'{"images": [{"id": 7, "file_name": "a.jpg"}], "annotations": [%s]}' % b",".join(said)
+    (tmp_path / "coco.json").write_bytes(text)
+    listing = dataset.scan()
+    assert listing.items[0].metadata["caption"] == [
+        'NaN, -Infinity and "NaN"',
+        r"\ud83d is no half",
+        "a whole 😀",
+        "é \ufffd half",
+        "\ufffd\ufffd halves \\\\",
+    ]
+    assert listing.ignored == {
+        "NaN or infinity, which became null": 5,
+        "texts with half a character or a zero byte, which became U+FFFD": 2,
+    }
+    first = text.index(b"-Infinity")
+    assert listing.examples["NaN or infinity, which became null"][0] == f"coco.json: byte {first}"
+
+
+def test_a_zero_byte_in_a_name_of_a_category_or_licence_is_replaced(tmp_path: Path) -> None:
+    dataset = annotated(
+        tmp_path,
+        licenses=[{"id": 1, "name": "by\0"}],
+        images=[{"id": 1, "file_name": "a.jpg", "license": 1}],
+        categories=[{"id": 1, "name": "c\0at", "supercategory": "\0"}],
+        annotations=[{"image_id": 1, "category_id": 1}],
+    )
+    listing = dataset.scan()
+    assert listing.items[0].metadata == {
+        "coco_id": 1,
+        "licence": 1,
+        "licence_name": "by\ufffd",
+        "category": ["c\ufffdat"],
+        "supercategory": ["\ufffd"],
+        "count.c\ufffdat": 1,
+    }
+    assert listing.ignored.total() == 2
 
 
 def test_an_edited_caption_is_found_without_encoding_anything(
@@ -294,7 +385,7 @@ def test_an_edited_caption_is_found_without_encoding_anything(
 
     def captions() -> list[str]:
         hits = Searcher.open(config).search_image((folder / "a.jpg").read_bytes()).hits
-        return [caption for hit in hits for caption in hit.image.metadata["captions"]]
+        return [caption for hit in hits for caption in hit.image.metadata["caption"]]
 
     describe("before")
     assert build(config).encoded == 2

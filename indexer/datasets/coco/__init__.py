@@ -1,0 +1,5 @@
+"""COCO: images described by annotation files in JSON."""
+
+from indexer.datasets.coco.dataset import Coco
+
+__all__ = ["Coco"]
