@@ -13,14 +13,15 @@ from indexer.search.answers import (
 )
 from indexer.search.batching import Batcher
 from indexer.search.collection import Collection
-from indexer.search.filters import parse_filter, parse_names
+from indexer.search.filters import equal_clause, name_text, parse_filter, parse_names
 from indexer.search.queries import Allowed, Example, Query, Selection
 from indexer.search.searcher import Searcher
-from indexer.store import Counts, Facet, Field, ImageRow, PublishedIdentity
+from indexer.store import OWN_FIELDS, Counts, Facet, Field, ImageRow, PublishedIdentity
 from indexer.vector_index import Projection, Stage
 from indexer.vector_index.promise import Promise
 
 __all__ = [
+    "OWN_FIELDS",
     "Allowed",
     "Answer",
     "Batcher",
@@ -44,7 +45,9 @@ __all__ = [
     "Searcher",
     "Selection",
     "Stage",
+    "equal_clause",
     "facets_to_dict",
+    "name_text",
     "parse_filter",
     "parse_names",
     "pixels",

@@ -1,7 +1,8 @@
 """The images of one published version: their rows, files, vectors and distances."""
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 
 import numpy as np
 
@@ -9,6 +10,7 @@ from indexer.config import DatasetConfig
 from indexer.errors import LookalikeError, UnknownImage
 from indexer.images import decoded, media_type, thumbnail
 from indexer.search.answers import Distribution, ImageFile, ListedImages
+from indexer.search.facets import telling_fields
 from indexer.search.filters import allowed_ids, fields_named, parse_filter, passing, require_fields
 from indexer.search.image_sources import ImageSources
 from indexer.search.queries import Allowed, Selection, Vector
@@ -18,6 +20,9 @@ from indexer.vector_index.base import Ids, Rows
 
 DISTRIBUTION_SAMPLE = 1000
 """How many images the distribution of distances is estimated from."""
+
+OVERVIEW_FIELDS = 4
+"""How many fields are counted where nobody has asked for one."""
 
 FILES_SAMPLE = 3
 """How many files are looked for to tell whether the images can be read."""
@@ -103,6 +108,16 @@ class Collection:
             name: index.facet({field.name for field in fields_named(index, name)}, among)
             for name in names
         }
+
+    @cached_property
+    def telling_fields(self) -> Sequence[str]:
+        """The fields worth counting, the most telling first; found once for a version."""
+        return telling_fields(self._version.catalogue.metadata, len(self))
+
+    @cached_property
+    def overview(self) -> Mapping[str, Facet]:
+        """The facets of the most telling fields in all images; counted once for a version."""
+        return self.facets(self.telling_fields[:OVERVIEW_FIELDS])
 
     def features(self, image_ids: Sequence[int] | Ids) -> Vector:
         """Return the stored features of images, float32 (n, dim).

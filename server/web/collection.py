@@ -1,10 +1,13 @@
 """The collection page and the list of all images: what was indexed, what was skipped and why."""
 
-from flask import Blueprint, request
+from flask import Blueprint, redirect, request
+from werkzeug.wrappers import Response as AnyResponse
 
 from indexer.errors import InvalidQuery, LookalikeError
+from server.api.bodies import local_url
 from server.current_index import current_index
-from server.web.page_state import parse_int
+from server.web import facets
+from server.web.page_state import PageState, parse_int
 from server.web.pages import error_page, render
 
 blueprint = Blueprint("collection", __name__)
@@ -15,13 +18,21 @@ IMAGES_PER_PAGE = 60
 
 
 @blueprint.get("/collection")
-def collection() -> str:
-    """Show counts, encoder, version, and the skipped files with their reasons."""
+def collection() -> AnyResponse | str:
+    """Show counts, facets, encoder, version, and the skipped files with their reasons."""
     searcher = current_index().searcher()
+    typed = facets.typed(searcher, PageState.parse(request.args, {}), request.args)
+    if facets.ADD in request.args and not typed.message:
+        return redirect(local_url(typed.state.url(request.path)))
     offset, page = _offset(SKIPPED_PER_PAGE)
+    found = facets.listed(searcher, typed.state, k=1)
     return render(
         "collection.html",
         searcher,
+        state=typed.state,
+        typed=typed,
+        facets=facets.lists(searcher, typed.state, found),
+        passing=found.total if found and typed.state.filter else None,
         reasons=searcher.collection.skip_reasons(),
         skipped=searcher.collection.page_by_key("skipped", offset=offset, limit=SKIPPED_PER_PAGE),
         page=page,
@@ -30,16 +41,30 @@ def collection() -> str:
 
 
 @blueprint.get("/collection/images")
-def images() -> str:
-    """Show a page of the list of all images, in order of their keys."""
+def images() -> AnyResponse | str:
+    """Show a page of the list of all images, by key, or of those that pass a filter, by id."""
     searcher = current_index().searcher()
+    typed = facets.typed(searcher, PageState.parse(request.args, {}), request.args)
+    state = typed.state
+    if facets.ADD in request.args and not typed.message:
+        return redirect(local_url(state.url(request.path)))
     offset, page = _offset(IMAGES_PER_PAGE)
+    found = facets.listed(searcher, state, k=IMAGES_PER_PAGE, page=page)
+    if found and state.filter:
+        shown, total = found.images, found.total
+    else:
+        shown = searcher.collection.page_by_key("indexed", offset=offset, limit=IMAGES_PER_PAGE)
+        total = searcher.info.counts.indexed
     return render(
         "images.html",
         searcher,
-        images=searcher.collection.page_by_key("indexed", offset=offset, limit=IMAGES_PER_PAGE),
+        state=state,
+        typed=typed,
+        facets=facets.lists(searcher, state, found),
+        images=shown,
+        total=total,
         page=page,
-        pages=-(-searcher.info.counts.indexed // IMAGES_PER_PAGE),
+        pages=-(-total // IMAGES_PER_PAGE),
     )
 
 
