@@ -12,7 +12,7 @@ from indexer.search.answers import (
     facets_to_dict,
 )
 from indexer.search.batching import Batcher
-from indexer.search.collection import Collection
+from indexer.search.collection import MARKED_VALUES, Collection
 from indexer.search.filters import equal_clause, name_text, parse_filter, parse_names
 from indexer.search.queries import Allowed, Example, Query, Selection
 from indexer.search.searcher import Searcher
@@ -21,6 +21,7 @@ from indexer.vector_index import Projection, Stage
 from indexer.vector_index.promise import Promise
 
 __all__ = [
+    "MARKED_VALUES",
     "OWN_FIELDS",
     "Allowed",
     "Answer",

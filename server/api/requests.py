@@ -13,7 +13,17 @@ from pydantic import (
 )
 
 from indexer import search
-from server.api.fields import Allowed, Box, Example, Examples, FacetList, Facets, Filter, Request
+from server.api.fields import (
+    Allowed,
+    Box,
+    Example,
+    Examples,
+    FacetList,
+    Facets,
+    Filter,
+    Request,
+    Text,
+)
 
 MAX_DIM = 16_384
 MAX_PER_PAGE = 1000
@@ -248,6 +258,17 @@ class ImagesQuery(Request):
         return search.Selection(
             k=self.per_page, page=self.page, filter=self.filter, facets=_names(self.facets)
         )
+
+
+class MarksQuery(Request):
+    """What the images of the map are marked by."""
+
+    field: Annotated[Text, Field(description="The field whose values are told apart.")] = ""
+    filter: Annotated[Filter, Field(default_factory=list, description=FILTER)]
+
+    def selection(self) -> search.Selection:
+        """Return which images are not hidden, and the field that is counted."""
+        return search.Selection(filter=self.filter, facets=[self.field] if self.field else ())
 
 
 class ImagePath(BaseModel):

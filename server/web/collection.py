@@ -1,5 +1,7 @@
 """The collection page and the list of all images: what was indexed, what was skipped and why."""
 
+from urllib.parse import urlencode
+
 from flask import Blueprint, redirect, request
 from werkzeug.wrappers import Response as AnyResponse
 
@@ -15,6 +17,8 @@ blueprint.register_error_handler(LookalikeError, error_page)
 
 SKIPPED_PER_PAGE = 50
 IMAGES_PER_PAGE = 60
+MAX_COLOURS = 6
+"""How many fields the page offers to colour the map by; the address takes any."""
 
 
 @blueprint.get("/collection")
@@ -25,6 +29,7 @@ def collection() -> AnyResponse | str:
     if facets.ADD in request.args and not typed.message:
         return redirect(local_url(typed.state.url(request.path)))
     offset, page = _offset(SKIPPED_PER_PAGE)
+    marked_by = [("field", typed.state.colour), *(("filter", one) for one in typed.state.filter)]
     found = facets.listed(searcher, typed.state, k=1)
     return render(
         "collection.html",
@@ -32,6 +37,9 @@ def collection() -> AnyResponse | str:
         state=typed.state,
         typed=typed,
         facets=facets.lists(searcher, typed.state, found),
+        marks_url=f"/api/v1/map/marks?{urlencode(marked_by)}",
+        legend=facets.legend(searcher, typed.state) if typed.state.colour else None,
+        colours=searcher.collection.telling_fields[:MAX_COLOURS],
         passing=found.total if found and typed.state.filter else None,
         reasons=searcher.collection.skip_reasons(),
         skipped=searcher.collection.page_by_key("skipped", offset=offset, limit=SKIPPED_PER_PAGE),

@@ -1,11 +1,13 @@
 """Filters and facets of the pages: the values to filter by, and a clause that a user has typed."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from indexer.errors import InvalidQuery
 from indexer.search import (
+    MARKED_VALUES,
     Answer,
     Facet,
     ListedImages,
@@ -100,7 +102,8 @@ def lists(
     facets: Mapping[str, Facet] = counted.facets if counted else {}
     if not (facets or state.filter or state.facets):
         facets = searcher.collection.overview
-    return [_facet_list(name, facet, state) for name, facet in facets.items() if facet.values]
+    most = sys.maxsize if state.facets else SHOWN_VALUES
+    return [_facet_list(name, facet, state, most) for name, facet in facets.items() if facet.values]
 
 
 def choice(
@@ -112,9 +115,17 @@ def choice(
     return Choice(label or '""', clause, images, clause in filter_)
 
 
-def _facet_list(name: str, facet: Facet, state: PageState) -> FacetList:
-    is_whole = bool(state.facets)
-    shown = facet.values if is_whole else facet.values[:SHOWN_VALUES]
+def legend(searcher: Searcher, state: PageState) -> FacetList:
+    """Return the values that colour the map, in the order of their marks.
+
+    Raises :class:`~indexer.errors.InvalidQuery` or :class:`~indexer.errors.NoMetadataIndex`.
+    """
+    facet = searcher.collection.facets([state.colour])[state.colour]
+    return _facet_list(state.colour, facet, state, MARKED_VALUES)
+
+
+def _facet_list(name: str, facet: Facet, state: PageState, most: int) -> FacetList:
+    shown = facet.values[:most]
     hidden = len(facet.values) - len(shown)
     return FacetList(
         name,

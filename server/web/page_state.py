@@ -49,6 +49,8 @@ class PageState:
     filter: tuple[str, ...] = ()
     facets: str = ""
     """The fields whose values are counted, as in the API; without them the most telling ones."""
+    colour: str = ""
+    """The field that colours the map."""
     upload: Upload | None = None
 
     @classmethod
@@ -76,6 +78,7 @@ class PageState:
             page=parse_int("page", fields["page"]) if fields.get("page") else 1,
             filter=_clauses(fields),
             facets=(fields.getlist("facets") or [""])[-1],  # a button's follows the form's own
+            colour=fields.get("colour", ""),
             upload=_upload(fields, files),
         )
 
@@ -151,7 +154,11 @@ class PageState:
     def filter_fields(self) -> list[tuple[str, str]]:
         """Return the part of :meth:`hidden_fields` that every page has."""
         pairs = [("filter", clause) for clause in self.filter]
-        return [*pairs, ("facets", self.facets)] if self.facets else pairs
+        return pairs + [(name, text) for name, text in self._shown if text]
+
+    @property
+    def _shown(self) -> list[tuple[str, str]]:
+        return [("facets", self.facets), ("colour", self.colour)]
 
     def url(self, path: str = "/", **changes: object) -> str:
         """Return the URL of this state with some fields changed; of an upload only the filter."""

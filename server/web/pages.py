@@ -106,7 +106,7 @@ def error_page(error: LookalikeError) -> Response:
         searcher = None
     shown = public_error(error)
     message, hint = shown["message"], error.hint and shown["hint"]
-    page = render("search.html", searcher, message=message, hint=hint, state=_filter_alone())
+    page = render("search.html", searcher, message=message, hint=hint, state=_stated())
     response = Response(page, status_of(error), mimetype="text/html")
     return set_retry_after(response, error.code)
 
@@ -136,10 +136,10 @@ def _field_names(searcher: Searcher) -> list[str]:
     return [name_text(name) for name in names if "." not in name][:MAX_SUGGESTIONS]
 
 
-def _filter_alone() -> PageState:
-    """Return the state of a page that failed: its filter, which may be the reason."""
+def _stated() -> PageState:
+    """Return the state in the URL of a page that failed, whose filter may be the reason."""
     try:
-        return PageState(filter=PageState.parse(request.args, {}).filter)
+        return PageState.parse(request.args, {})
     except InvalidQuery:
         return PageState()
 

@@ -19,6 +19,7 @@ PAGES = [
     "/?image_id=190&filter=folder=windmill&filter=width>1&facets=folder&add_filter=width",
     "/images/12?filter=folder=windmill",
     "/collection",
+    "/collection?colour=folder&filter=folder=windmill,animal",
     "/collection/images?filter=width>1",
     "/?image_id=190&filter=width",
     "/?image_id=99999",

@@ -63,6 +63,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def chips(page: str) -> dict[str, str]:
     """The texts of the links and buttons to filter by, and where they lead or what they send."""
+    page = re.sub(r'<ul class="chips" aria-label="Fields.*?</ul>', "", page, flags=re.S)
     page = page.replace('<b aria-hidden="true">\N{MULTIPLICATION SIGN}</b>', "")
     found = re.findall(r'<(?:a|button) ([^>]*class="chip[^>]*)>(.*?)</(?:a|button)>', page, re.S)
     return {
@@ -189,7 +190,7 @@ def test_a_typed_filter_is_added_or_explained_beside_its_field(
 def test_a_wrong_filter_in_the_address_can_be_removed(client: FlaskClient) -> None:
     page = client.get("/?image_id=1&filter=colour=red&filter=width>1")
     assert (page.status_code, "No image has a field colour" in page.text) == (422, True)
-    assert chips(page.text)["colour=red"] == "/?filter=width%3E1"
+    assert chips(page.text)["colour=red"] == "/?image_id=1&filter=width%3E1"
     page = client.get("/collection/images?filter=width")
     assert chips(page.text)["width"] == "/collection/images"
     assert chips(client.get("/?image_id=x&filter=width").text) == {}
@@ -243,6 +244,52 @@ def test_what_no_page_shows_is_not_counted(
     client.get("/?image_id=1&filter=width>1&k=5&page=2")
     client.get("/images/1?filter=width>1")
     assert counted == [True, False]
+
+
+def test_the_map_is_coloured_by_a_field(
+    client: FlaskClient, demo_config: Config, folders: Counter[str], folder: str
+) -> None:
+    page = client.get(f"/collection?colour=folder&filter=folder={folder}").text
+    legend = re.findall(r'<i class="mark m(\d)"></i><span>(.*?)</span> <small>(\d+)</small>', page)
+    values = body(client.get(FIELDS))["facets"]["folder"]["values"]
+    assert legend == [
+        (str(mark), one["value"], str(one["count"])) for mark, one in enumerate(values, 1)
+    ]
+    assert f'href="/collection?filter=folder={folder}" aria-current="true">folder<' in page
+    (source,) = re.findall('data-marks="([^"]*)"', page)
+    assert client.get(unescape(source)).status_code == 200
+    collection = Searcher.open(demo_config).collection
+    ids = collection.projection().ids.tolist()
+    marks = client.get("/api/v1/map/marks?field=folder").data
+    rows = collection.images(ids)
+    marked = {
+        rows[image_id].key.rpartition("/")[0]: m for image_id, m in zip(ids, marks, strict=True)
+    }
+    assert marked == {one["value"]: mark for mark, one in enumerate(values, 1)}
+    hidden = client.get(f"/api/v1/map/marks?filter=folder={folder}").data
+    assert Counter(hidden) == {0: folders[folder], 255: 40 - folders[folder]}
+    wrong = client.get("/collection?colour=colour")
+    assert (wrong.status_code, "No image has a field colour" in wrong.text) == (422, True)
+    assert "data-marks" not in client.get("/collection").text
+
+
+def test_of_many_values_eight_are_told_apart_and_the_rarest_wins(
+    tmp_path: Path, photos: list[Path]
+) -> None:
+    entries = [
+        {"kind": [f"k{kind}" for kind in range(10) if number >= kind]} for number in range(12)
+    ]
+    client = create_app(described_images(tmp_path, photos, entries)).test_client()
+    collection = Searcher.open(small_config(tmp_path / "images", tmp_path / "store")).collection
+    keys_ = [collection.image(int(i)).key for i in collection.projection().ids]
+    found = client.get("/api/v1/map/marks?field=kind")
+    assert dict(zip(keys_, found.data, strict=True)) == {
+        f"0.tar/{number}.jpg": min(number + 1, 8) for number in range(12)
+    }
+    tag = {"If-None-Match": found.headers["ETag"]}
+    assert client.get("/api/v1/map/marks?field=kind", headers=tag).status_code == 304
+    assert client.get("/api/v1/map/marks?field=folder", headers=tag).status_code == 200
+    assert "2 other values" in client.get("/collection?colour=kind").text
 
 
 def test_values_and_clauses_are_escaped(tmp_path: Path, photos: list[Path]) -> None:
