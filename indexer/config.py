@@ -105,6 +105,7 @@ class DatasetConfig(Section):
     annotations: FolderPath | Annotated[tuple[FolderPath, ...], Field(min_length=1)] | None = None
     exclude: tuple[Annotated[str, Field(pattern="[^/]")], ...] = EXCLUDED
     follow_links: bool | None = None
+    gps: bool = False
     max_pixels: int = Field(default=100_000_000, ge=1)
 
     @property

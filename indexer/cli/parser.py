@@ -68,6 +68,13 @@ def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         default=None,
         help="whether to index folders elsewhere that links in the folder lead to",
     )
+    source.add_argument(
+        "--gps",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="whether the positions in photographs become metadata, which everybody sees who may "
+        "search",
+    )
     source.add_argument("--encoder", metavar="MODEL", help="vgg16 or efficientnet_lite0")
     source.add_argument("--weights", metavar="FILE", help="imagenet, or a Keras weights file")
 
@@ -173,6 +180,7 @@ def flags_of(options: argparse.Namespace) -> dict[str, Any]:
         "store": ("store",),
         "annotations": ("dataset", "annotations"),
         "follow_links": ("dataset", "follow_links"),
+        "gps": ("dataset", "gps"),
         "encoder": ("encoder", "model"),
         "weights": ("encoder", "weights"),
     }
