@@ -63,6 +63,11 @@ def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         "--annotations FILE",
     )
     source.add_argument(
+        "--metadata",
+        metavar="FILE",
+        help="a table that describes the images: .csv, .jsonl or .parquet",
+    )
+    source.add_argument(
         "--follow-links",
         action=argparse.BooleanOptionalAction,
         default=None,
@@ -179,6 +184,7 @@ def flags_of(options: argparse.Namespace) -> dict[str, Any]:
     places = {
         "store": ("store",),
         "annotations": ("dataset", "annotations"),
+        "metadata": ("dataset", "metadata"),
         "follow_links": ("dataset", "follow_links"),
         "gps": ("dataset", "gps"),
         "encoder": ("encoder", "model"),
