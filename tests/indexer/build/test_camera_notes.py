@@ -145,6 +145,7 @@ def test_a_store_of_an_older_version_gets_them_when_its_files_are_read(
         patch.setattr(indexer.images.decoding, "exif_fields", lambda _: {})
         build(config)
     alter(config, "ALTER TABLE images DROP COLUMN exif")
+    assert verify(config).problems == []
     with reading_no_file():
         build(config)
     assert metadata(config)["noted.jpg"] == {}
