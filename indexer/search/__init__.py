@@ -13,7 +13,7 @@ from indexer.search.answers import (
 )
 from indexer.search.batching import Batcher
 from indexer.search.collection import Collection
-from indexer.search.filters import parse_filter, parse_names
+from indexer.search.filters import MAX_CLAUSES, MAX_FACETS, parse_names
 from indexer.search.queries import Allowed, Example, Query, Selection
 from indexer.search.searcher import Searcher
 from indexer.store import Counts, Facet, Field, ImageRow, PublishedIdentity
@@ -21,6 +21,8 @@ from indexer.vector_index import Projection, Stage
 from indexer.vector_index.promise import Promise
 
 __all__ = [
+    "MAX_CLAUSES",
+    "MAX_FACETS",
     "Allowed",
     "Answer",
     "Batcher",
@@ -45,7 +47,6 @@ __all__ = [
     "Selection",
     "Stage",
     "facets_to_dict",
-    "parse_filter",
     "parse_names",
     "pixels",
     "read_file",

@@ -62,8 +62,8 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
     connection.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")
     with suppress(FileNotFoundError):  # there is no folder for temporary files
         tempfile.gettempdir()
-        # Sorting the metadata of millions of images takes gigabytes.
-        connection.execute("PRAGMA temp_store = FILE")
+        # The metadata of millions of images take gigabytes, and are sorted in pieces of the cache.
+        connection.executescript("PRAGMA temp_store = FILE; PRAGMA cache_size = -32000;")
     _upgrade(connection)
     return connection
 
