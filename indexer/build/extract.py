@@ -19,7 +19,16 @@ from indexer.datasets import Dataset, Item
 from indexer.encoders import Encoder, Vectors
 from indexer.errors import ImageGone, ImageTooLarge, InvalidImage, LookalikeError, OutOfMemory
 from indexer.executors import Failure, LocalExecutor, untimed
-from indexer.images import INPUT_SIDE, budget, decoded, model_input, note
+from indexer.images import (
+    INPUT_SIDE,
+    Value,
+    budget,
+    decoded,
+    exif_of,
+    model_input,
+    note,
+    read_exif,
+)
 from indexer.machine import scratch_folder
 
 AHEAD = 128
@@ -43,6 +52,8 @@ class Prepared:
     pixels: NDArray[np.uint8]
     note: str = ""
     """What is wrong with the file, if its picture is whole all the same."""
+    exif: Mapping[str, Value] = field(default_factory=dict)
+    """What the camera noted in the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +75,7 @@ class Recognised:
 
     item: Item
     sha256: str
+    exif: Mapping[str, Value]
 
 
 Outcome = Prepared | Recognised | Skipped
@@ -119,7 +131,7 @@ class Preparation:
             item = replace(item, size=len(data))
             sha256 = hashlib.sha256(data).hexdigest()
             if sha256 in self.known:
-                return Recognised(item, sha256)
+                return Recognised(item, sha256, read_exif(data))
             stage = "decode"
             with decoded(data, max_pixels=self.max_pixels, waiting=untimed()) as image:
                 return Prepared(
@@ -130,6 +142,7 @@ class Preparation:
                     image.height,
                     model_input(image),
                     note(image),
+                    exif_of(image),
                 )
         except (ImageGone, InvalidImage, OutOfMemory) as error:
             return _skip(item, stage, error)
