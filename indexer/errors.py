@@ -129,6 +129,12 @@ class NoApproximateIndex(LookalikeError):
     code = "no_approximate_index"
 
 
+class NoMetadataIndex(LookalikeError):
+    """A filter or facet was requested of a version without an index of its metadata."""
+
+    code = "no_metadata_index"
+
+
 class InvalidQuery(LookalikeError):
     """The parameters or the vector of the query cannot be used with this index."""
 

@@ -107,19 +107,22 @@ class Index:
         *,
         k: int | None = None,
         mode: "Mode | None" = None,
+        filter: str | Sequence[str] = (),  # noqa: A002 -- as in the API and on the command line
     ) -> Results:
         """Return the ``k`` images nearest to a query, nearest first.
 
         The query is an image file's path or bytes, the id of an indexed image, or a vector of
         length ``dim``. ``mode`` is ``exact`` or ``approximate``; what is left out comes from the
-        settings.
+        settings. ``filter`` is a clause such as ``category=dog`` or ``width>=640``, or several that
+        must all hold; only images that pass are searched.
 
         Raises :class:`LookalikeError`: the file is no image, the id is unknown, the vector has the
-        wrong length, ``k`` is out of bounds, or there is no approximate index.
+        wrong length, ``k`` is out of bounds, there is no approximate index, or the filter is wrong.
         """
         from indexer.search import Selection
 
-        answer = self._searcher.search(_query(query), Selection(k=k, mode=mode))
+        selection = Selection(k=k, mode=mode, filter=_clauses(filter))
+        answer = self._searcher.search(_query(query), selection)
         hits = answer.hits
         return Results(
             (
@@ -135,6 +138,21 @@ class Index:
             ),
             self.thumbnail,
         )
+
+    def facet(
+        self,
+        field: str,
+        *,
+        filter: str | Sequence[str] = (),  # noqa: A002
+    ) -> list[tuple[str | int | float | bool, int]]:
+        """Return the values of a field, and how many images that pass a filter have each.
+
+        They are up to 100, the most frequent first. Raises :class:`LookalikeError`.
+        """
+        clauses = _clauses(filter)
+        among = self._collection.matching(clauses) if clauses else None
+        counts = self._collection.facets([field], among)[field]
+        return [(one.value, one.count) for one in counts.values]
 
     def embed(self, image: Image) -> "NDArray[np.float32]":
         """Return the feature of an image file, its path or bytes: float32 (dim,), of norm 1."""
@@ -208,6 +226,10 @@ def _query(query: Any) -> "Query":
     if isinstance(query, Integral):
         return Query(image_id=int(query))
     return Query(vector=query)
+
+
+def _clauses(filter: str | Sequence[str]) -> Sequence[str]:  # noqa: A002
+    return [filter] if isinstance(filter, str) else filter
 
 
 def _bytes(image: Image) -> bytes:

@@ -34,6 +34,7 @@ DOMAIN_CODES = {
     "image_gone": ErrorCode(HTTPStatus.NOT_FOUND),
     "unreadable": ErrorCode(HTTPStatus.NOT_FOUND),
     "no_approximate_index": ErrorCode(HTTPStatus.CONFLICT),
+    "no_metadata_index": ErrorCode(HTTPStatus.CONFLICT),
     "out_of_memory": ErrorCode(HTTPStatus.SERVICE_UNAVAILABLE, 5),
     "overloaded": ErrorCode(HTTPStatus.SERVICE_UNAVAILABLE, 1),
     "not_ready": ErrorCode(HTTPStatus.SERVICE_UNAVAILABLE, 5),

@@ -3,12 +3,13 @@
 import hashlib
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -172,9 +173,16 @@ def prepared_batches(
     executor = executor or LocalExecutor(slot_bytes=3 * INPUT_SIDE**2)
     make = partial(_worker, preparation, os.getpid(), scratch_folder() / "decoding")
     ahead = max(AHEAD, BATCHES_AHEAD * batch_size)
-    with closing(executor.run(make, items, ahead=ahead)) as outcomes:
+    metadata: deque[Mapping[str, Any]] = deque()
+
+    def without_metadata() -> Iterator[Item]:
+        for item in items:
+            metadata.append(item.metadata)  # processes need none, and tasks should be small
+            yield replace(item, metadata={})
+
+    with closing(executor.run(make, without_metadata(), ahead=ahead)) as outcomes:
         while batch := list(islice(outcomes, batch_size)):
-            yield batch
+            yield [_with_metadata(outcome, metadata.popleft()) for outcome in batch]
 
 
 def extract(
@@ -201,6 +209,10 @@ def extract(
             yield begun.popleft()()
     while begun:
         yield begun.popleft()()
+
+
+def _with_metadata(outcome: Outcome, metadata: Mapping[str, Any]) -> Outcome:
+    return replace(outcome, item=replace(outcome.item, metadata=metadata))
 
 
 def _worker(preparation: Preparation, process: int, lock_file: Path) -> Preparation:

@@ -163,8 +163,11 @@ def _unchanged_version(
     if writer.published() is None or damage != Damage():
         return None
     try:
-        manifest = store.open_published().manifest
+        published = store.open_published()
     except StoreCorrupt:  # publishing again repairs it
+        return None
+    manifest = published.manifest
+    if not published.catalogue.metadata.exists:  # publishing again makes it
         return None
     ours = (
         config.dataset,

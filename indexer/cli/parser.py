@@ -113,6 +113,19 @@ def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     verb.add_argument("--k", type=int, metavar="N", help="how many results")
     verb.add_argument("--mode", choices=("exact", "approximate"), help="how to search")
     verb.add_argument(
+        "--filter",
+        action="append",
+        default=[],
+        metavar="CLAUSE",
+        help="search only images that pass, such as category=dog or 'width>=640'; all clauses hold",
+    )
+    verb.add_argument(
+        "--facets",
+        default="",
+        metavar="FIELDS",
+        help="count the values of these fields, such as category,licence, in the images that pass",
+    )
+    verb.add_argument(
         "--server", metavar="URL", help="ask this server (with the key LOOKALIKE_KEY, if it is set)"
     )
     verb.set_defaults(command=partial(_run, commands.search))
@@ -123,6 +136,9 @@ def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     )
     verb.add_argument(
         "--csv", action="store_true", help="print the skipped files as CSV, and nothing else"
+    )
+    verb.add_argument(
+        "--fields", action="store_true", help="list what images can be filtered by, and the types"
     )
     verb.set_defaults(command=partial(_run, commands.status))
 

@@ -2,16 +2,27 @@
 
 from indexer.encoders import EncoderSpec
 from indexer.images import Box, pixels, read_file
-from indexer.search.answers import Answer, Distribution, Hit, ImageFile, IndexInfo
+from indexer.search.answers import (
+    Answer,
+    Distribution,
+    Hit,
+    ImageFile,
+    IndexInfo,
+    ListedImages,
+    facets_to_dict,
+)
 from indexer.search.batching import Batcher
 from indexer.search.collection import Collection
+from indexer.search.filters import MAX_CLAUSES, MAX_FACETS, parse_names
 from indexer.search.queries import Allowed, Example, Query, Selection
 from indexer.search.searcher import Searcher
-from indexer.store import Counts, ImageRow, PublishedIdentity
+from indexer.store import Counts, Facet, Field, ImageRow, PublishedIdentity
 from indexer.vector_index import Projection, Stage
 from indexer.vector_index.promise import Promise
 
 __all__ = [
+    "MAX_CLAUSES",
+    "MAX_FACETS",
     "Allowed",
     "Answer",
     "Batcher",
@@ -21,10 +32,13 @@ __all__ = [
     "Distribution",
     "EncoderSpec",
     "Example",
+    "Facet",
+    "Field",
     "Hit",
     "ImageFile",
     "ImageRow",
     "IndexInfo",
+    "ListedImages",
     "Projection",
     "Promise",
     "PublishedIdentity",
@@ -32,6 +46,8 @@ __all__ = [
     "Searcher",
     "Selection",
     "Stage",
+    "facets_to_dict",
+    "parse_names",
     "pixels",
     "read_file",
 ]

@@ -8,10 +8,11 @@ import numpy as np
 from indexer.config import DatasetConfig
 from indexer.errors import LookalikeError, UnknownImage
 from indexer.images import decoded, media_type, thumbnail
-from indexer.search.answers import Distribution, ImageFile
+from indexer.search.answers import Distribution, ImageFile, ListedImages
+from indexer.search.filters import allowed_ids, fields_named, parse_filter, passing, require_fields
 from indexer.search.image_sources import ImageSources
-from indexer.search.queries import Allowed, Vector
-from indexer.store import ImageRow, Version
+from indexer.search.queries import Allowed, Selection, Vector
+from indexer.store import Facet, Field, ImageRow, Version
 from indexer.vector_index import MappedVectors, Projection, StoredProjection
 from indexer.vector_index.base import Ids, Rows
 
@@ -58,9 +59,50 @@ class Collection:
         """Return the rows of images by id; unknown ids are missing."""
         return self._version.catalogue.get_many(image_ids)
 
-    def matching(self, allowed: Allowed) -> Ids:
-        """Return the ids of the allowed images, int64 (n,)."""
-        return self._version.catalogue.matching(*allowed)
+    @property
+    def fields(self) -> Sequence[Field]:
+        """What the images can be filtered by; nothing if an older Lookalike has indexed them."""
+        return self._version.catalogue.metadata.fields
+
+    def require_fields(self, filter: Sequence[str], facets: Sequence[str]) -> None:  # noqa: A002
+        """Raise what :meth:`matching` and :meth:`facets` raise, without their work."""
+        index = self._version.catalogue.metadata
+        require_fields(index, parse_filter(filter))
+        for name in facets:
+            fields_named(index, name)
+
+    def matching(self, filter: Sequence[str], allowed: Allowed | None = None) -> Ids:  # noqa: A002
+        """Return the ids of the images that pass a filter and are allowed, int64 (n,), ascending.
+
+        Raises :class:`~indexer.errors.InvalidQuery` or :class:`~indexer.errors.NoMetadataIndex`.
+        """
+        index, ids = self._version.catalogue.metadata, self._vectors.sorted_ids
+        if allowed is not None:
+            ids = allowed_ids(index, allowed, ids)
+        return passing(index, parse_filter(filter), ids)
+
+    def listed(self, selection: Selection) -> ListedImages:
+        """Return one page of the images that pass a selection's filter, in order of their ids.
+
+        Raises :class:`~indexer.errors.InvalidQuery` or :class:`~indexer.errors.NoMetadataIndex`.
+        """
+        k, page = selection.k or len(self), selection.page
+        ids = self.matching(selection.filter, selection.allowed)
+        shown = self.images(ids[(page - 1) * k : page * k])
+        facets = self.facets(selection.facets, None if selection.searches_all else ids)
+        rows = [shown[image_id] for image_id in sorted(shown)]
+        return ListedImages(len(ids), page, rows, page * k < len(ids), facets)
+
+    def facets(self, names: Sequence[str], among: Ids | None = None) -> dict[str, Facet]:
+        """Count the values of each field in the images ``among``, or in all of them.
+
+        Raises :class:`~indexer.errors.InvalidQuery` or :class:`~indexer.errors.NoMetadataIndex`.
+        """
+        index = self._version.catalogue.metadata
+        return {
+            name: index.facet({field.name for field in fields_named(index, name)}, among)
+            for name in names
+        }
 
     def features(self, image_ids: Sequence[int] | Ids) -> Vector:
         """Return the stored features of images, float32 (n, dim).

@@ -75,7 +75,7 @@ class PendingSearch:
         0 if it is to be searched alone: it is approximate, among some images only, or too deep.
         """
         selection = self.selection
-        if self.failure or self.mode != "exact" or selection.allowed is not None:
+        if self.failure or self.mode != "exact" or not selection.searches_all:
             return 0
         depth = first_depth(
             count,

@@ -86,8 +86,10 @@ class Selection:
     """Which of the neighbours to return; ``k`` and ``mode`` default to the settings.
 
     A page has ``k`` results, and ``page`` counts from 1 without limit. ``threshold`` is the largest
-    distance. ``collapse_duplicates`` puts near-duplicates below the best-ranked of them. With
-    ``allowed`` only those images are searched.
+    distance. ``collapse_duplicates`` puts near-duplicates below the best-ranked of them.
+
+    Only images that are ``allowed`` and pass all clauses of ``filter`` are searched; see
+    :mod:`indexer.search.filters`. The values of the fields ``facets`` are counted in all of these.
     """
 
     k: int | None = None
@@ -96,6 +98,13 @@ class Selection:
     threshold: float | None = None
     collapse_duplicates: bool = False
     allowed: Allowed | None = None
+    filter: Sequence[str] = ()
+    facets: Sequence[str] = ()
+
+    @property
+    def searches_all(self) -> bool:
+        """True if every image may be found."""
+        return self.allowed is None and not self.filter
 
     def within(self, limits: SearchConfig) -> tuple[int, Mode]:
         """Return k and mode with defaults filled in. Raises :class:`InvalidQuery`."""

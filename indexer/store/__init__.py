@@ -4,6 +4,15 @@ from indexer.store.catalogue import Catalogue
 from indexer.store.damage import read_damage, update_damage
 from indexer.store.files import REBUILD_HINT
 from indexer.store.live import live_catalogue
+from indexer.store.metadata_index import (
+    Facet,
+    FacetValue,
+    Field,
+    Kind,
+    MetadataIndex,
+    Range,
+)
+from indexer.store.metadata_schema import OWN_FIELDS
 from indexer.store.records import (
     Counts,
     Damage,
@@ -23,6 +32,7 @@ from indexer.store.versions import DerivedFiles, Version, part_name, trained_pat
 from indexer.store.writer import Draft, Writer, open_writer
 
 __all__ = [
+    "OWN_FIELDS",
     "REBUILD_HINT",
     "Catalogue",
     "Counts",
@@ -32,10 +42,16 @@ __all__ = [
     "DerivedKind",
     "DerivedPart",
     "Draft",
+    "Facet",
+    "FacetValue",
+    "Field",
     "ImageRow",
+    "Kind",
     "Manifest",
+    "MetadataIndex",
     "NewImage",
     "PublishedIdentity",
+    "Range",
     "Recall",
     "RecallPoint",
     "RunRow",

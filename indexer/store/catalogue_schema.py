@@ -1,7 +1,8 @@
 """The tables of the store's own catalogue: how they are made, and made up to date."""
 
 import sqlite3
-from contextlib import closing
+import tempfile
+from contextlib import closing, suppress
 from pathlib import Path
 
 from indexer.store.connections import connect
@@ -59,6 +60,10 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
             new.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {FORMAT}; COMMIT;")
     connection = connect(path, "mode=rw")
     connection.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")
+    with suppress(FileNotFoundError):  # there is no folder for temporary files
+        tempfile.gettempdir()
+        # The metadata of millions of images take gigabytes, and are sorted in pieces of the cache.
+        connection.executescript("PRAGMA temp_store = FILE; PRAGMA cache_size = -32000;")
     _upgrade(connection)
     return connection
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexer.store.catalogue_schema import open_for_writing
-from indexer.store.connections import translated_errors
+from indexer.store.connections import translated_errors, translated_values
 from indexer.store.layers import show_layers, write_layer
 from indexer.store.own_catalogue import LAYERS, OwnCatalogue
 from indexer.store.records import CatalogueLayer, Counts
@@ -149,7 +149,7 @@ class CatalogueWriter(OwnCatalogue):
         for key, given in metadata:
             found = self._db.execute("SELECT metadata, exif FROM images WHERE key = ?", (key,))
             for before, noted in found.fetchall():
-                with self._translated_values():
+                with translated_values(self.path):
                     exif = dict(json.loads(noted or "{}"))
                 new = _json(describe(exif, given))
                 if new != before:

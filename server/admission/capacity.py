@@ -109,6 +109,14 @@ def search_slot(
     return nullcontext()
 
 
+def list_slot(selection: Selection) -> AbstractContextManager[None]:
+    """Return a context manager that holds a slot if a list of images is filtered or counted.
+
+    Entering it raises :class:`~server.admission.slots.Overloaded`.
+    """
+    return capacity().long_searches.hold() if _reads_metadata(selection) else nullcontext()
+
+
 @contextmanager
 def encoding_slot(searcher: Searcher) -> Iterator[None]:
     """Hold a slot for encoding images during the block.
@@ -135,7 +143,11 @@ def _needs_slot(selection: Selection | None) -> bool:
         return False
     default_k = current_index().config.search.k
     collapses_many = selection.collapse_duplicates and _last_rank(selection) > default_k
-    return collapses_many or selection.allowed is not None or is_deep(selection)
+    return collapses_many or _reads_metadata(selection) or is_deep(selection)
+
+
+def _reads_metadata(selection: Selection) -> bool:
+    return not selection.searches_all or bool(selection.facets)
 
 
 def _last_rank(selection: Selection) -> int:

@@ -16,7 +16,7 @@ DESCRIPTION = (
 )
 
 SEARCH = Tag(name="search", description="Find images similar to an image, a vector or examples.")
-IMAGES = Tag(name="images", description="One indexed image: its metadata, file and thumbnail.")
+IMAGES = Tag(name="images", description="The indexed images: metadata, files and thumbnails.")
 INDEX = Tag(name="index", description="The collection as a whole.")
 OPERATIONS = Tag(name="operations", description="Health and metrics, for monitoring.")
 TAGS = (SEARCH, IMAGES, INDEX, OPERATIONS)
@@ -123,6 +123,14 @@ EXAMPLES: dict[str, dict[str, Any]] = {
                 "negatives": [{"image_id": 31}],
             },
         ),
+        "filter": _example(
+            "Similar to an indexed image, among some of the images, with counts of categories",
+            {
+                "image_id": 12,
+                "filter": ["category=dog", "category!=person", "width>=640"],
+                "facets": ["category"],
+            },
+        ),
         "crop": _example(
             "Similar to a region of an image, among some of the images",
             {
@@ -158,6 +166,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
                     "url": None,
                     "crop": None,
                     "allowed": None,
+                    "filter": [],
                     "positives": [],
                     "negatives": [],
                     "k": 1,

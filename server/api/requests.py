@@ -13,9 +13,17 @@ from pydantic import (
 )
 
 from indexer import search
-from server.api.fields import Allowed, Box, Example, Examples, Request
+from server.api.fields import Allowed, Box, Example, Examples, FacetList, Facets, Filter, Request
 
 MAX_DIM = 16_384
+MAX_PER_PAGE = 1000
+FILTER = (
+    "Search only images that pass all of these clauses, such as category=dog, category!=person, "
+    "width>=640, licence=4..5 or key^=val2017/; docs/filters.md describes them."
+)
+FACETS = (
+    "Fields whose values are counted in all images that pass the filter, such as category,licence."
+)
 ALLOWED = "Search only images with this key prefix and these metadata values."
 CROP = "Search with this region of the upload or of the indexed image."
 POSITIVES = (
@@ -57,6 +65,7 @@ class SearchRequest(Request):
     collapse_duplicates: Annotated[
         bool, Field(description="Group near-duplicates under the nearest of them.")
     ] = False
+    filter: Annotated[Filter, Field(default_factory=list, description=FILTER)]
     explain: Annotated[
         bool,
         Field(
@@ -83,6 +92,8 @@ class SearchRequest(Request):
             threshold=self.threshold,
             collapse_duplicates=self.collapse_duplicates,
             allowed=search.Allowed(**allowed.model_dump()) if allowed else None,
+            filter=self.filter,
+            facets=_names(getattr(self, "facets", [])),
         )
 
 
@@ -92,6 +103,7 @@ class SearchUpload(SearchRequest):
     image: Annotated[bytes, IMAGE_FIELD]
     crop: Annotated[Json[Box] | None, _json_field(CROP, BOX_EXAMPLE)] = None
     allowed: Annotated[Json[Allowed] | None, _json_field(ALLOWED, FOLDER_EXAMPLE)] = None
+    facets: Annotated[FacetList, Field(description=FACETS)] = ""
     positives: Annotated[
         Json[Examples], _json_field(POSITIVES, IMAGES_EXAMPLE, default_factory=list)
     ]
@@ -136,6 +148,7 @@ class SearchStored(SearchRequest):
     ] = None
     crop: Annotated[Box | None, Field(description=CROP)] = None
     allowed: Annotated[Allowed | None, Field(description=ALLOWED)] = None
+    facets: Annotated[Facets, Field(default_factory=list, description=FACETS)]
     positives: Annotated[Examples, Field(default_factory=list, description=POSITIVES)]
     negatives: Annotated[Examples, Field(default_factory=list, description=NEGATIVES)]
 
@@ -199,6 +212,7 @@ class BatchUpload(SearchRequest):
         ),
     ]
     allowed: Annotated[Json[Allowed] | None, _json_field(ALLOWED, FOLDER_EXAMPLE)] = None
+    facets: Annotated[FacetList, Field(description=FACETS)] = ""
 
     def searches(self) -> list[SearchUpload]:
         """Return the searches one by one."""
@@ -217,6 +231,23 @@ class EmbedUpload(Request):
     def box(self) -> search.Box | None:
         """Return the region to encode, None for the whole image."""
         return _box(self.crop)
+
+
+class ImagesQuery(Request):
+    """Which images to list."""
+
+    filter: Annotated[Filter, Field(default_factory=list, description=FILTER)]
+    facets: Annotated[FacetList, Field(description=FACETS)] = ""
+    page: Annotated[int, Field(ge=1, le=2**31, description="Which page, from 1.")] = 1
+    per_page: Annotated[
+        int, Field(ge=1, le=MAX_PER_PAGE, description="How many images a page has.")
+    ] = 100
+
+    def selection(self) -> search.Selection:
+        """Return which images are wanted."""
+        return search.Selection(
+            k=self.per_page, page=self.page, filter=self.filter, facets=_names(self.facets)
+        )
 
 
 class ImagePath(BaseModel):
@@ -258,6 +289,13 @@ class ThumbnailQuery(FileQuery):
             json_schema_extra={"enum": [*SIDES]},
         ),
     ] = 256
+
+
+def _names(facets: str | list[str]) -> list[str]:
+    """Return the names of fields, which a form or a URL has in one text."""
+    if isinstance(facets, str):
+        return search.parse_names(facets) if facets else []
+    return facets
 
 
 def _box(box: Box | None) -> search.Box | None:

@@ -7,7 +7,13 @@ from flask_openapi import APIBlueprint
 from werkzeug.exceptions import PreconditionFailed, UnsupportedMediaType
 
 from indexer.search import Answer, ImageRow, Searcher
-from server.admission.capacity import capacity, encoding_slot, keep_timings, run_search
+from server.admission.capacity import (
+    capacity,
+    encoding_slot,
+    keep_timings,
+    list_slot,
+    run_search,
+)
 from server.api import index_answers, requests, search_answers
 from server.api.bodies import (
     FORM,
@@ -120,6 +126,25 @@ def embed() -> Response:
 
 
 @blueprint.get(
+    "/images",
+    operation_id="listImages",
+    tags=[IMAGES],
+    summary="List the images that pass a filter",
+    description="Without a filter these are all images. They are in the order of their ids.",
+    responses={
+        HTTPStatus.OK: search_answers.ImageList,
+        **error_responses(HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY),
+    },
+)
+def images(query: requests.ImagesQuery) -> Response:
+    """Return a page of the images that pass a filter, and the counts of the fields' values."""
+    searcher, selection = current_index().searcher(), query.selection()
+    with list_slot(selection):
+        found = searcher.collection.listed(selection)
+    return json_answer(search_answers.ImageList.of(searcher.info.version, found))
+
+
+@blueprint.get(
     "/images/<int:image_id>",
     operation_id="getImage",
     tags=[IMAGES],
@@ -196,7 +221,8 @@ def image_thumbnail(path: requests.ImagePath, query: requests.ThumbnailQuery) ->
 )
 def index() -> Response:
     """Return counts, encoder, version and search modes."""
-    return json_answer(index_answers.Index.of(current_index().searcher().info))
+    searcher = current_index().searcher()
+    return json_answer(index_answers.Index.of(searcher.info, searcher.collection.fields))
 
 
 @blueprint.get(

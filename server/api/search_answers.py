@@ -5,8 +5,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
-from indexer.search import Answer, Distribution, EncoderSpec, Hit, ImageRow
+from indexer.search import Answer, Distribution, EncoderSpec, Hit, ImageRow, ListedImages
 from server.api.bodies import local_url
+from server.api.facet_answers import Facet
 from server.api.fields import Allowed, Box, Example
 from server.api.requests import SearchStored, SearchUpload
 from server.errors import Error
@@ -25,6 +26,20 @@ FileUrl = Annotated[str, Field(description="URL path of the file; it can be cach
 ThumbnailUrl = Annotated[
     str,
     Field(description="URL path of a JPEG of up to 256 pixels a side; it can be cached for ever."),
+]
+
+
+def _is_none(value: object) -> bool:
+    return value is None
+
+
+Facets = Annotated[
+    dict[str, Facet] | None,
+    Field(
+        description="With facets: by field, the counts of its values in all images that pass the "
+        "filter.",
+        exclude_if=_is_none,
+    ),
 ]
 
 
@@ -140,6 +155,7 @@ class Query(BaseModel):
     url: Annotated[str | None, Field(description="Where the image was fetched from.")] = None
     crop: Annotated[Box | None, Field(description="The region that was searched with.")] = None
     allowed: Annotated[Allowed | None, Field(description="Which images could be found.")] = None
+    filter: Annotated[list[str], Field(description="The clauses that all results pass.")]
     positives: Annotated[list[Example], Field(description="What results should be like, too.")]
     negatives: Annotated[list[Example], Field(description="What results should not be like.")]
     k: Annotated[int, Field(description="How many results a page has, at most.")]
@@ -194,10 +210,6 @@ class Stage(BaseModel):
     images: Annotated[int, Field(description="How many images it kept.")]
 
 
-def _is_none(value: object) -> bool:
-    return value is None
-
-
 class SearchAnswer(BaseModel):
     """The results of a search, nearest first."""
 
@@ -208,6 +220,7 @@ class SearchAnswer(BaseModel):
     timings_ms: Timings
     results: Annotated[list[Result], Field(description="The page's results, nearest first.")]
     more: Annotated[bool, Field(description="True if there is another page.")]
+    facets: Facets = None
     stages: Annotated[
         list[Stage] | None,
         Field(
@@ -236,10 +249,34 @@ class SearchAnswer(BaseModel):
             timings_ms=Timings.model_validate(answer.timings_ms),
             results=[Result.of(hit) for hit in answer.hits],
             more=answer.more,
+            facets=Facet.of_each(answer.facets),
             stages=[Stage(name=s.name, images=s.rows) for s in answer.stages]
             if distribution
             else None,
             distribution=Histogram.of(distribution) if distribution else None,
+        )
+
+
+class ImageList(BaseModel):
+    """A page of the images that pass a filter, in the order of their ids."""
+
+    version: Version
+    total: Annotated[int, Field(description="How many images pass the filter.")]
+    page: Annotated[int, Field(description="Which page this is, from 1.")]
+    images: Annotated[list[Image], Field(description="The page's images.")]
+    more: Annotated[bool, Field(description="True if there is another page.")]
+    facets: Facets = None
+
+    @classmethod
+    def of(cls, version: str, found: ListedImages) -> "ImageList":
+        """Describe a page of images."""
+        return cls(
+            version=version,
+            total=found.total,
+            page=found.page,
+            images=[Image.of(row) for row in found.images],
+            more=found.more,
+            facets=Facet.of_each(found.facets),
         )
 
 

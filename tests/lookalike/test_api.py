@@ -79,6 +79,18 @@ def test_results_are_those_of_the_searcher(
     ]
 
 
+def test_a_filter_is_one_clause_or_several(index: lookalike.Index) -> None:
+    (folder, count), *others = index.facet("folder")
+    assert count >= max((n for _, n in others), default=0)
+    for some in (f"folder={folder}", [f"folder={folder}", "width>=1"]):
+        results = index.search(1, k=40, filter=some)
+        assert len(results) == count
+        assert {result.key.rpartition("/")[0] for result in results} == {folder}
+        assert index.facet("folder", filter=some) == [(folder, count)]
+    with pytest.raises(lookalike.LookalikeError, match="No image has a field colour"):
+        index.search(1, filter="colour=red")
+
+
 def test_results_are_a_sequence(index: lookalike.Index) -> None:
     results = index.search(1, k=5)
     assert list(results) == [results[number] for number in range(5)]

@@ -88,7 +88,13 @@ def test_build_search_status_verify(images: Path, tmp_path: Path) -> None:
     first, *_, last = done.stdout.splitlines()
     assert first.split() == ["1", "0.0000", str(photo.relative_to(images))]
     assert last.startswith("3 results, exact, encoder efficientnet_lite0")
-    done = run("status", *flags)
+    done = run("search", str(photo), "--filter", "width>=1", "--facets", "format", *flags)
+    assert "format: JPEG 6" in done.stdout.splitlines()
+    done = run("search", str(photo), "--filter", "colour=red", *flags)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "No image has a field colour.\nFields: " in done.stderr
+    done = run("status", "--fields", *flags)
+    assert "width  number, 6 images" in done.stdout.splitlines()
     assert "found      6 = indexed 6 + skipped 0" in done.stdout
     assert "last run   found 6" in done.stdout
     done = run("verify", *flags)

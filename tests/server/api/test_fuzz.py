@@ -29,6 +29,7 @@ OPERATIONS = [
     "POST /api/v1/search",
     "POST /api/v1/search/batch",
     "POST /api/v1/embed",
+    "GET /api/v1/images",
     "GET /api/v1/images/{image_id}",
     "GET /api/v1/images/{image_id}/file",
     "GET /api/v1/images/{image_id}/thumbnail",

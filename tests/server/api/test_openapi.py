@@ -71,6 +71,7 @@ def test_every_operation_has_a_name_and_a_tag(document: Document) -> None:
         "post /api/v1/search": "search",
         "post /api/v1/search/batch": "searchBatch",
         "post /api/v1/embed": "embed",
+        "get /api/v1/images": "listImages",
         "get /api/v1/images/{image_id}": "getImage",
         "get /api/v1/images/{image_id}/file": "getImageFile",
         "get /api/v1/images/{image_id}/thumbnail": "getImageThumbnail",
