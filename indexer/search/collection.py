@@ -12,6 +12,7 @@ from indexer.search.answers import Distribution, ImageFile, ListedImages
 from indexer.search.filters import allowed_ids, fields_named, parse_filter, passing, require_fields
 from indexer.search.image_sources import ImageSources
 from indexer.search.queries import Allowed, Selection, Vector
+from indexer.search.words import parse_words, searched_fields
 from indexer.store import Facet, Field, ImageRow, Version
 from indexer.vector_index import MappedVectors, Projection, StoredProjection
 from indexer.vector_index.base import Ids, Rows
@@ -81,15 +82,20 @@ class Collection:
             ids = allowed_ids(index, allowed, ids)
         return passing(index, parse_filter(filter), ids)
 
-    def listed(self, selection: Selection) -> ListedImages:
+    def listed(self, selection: Selection, text: str | None = None) -> ListedImages:
         """Return one page of the images that pass a selection's filter, in order of their ids.
 
-        Raises :class:`~indexer.errors.InvalidQuery` or :class:`~indexer.errors.NoMetadataIndex`.
+        With ``text`` only those of which a text has all its words. Raises what :meth:`matching`
+        raises, and what :func:`~indexer.search.words.searched_fields` raises.
         """
         k, page = selection.k or len(self), selection.page
         ids = self.matching(selection.filter, selection.allowed)
+        if text is not None:
+            words = self._version.catalogue.metadata.words
+            ids = ids[np.isin(ids, words.ids(parse_words(text), searched_fields(words)))]
         shown = self.images(ids[(page - 1) * k : page * k])
-        facets = self.facets(selection.facets, None if selection.searches_all else ids)
+        counts_all = selection.searches_all and text is None
+        facets = self.facets(selection.facets, None if counts_all else ids)
         rows = [shown[image_id] for image_id in sorted(shown)]
         return ListedImages(len(ids), page, rows, page * k < len(ids), facets)
 

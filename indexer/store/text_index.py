@@ -148,7 +148,8 @@ class TextIndex:
 def _asked(phrases: Sequence[str], names: Iterable[str]) -> tuple[str, str]:
     """Return FTS5's expression for texts that have all phrases, and names of fields as JSON.
 
-    The phrases are strings of FTS5, in which nothing is syntax.
+    The phrases are strings of FTS5, in which nothing is syntax; they end at a zero byte.
     """
-    strings = [phrase.replace('"', '""').replace("\0", " ") for phrase in phrases]
+    texts = [phrase.encode(errors="replace").decode().replace("\0", " ") for phrase in phrases]
+    strings = [text.replace('"', '""') for text in texts]
     return " AND ".join(f'"{string}"' for string in strings), json.dumps([*names])

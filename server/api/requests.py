@@ -13,13 +13,23 @@ from pydantic import (
 )
 
 from indexer import search
-from server.api.fields import Allowed, Box, Example, Examples, FacetList, Facets, Filter, Request
+from server.api.fields import (
+    Allowed,
+    Box,
+    Example,
+    Examples,
+    FacetList,
+    Facets,
+    Filter,
+    Request,
+    Text,
+)
 
 MAX_DIM = 16_384
 MAX_PER_PAGE = 1000
 FILTER = (
     "Search only images that pass all of these clauses, such as category=dog, category!=person, "
-    "width>=640, licence=4..5 or key^=val2017/; docs/filters.md describes them."
+    "width>=640, licence=4..5, key^=val2017/ or caption~surfboard; docs/filters.md describes them."
 )
 FACETS = (
     "Fields whose values are counted in all images that pass the filter, such as category,licence."
@@ -237,6 +247,13 @@ class ImagesQuery(Request):
     """Which images to list."""
 
     filter: Annotated[Filter, Field(default_factory=list, description=FILTER)]
+    text: Annotated[
+        Text | None,
+        Field(
+            description="List only images of which a text, such as a caption, has all these words. "
+            "Words in double quotes must follow each other."
+        ),
+    ] = None
     facets: Annotated[FacetList, Field(description=FACETS)] = ""
     page: Annotated[int, Field(ge=1, le=2**31, description="Which page, from 1.")] = 1
     per_page: Annotated[

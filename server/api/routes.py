@@ -129,8 +129,8 @@ def embed() -> Response:
     "/images",
     operation_id="listImages",
     tags=[IMAGES],
-    summary="List the images that pass a filter",
-    description="Without a filter these are all images. They are in the order of their ids.",
+    summary="List the images that pass a filter, or whose texts have some words",
+    description="Without either these are all images. They are in the order of their ids.",
     responses={
         HTTPStatus.OK: search_answers.ImageList,
         **error_responses(HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY),
@@ -139,8 +139,8 @@ def embed() -> Response:
 def images(query: requests.ImagesQuery) -> Response:
     """Return a page of the images that pass a filter, and the counts of the fields' values."""
     searcher, selection = current_index().searcher(), query.selection()
-    with list_slot(selection):
-        found = searcher.collection.listed(selection)
+    with list_slot(selection, query.text):
+        found = searcher.collection.listed(selection, query.text)
     return json_answer(search_answers.ImageList.of(searcher.info.version, found))
 
 
