@@ -104,7 +104,7 @@ def search_slot(
     """
     if any(query.is_encoded for query, _ in searches):
         return encoding_slot(searcher)
-    if any(_needs_slot(selection) for _, selection in searches):
+    if any(query.text is not None or _needs_slot(selection) for query, selection in searches):
         return capacity().long_searches.hold()
     return nullcontext()
 

@@ -46,7 +46,7 @@ blueprint = APIBlueprint("api", __name__, url_prefix="/api/v1", abp_security=SEC
     tags=[SEARCH],
     summary="Find the images most like an image",
     description="Upload an image as multipart/form-data, or send the id of an indexed image, a "
-    "vector or examples as JSON. Results are ordered by Euclidean distance, nearest first.",
+    "vector, words or examples as JSON. Results are ordered by Euclidean distance, nearest first.",
     responses={
         HTTPStatus.OK: search_answers.SearchAnswer,
         **error_responses(
@@ -76,8 +76,8 @@ def search() -> Response:
                 found = run_search(searcher, query, body.selection(), has_slot=True)
     else:
         raise UnsupportedMediaType(
-            "Send multipart/form-data with an image, or application/json with image_id, vector "
-            "or positives."
+            "Send multipart/form-data with an image, or application/json with image_id, vector, "
+            "text or positives."
         )
     return json_answer(to_search_answer(searcher, body, found))
 

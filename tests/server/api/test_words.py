@@ -1,12 +1,18 @@
 """Words over HTTP: images are listed, filtered and found by what their captions say."""
 
+from contextlib import ExitStack
+from io import BytesIO
+
 import pytest
 from flask.testing import FlaskClient
 
 from indexer.config import Config
-from tests.server.helpers import assert_error, body, ready_app
+from indexer.search import Query, Searcher, Selection
+from server.admission.slots import Slots
+from tests.server.api.test_library_answers import assert_same
+from tests.server.helpers import BATCH, ask, assert_error, body, ready_app
 
-IMAGES = "/api/v1/images"
+IMAGES, SEARCH = "/api/v1/images", "/api/v1/search"
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +54,7 @@ def test_words_go_with_filters_facets_and_pages(captioned: FlaskClient) -> None:
 
 def test_results_pass_a_filter_by_words(captioned: FlaskClient) -> None:
     asked = {"image_id": 9, "filter": ['caption~"surf board",dog']}
-    found = body(captioned.post("/api/v1/search", json=asked))
+    found = body(captioned.post(SEARCH, json=asked))
     assert {result["image_id"] for result in found["results"]} == {1, 2, 3}
     assert found["query"]["filter"] == asked["filter"]
 
@@ -77,3 +83,77 @@ def test_an_index_without_words_is_refused(
         lacking.setattr("indexer.store.text_index.has_fts5", lambda connection: False)
         other = ready_app(captioned_config).test_client()
         assert_error(other.get(f"{IMAGES}?text=dog"), 503, "missing_dependency")
+
+
+def test_images_are_found_by_words_in_json_forms_and_batches(
+    captioned: FlaskClient, captioned_config: Config
+) -> None:
+    searcher = Searcher.open(captioned_config)
+    asked = {"text": '"surf board"', "k": 5, "page": 2}
+    own = searcher.search(Query(text='"surf board"'), Selection(k=5, page=2))
+    assert_same(own, ask(captioned, **asked))
+    assert_same(own, body(captioned.post(SEARCH, data=asked, content_type="multipart/form-data")))
+    found, missing = body(captioned.post(BATCH, json={"queries": [asked, {"text": "old cat"}]}))[
+        "answers"
+    ]
+    assert_same(own, found)
+    assert missing["error"]["code"] == "no_text_matches"
+
+
+def test_the_answer_says_what_the_words_stand_for(captioned: FlaskClient) -> None:
+    found = ask(captioned, text="dog", filter=['key>="06"'])
+    assert (found["query"]["kind"], found["query"]["text"]) == ("text", "dog")
+    assert found["words"] == {
+        "text": "dog",
+        "texts": {"caption": 4},
+        "images": 2,
+        "used": [2, 1],
+        "summary": "4 captions of 2 images say so; these look like them.",
+    }
+    assert {result["image_id"] for result in found["results"]} == {*range(7, 13)}
+    assert "words" not in ask(captioned, image_id=1)
+
+
+def test_words_that_no_text_has_are_not_found(captioned: FlaskClient) -> None:
+    missing = captioned.post(SEARCH, json={"text": "old cat"})
+    assert "old cat" in assert_error(missing, 404, "no_text_matches")["message"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "code"),
+    [
+        ({"text": ""}, "invalid_query"),
+        ({"text": "dog", "crop": {"x": 0, "y": 0, "width": 1, "height": 1}}, "invalid_query"),
+        ({"text": "dog", "image_id": 1}, "invalid_request"),
+        ({"text": "dog", "vector": [1.0]}, "invalid_request"),
+        ({"text": "x" * 1001}, "invalid_request"),
+        ({"text": 5}, "invalid_request"),
+        ({"text": None}, "invalid_request"),
+    ],
+)
+def test_wrong_searches_by_words_are_refused(
+    captioned: FlaskClient, asked: dict[str, object], code: str
+) -> None:
+    assert_error(captioned.post(SEARCH, json=asked), 422, code)
+
+
+def test_a_form_has_an_image_or_words(captioned: FlaskClient) -> None:
+    both = {"text": "dog", "image": (BytesIO(b"a"), "a.jpg")}
+    for fields in ({"k": "1"}, both):
+        refused = captioned.post(SEARCH, data=fields, content_type="multipart/form-data")
+        error = assert_error(refused, 422, "invalid_request")
+        assert "give an image or a text, and not both" in error["message"]
+
+
+def test_words_take_a_slot(captioned: FlaskClient) -> None:
+    """As filters do: a frequent word takes a core for a while."""
+    slots: Slots = captioned.application.extensions["capacity"].long_searches
+    with ExitStack() as held:
+        while slots.acquire():
+            held.callback(slots.release)
+        for refused in (
+            captioned.post(SEARCH, json={"text": "dog"}),
+            captioned.get(f"{IMAGES}?text=dog"),
+        ):
+            assert_error(refused, 503, "overloaded")
+        assert captioned.post(SEARCH, json={"image_id": 1}).status_code == 200
