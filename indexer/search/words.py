@@ -43,13 +43,13 @@ class WordMatches:
     @property
     def summary(self) -> str:
         """What the results are, in a sentence: not what has the words, but what looks like it."""
-        noun = "caption" if {*self.texts} == {"caption"} else "text"
-        count, images = sum(self.texts.values()), f"{self.images:,} images"
-        said = f"1 {noun} says" if count == 1 else f"{count:,} {noun}s of {images} say"
+        total = sum(self.texts.values())
+        captions = self.texts.get("caption", 0)
+        counts = {"caption": captions, "other text" if captions else "text": total - captions}
+        texts = " and ".join(_counted(count, noun) for noun, count in counts.items() if count)
+        said = "says" if total == 1 else f"of {_counted(self.images, 'image')} say"
         like = "them" if len(self.used) == self.images else f"the {len(self.used)} best of them"
-        if self.images == 1:
-            said, like = said.replace(images, "1 image"), "it"
-        return f"{said} so; these look like {like}."
+        return f"{texts} {said} so; these look like {'it' if self.images == 1 else like}."
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON-ready values, named and ordered as in the HTTP API."""
@@ -112,3 +112,7 @@ def find_words(index: TextIndex, text: str) -> WordMatches:
             "what has no words in common with any text is found by an image only.",
         )
     return WordMatches(text, found.texts, found.images, found.best)
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -108,7 +108,14 @@ def test_words_are_a_query_of_their_own(searcher: Searcher, other: dict[str, Any
         ({"title": 1}, 1, 1, "1 text says so; these look like it."),
         (
             {"caption": 1300, "category": 7}, 1234, 20,
-            "1,307 texts of 1,234 images say so; these look like the 20 best of them.",
+            (
+                "1,300 captions and 7 other texts of 1,234 images say so; "
+                "these look like the 20 best of them."
+            ),
+        ),
+        (
+            {"category": 1, "caption": 1}, 1, 1,
+            "1 caption and 1 other text of 1 image say so; these look like it.",
         ),
     ],
 )  # fmt: skip
