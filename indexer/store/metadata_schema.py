@@ -11,7 +11,7 @@ import sqlite3
 import struct
 from collections.abc import Sequence
 
-from indexer.store.text_schema import has_fts5, has_words, is_text, write_words
+from indexer.store.text_schema import has_fts5, has_words, write_words
 
 OWN_FIELDS = {
     "key": ("text", "key"),
@@ -31,7 +31,7 @@ SCHEMA = """
 CREATE TABLE layer.fields (
     id INTEGER PRIMARY KEY, name TEXT NOT NULL, kind TEXT NOT NULL,
     images INTEGER NOT NULL,  -- how many have it
-    has_words INTEGER NOT NULL,  -- whether its texts are searched for words
+    has_words INTEGER NOT NULL DEFAULT 0,  -- whether it has texts that are searched for words
     UNIQUE (name, kind)
 );
 CREATE TABLE layer.postings (
@@ -62,19 +62,16 @@ def write_index(connection: sqlite3.Connection) -> None:
     connection.execute("CREATE TEMP TABLE facts (image INTEGER, name TEXT, kind TEXT, value)")
     try:
         connection.execute(f"INSERT INTO facts {_facts_of('layer.images')}")
-        own = ", ".join(f"'{name}'" for name in OWN_FIELDS)
         connection.execute(
-            "INSERT INTO layer.fields (name, kind, images, has_words) "
-            "SELECT name, kind, count(DISTINCT image), "
-            f"kind = 'text' AND name NOT IN ({own}) AND max({is_text('value')}) "
-            "FROM facts GROUP BY name, kind"
+            "INSERT INTO layer.fields (name, kind, images) "
+            "SELECT name, kind, count(DISTINCT image) FROM facts GROUP BY name, kind"
         )
         connection.execute(
             "INSERT INTO layer.postings SELECT fields.id, value, id_list(image) "
             "FROM facts JOIN layer.fields AS fields USING (name, kind) "
             f"WHERE kind <> 'text' OR length(value) <= {MAX_TEXT} GROUP BY fields.id, value"
         )
-        write_words(connection)
+        write_words(connection, besides=OWN_FIELDS)
     finally:
         connection.execute("DROP TABLE facts")
 

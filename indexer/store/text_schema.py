@@ -8,6 +8,7 @@ without their endings. Addresses (``http://...``) are not texts.
 """
 
 import sqlite3
+from collections.abc import Iterable
 
 SCHEMA = """
 CREATE TABLE layer.texts (
@@ -22,11 +23,6 @@ CREATE VIRTUAL TABLE layer.words USING fts5(
 # of a text alike, so it loses no match there, and at worst finds a few words more.
 
 
-def is_text(value: str) -> str:
-    """Return the SQL expression that tells whether words are searched in a value of a text."""
-    return f"(instr({value}, '://') = 0 OR instr({value}, ' ') > 0)"
-
-
 def has_fts5(connection: sqlite3.Connection) -> bool:
     """Tell whether the SQLite of this Python was compiled with FTS5, which is usual."""
     found = connection.execute("SELECT 1 FROM pragma_module_list WHERE name = 'fts5'")
@@ -39,20 +35,26 @@ def has_words(connection: sqlite3.Connection, layer: str) -> bool:
     return found.fetchone() is not None
 
 
-def write_words(connection: sqlite3.Connection) -> None:
+def write_words(connection: sqlite3.Connection, *, besides: Iterable[str]) -> None:
     """Make the index of the words in the table ``facts`` for the layer attached as ``layer``.
 
-    Without FTS5 the layer has none, and its images are found by all but words.
+    These are the words of all texts but those of the fields ``besides``. Without FTS5 the layer has
+    no such index, and its images are found by all but words.
     """
     if not has_fts5(connection):
         return
     connection.executescript(SCHEMA)
-    texts = (
-        "temp.facts AS fact JOIN layer.fields AS field USING (name, kind) "
-        f"WHERE field.has_words AND {is_text('fact.value')}"
-    )
-    connection.execute(f"INSERT INTO layer.texts SELECT fact.rowid, image, field.id FROM {texts}")
+    names = ", ".join(f"'{name}'" for name in besides)
     connection.execute(
-        f"INSERT INTO layer.words (rowid, text) SELECT fact.rowid, fact.value FROM {texts} "
-        "ORDER BY fact.rowid"
+        "INSERT INTO layer.texts SELECT fact.rowid, image, field.id "
+        "FROM facts AS fact JOIN layer.fields AS field USING (name, kind) "
+        f"WHERE kind = 'text' AND name NOT IN ({names}) "
+        "AND (instr(value, '://') = 0 OR instr(value, ' ') > 0)"
+    )
+    connection.execute(
+        "INSERT INTO layer.words (rowid, text) SELECT id, value "
+        "FROM layer.texts JOIN facts ON facts.rowid = id ORDER BY id"
+    )
+    connection.execute(
+        "UPDATE layer.fields SET has_words = 1 WHERE id IN (SELECT field FROM layer.texts)"
     )

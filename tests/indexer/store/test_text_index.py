@@ -190,7 +190,7 @@ def test_layers_without_words_are_written_again(
 ) -> None:
     with open_writer(store) as writer:
         with monkeypatch.context() as older:
-            older.setattr(indexer.store.metadata_schema, "write_words", lambda connection: None)
+            older.setattr(indexer.store.metadata_schema, "write_words", lambda *_, besides: None)
             add(writer, {f"{n:03}": {"caption": "a dog"} for n in range(100)})
             metadata = publish(writer).catalogue.metadata
         assert metadata.exists
