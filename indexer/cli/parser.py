@@ -109,7 +109,13 @@ def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     verb.set_defaults(command=partial(_run, commands.plan))
 
     verb = verbs.add_parser("search", parents=[shared], help="find the images most like one image")
-    verb.add_argument("image", type=Path, metavar="IMAGE", help="an image file")
+    query = verb.add_mutually_exclusive_group(required=True)
+    query.add_argument("image", type=Path, nargs="?", metavar="IMAGE", help="an image file")
+    query.add_argument(
+        "--text",
+        metavar="WORDS",
+        help="find the images that look like those whose captions have these words",
+    )
     verb.add_argument("--k", type=int, metavar="N", help="how many results")
     verb.add_argument("--mode", choices=("exact", "approximate"), help="how to search")
     verb.add_argument(

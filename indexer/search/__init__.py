@@ -16,6 +16,7 @@ from indexer.search.collection import Collection
 from indexer.search.filters import MAX_CLAUSES, MAX_FACETS, parse_names
 from indexer.search.queries import Allowed, Example, Query, Selection
 from indexer.search.searcher import Searcher
+from indexer.search.words import WordMatches
 from indexer.store import Counts, Facet, Field, ImageRow, PublishedIdentity
 from indexer.vector_index import Projection, Stage
 from indexer.vector_index.promise import Promise
@@ -46,6 +47,7 @@ __all__ = [
     "Searcher",
     "Selection",
     "Stage",
+    "WordMatches",
     "facets_to_dict",
     "parse_names",
     "pixels",

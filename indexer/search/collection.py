@@ -11,7 +11,8 @@ from indexer.images import decoded, media_type, thumbnail
 from indexer.search.answers import Distribution, ImageFile, ListedImages
 from indexer.search.filters import allowed_ids, fields_named, parse_filter, passing, require_fields
 from indexer.search.image_sources import ImageSources
-from indexer.search.queries import Allowed, Selection, Vector
+from indexer.search.queries import Allowed, Selection, Vector, combined
+from indexer.search.words import WordMatches, find_words, parse_words, searched_fields
 from indexer.store import Facet, Field, ImageRow, Version
 from indexer.vector_index import MappedVectors, Projection, StoredProjection
 from indexer.vector_index.base import Ids, Rows
@@ -81,15 +82,20 @@ class Collection:
             ids = allowed_ids(index, allowed, ids)
         return passing(index, parse_filter(filter), ids)
 
-    def listed(self, selection: Selection) -> ListedImages:
+    def listed(self, selection: Selection, text: str | None = None) -> ListedImages:
         """Return one page of the images that pass a selection's filter, in order of their ids.
 
-        Raises :class:`~indexer.errors.InvalidQuery` or :class:`~indexer.errors.NoMetadataIndex`.
+        With ``text`` only those of which a text has all its words. Raises what :meth:`matching`
+        raises, and what :func:`~indexer.search.words.searched_fields` raises.
         """
         k, page = selection.k or len(self), selection.page
         ids = self.matching(selection.filter, selection.allowed)
+        if text is not None:
+            words = self._version.catalogue.metadata.words
+            ids = ids[np.isin(ids, words.ids(parse_words(text), searched_fields(words)))]
         shown = self.images(ids[(page - 1) * k : page * k])
-        facets = self.facets(selection.facets, None if selection.searches_all else ids)
+        counts_all = selection.searches_all and text is None
+        facets = self.facets(selection.facets, None if counts_all else ids)
         rows = [shown[image_id] for image_id in sorted(shown)]
         return ListedImages(len(ids), page, rows, page * k < len(ids), facets)
 
@@ -104,6 +110,18 @@ class Collection:
             for name in names
         }
 
+    @property
+    def has_texts(self) -> bool:
+        """Whether images have captions or other texts that can be searched for words."""
+        return bool(self._version.catalogue.metadata.words.fields)
+
+    def find_words(self, text: str) -> WordMatches:
+        """Return the images of which a text, such as a caption, has all words of ``text``.
+
+        Raises what :func:`indexer.search.words.find_words` raises.
+        """
+        return find_words(self._version.catalogue.metadata.words, text)
+
     def features(self, image_ids: Sequence[int] | Ids) -> Vector:
         """Return the stored features of images, float32 (n, dim).
 
@@ -116,6 +134,15 @@ class Collection:
                 "No image of the index has an id beyond 64 bits.", "Ids come from search results."
             ) from None
         return self._vectors.vectors(self._vectors.rows(ids))
+
+    def mean_feature(self, image_ids: Sequence[int]) -> Vector:
+        """Return the direction of the mean of the features of images, float32 (dim,).
+
+        Raises :class:`~indexer.errors.UnknownImage`, or :class:`~indexer.errors.InvalidQuery` if
+        they cancel each other out.
+        """
+        features = self.features(image_ids)
+        return combined(features, [1.0] * len(features), features[:0], [])
 
     def image_file(self, image_id: int) -> ImageFile:
         """Return the bytes of an indexed image.

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from indexer.errors import InvalidQuery, NoMetadataIndex
 from indexer.store.connections import ConnectionPool, translated_errors, translated_values
 from indexer.store.metadata_schema import OWN_FIELDS
+from indexer.store.text_index import TextIndex
 
 Ids = NDArray[np.int64]
 Value = str | int | float | bool
@@ -83,6 +84,8 @@ class MetadataIndex:
     def __init__(self, path: Path, pool: ConnectionPool) -> None:
         self._path = path
         self._pool = pool
+        self.words = TextIndex(path, pool)
+        """The index of the words in the texts."""
         self._lock = threading.Lock()
         self._recent: dict[tuple[str, tuple[Range, ...]], Ids] = {}
         """What was found lately, the latest at the end."""

@@ -33,7 +33,9 @@ def start() -> AnyResponse | str:
     searcher = current_index().searcher()
     state = PageState.parse(request.args, {})
     if state.is_empty:
-        return render("search.html", searcher, sample=searcher.collection.sample(SAMPLE_SIZE))
+        collection = searcher.collection
+        sample = collection.sample(SAMPLE_SIZE)
+        return render("search.html", searcher, sample=sample, has_texts=collection.has_texts)
     if request.args.getlist("drop"):
         return redirect(local_url(state.url()))
     return _answer_page(searcher, state)
@@ -99,7 +101,11 @@ def error_page(error: LookalikeError) -> Response:
         searcher = None
     shown = public_error(error)
     page = render(
-        "search.html", searcher, message=shown["message"], hint=error.hint and shown["hint"]
+        "search.html",
+        searcher,
+        message=shown["message"],
+        hint=error.hint and shown["hint"],
+        text=request.values.get("text"),
     )
     response = Response(page, status_of(error), mimetype="text/html")
     return set_retry_after(response, error.code)
@@ -124,7 +130,7 @@ def render(template: str, searcher: Searcher | None, **values: object) -> str:
 def _answer_page(searcher: Searcher, state: PageState) -> str:
     answer = run_search(searcher, state.query(), state.selection(), preview_side=PREVIEW_SIDE)
     examples = [searcher.collection.image(i) for i in (*state.positives, *state.negatives)]
-    first = None if state.upload else examples.pop(0)
+    first = None if state.upload or state.text else examples.pop(0)
     return render(
         "search.html",
         searcher,
@@ -132,6 +138,6 @@ def _answer_page(searcher: Searcher, state: PageState) -> str:
         state=state.with_answer(answer),
         first=first,
         combined=examples,
-        subject=first.key if first else state.upload and state.upload.name,
+        subject=first.key if first else state.upload.name if state.upload else state.text,
         preview=base64_text(answer.preview) if answer.preview else state.preview,
     )

@@ -66,6 +66,21 @@ def test_every_kind_of_query_finds_the_image_itself(
     )
 
 
+def test_words_find_what_looks_like_the_images_whose_captions_have_them(
+    captioned_config: Config,
+) -> None:
+    index = lookalike.open(captioned_config.store)
+    found, expected = index.search(text="bus", k=5), index.search(4, k=5)
+    assert [hit.image_id for hit in found] == [hit.image_id for hit in expected]
+    for query in (1, b"", [1.0]):
+        with pytest.raises(lookalike.LookalikeError, match="Give one of"):
+            index.search(query, text="bus")
+    with pytest.raises(lookalike.LookalikeError, match="nothing to search with"):
+        index.search()
+    with pytest.raises(lookalike.LookalikeError, match="No text of an image says cat"):
+        index.search(text="cat")
+
+
 @pytest.mark.parametrize("mode", ["exact", "approximate"])
 def test_results_are_those_of_the_searcher(
     index: lookalike.Index, demo_config: Config, mode: Mode

@@ -62,7 +62,10 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert __version__ in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["search"], ["build", "--nonsense"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["nonsense"], ["search"], ["search", "a.jpg", "--text", "dog"], ["build", "--nonsense"]],
+)
 def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(arguments)
@@ -264,6 +267,19 @@ def test_json_for_machines(
     assert status["skipped"][0]["key"] == "broken.jpg"
     assert main(["verify", store, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["problems"] == []
+
+
+def test_images_are_found_by_words(
+    captioned_config: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    search = ["search", "--store", str(captioned_config.store), "--k", "3", "--text"]
+    assert main([*search, "surf board"]) == 0
+    *hits, summary, total = capsys.readouterr().out.splitlines()
+    assert {hit.split()[-1] for hit in hits} >= {"00.jpg", "02.jpg"}
+    assert summary == "2 captions of 2 images say so; these look like them."
+    assert total.startswith("3 results, exact, encoder efficientnet_lite0")
+    assert main([*search, "cat"]) == 1
+    assert capsys.readouterr().err.startswith("Error: No text of an image says cat.\nTry fewer")
 
 
 def test_skipped_files_are_listed_with_their_reasons(
