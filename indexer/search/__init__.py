@@ -12,18 +12,27 @@ from indexer.search.answers import (
     facets_to_dict,
 )
 from indexer.search.batching import Batcher
-from indexer.search.collection import Collection
-from indexer.search.filters import MAX_CLAUSES, MAX_FACETS, parse_names
+from indexer.search.collection import MARKED_VALUES, Collection
+from indexer.search.filters import (
+    MAX_CLAUSES,
+    MAX_FACETS,
+    equal_clause,
+    name_text,
+    parse_filter,
+    parse_names,
+)
 from indexer.search.queries import Allowed, Example, Query, Selection
 from indexer.search.searcher import Searcher
 from indexer.search.words import WordMatches
-from indexer.store import Counts, Facet, Field, ImageRow, PublishedIdentity
+from indexer.store import OWN_FIELDS, Counts, Facet, Field, ImageRow, PublishedIdentity
 from indexer.vector_index import Projection, Stage
 from indexer.vector_index.promise import Promise
 
 __all__ = [
+    "MARKED_VALUES",
     "MAX_CLAUSES",
     "MAX_FACETS",
+    "OWN_FIELDS",
     "Allowed",
     "Answer",
     "Batcher",
@@ -48,7 +57,10 @@ __all__ = [
     "Selection",
     "Stage",
     "WordMatches",
+    "equal_clause",
     "facets_to_dict",
+    "name_text",
+    "parse_filter",
     "parse_names",
     "pixels",
     "read_file",

@@ -1,15 +1,25 @@
 """The images of one published version: their rows, files, vectors and distances."""
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from indexer.config import DatasetConfig
 from indexer.errors import LookalikeError, UnknownImage
 from indexer.images import decoded, media_type, thumbnail
 from indexer.search.answers import Distribution, ImageFile, ListedImages
-from indexer.search.filters import allowed_ids, fields_named, parse_filter, passing, require_fields
+from indexer.search.facets import telling_fields
+from indexer.search.filters import (
+    allowed_ids,
+    equal_clause,
+    fields_named,
+    parse_filter,
+    passing,
+    require_fields,
+)
 from indexer.search.image_sources import ImageSources
 from indexer.search.queries import Allowed, Selection, Vector, combined
 from indexer.search.words import WordMatches, find_words, parse_words, searched_fields
@@ -19,6 +29,15 @@ from indexer.vector_index.base import Ids, Rows
 
 DISTRIBUTION_SAMPLE = 1000
 """How many images the distribution of distances is estimated from."""
+
+OVERVIEW_FIELDS = 4
+"""How many fields are counted where nobody has asked for one."""
+
+MARKED_VALUES = 8
+"""How many values of a field are told apart on the map."""
+
+HIDDEN = 255
+"""The mark of an image that does not pass the filter."""
 
 FILES_SAMPLE = 3
 """How many files are looked for to tell whether the images can be read."""
@@ -122,6 +141,16 @@ class Collection:
         """
         return find_words(self._version.catalogue.metadata.words, text)
 
+    @cached_property
+    def telling_fields(self) -> Sequence[str]:
+        """The fields worth counting, the most telling first; found once for a version."""
+        return telling_fields(self._version.catalogue.metadata, len(self))
+
+    @cached_property
+    def overview(self) -> Mapping[str, Facet]:
+        """The facets of the most telling fields in all images; counted once for a version."""
+        return self.facets(self.telling_fields[:OVERVIEW_FIELDS])
+
     def features(self, image_ids: Sequence[int] | Ids) -> Vector:
         """Return the stored features of images, float32 (n, dim).
 
@@ -197,6 +226,25 @@ class Collection:
     def projection(self) -> Projection:
         """Return every image's point on the first two principal axes: the map."""
         return self._projection.whole
+
+    def marks(self, field: str, filter: Sequence[str] = ()) -> NDArray[np.uint8]:  # noqa: A002
+        """Return which value of a field each image of the map has, uint8 (n,), in its order.
+
+        1 is the most frequent value, up to :data:`MARKED_VALUES`; of several the rarest. 0 is none
+        of these, and :data:`HIDDEN` an image that does not pass the filter. An empty field marks no
+        values. Raises :class:`~indexer.errors.InvalidQuery` or
+        :class:`~indexer.errors.NoMetadataIndex`.
+        """
+        marks = np.zeros(len(self), np.uint8)
+        values = self.facets([field])[field].values[:MARKED_VALUES] if field else ()
+        for mark, one in enumerate(values, 1):
+            if clause := equal_clause(field, one.value):
+                marks[self._vectors.rows_among(self.matching([clause]))] = mark
+        if filter:
+            passed = np.zeros(len(self), np.bool_)
+            passed[self._vectors.rows_among(self.matching(filter))] = True
+            marks[~passed] = HIDDEN
+        return marks
 
     def distance(self, vector: Vector, image_id: int) -> float:
         """Return the Euclidean distance of a feature, float32 (dim,), to an indexed image."""

@@ -1,7 +1,8 @@
 """The language of filters: from ``category=dog`` to the images that pass.
 
-docs/filters.md describes it for users. Clauses are parsed here alone, for the API, the command line
-and Python; the index of metadata answers them (:mod:`indexer.store.metadata_index`).
+docs/filters.md describes it for users. Clauses are parsed and written here alone, for the page, the
+API, the command line and Python; the index of metadata answers them
+(:mod:`indexer.store.metadata_index`).
 """
 
 import math
@@ -108,6 +109,33 @@ def parse_names(text: str) -> list[str]:
     if len(names) > MAX_FACETS:
         raise InvalidQuery(f"{len(names)} fields are to be counted; the limit is {MAX_FACETS}.")
     return names
+
+
+def name_text(field: str) -> str:
+    """Return a field's name as clauses and lists of fields write it, in quotes where needed."""
+    bare = _NAME.fullmatch(field)
+    return field if bare and bare["bare"] == field.strip() == field else _quoted(field)
+
+
+def equal_clause(field: str, value: str | int | float | bool) -> str | None:
+    """Return the clause that images with a value pass, such as ``category="hot dog"``.
+
+    None if it would be longer than a clause may be.
+    """
+    written = _quoted(value) if isinstance(value, str) else repr(value)
+    if isinstance(value, bool):
+        written = written.lower()
+    elif isinstance(value, str) and (bare := _VALUE.fullmatch(value)):
+        plain = _Value(value, is_quoted=False)
+        if bare["bare"] == value and plain.number is None and plain.boolean is None:
+            written = value
+    clause = f"{name_text(field)}={written}"
+    return clause if len(clause) <= MAX_LENGTH else None
+
+
+def _quoted(text: str) -> str:
+    doubled = text.replace('"', '""')
+    return f'"{doubled}"'
 
 
 def require_fields(index: MetadataIndex, clauses: Sequence[Clause]) -> None:

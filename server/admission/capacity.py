@@ -109,7 +109,7 @@ def search_slot(
     return nullcontext()
 
 
-def list_slot(selection: Selection, text: str | None) -> AbstractContextManager[None]:
+def list_slot(selection: Selection, text: str | None = None) -> AbstractContextManager[None]:
     """Return a context manager that holds a slot if a list of images is filtered or counted.
 
     It is filtered, too, if there are words in ``text`` to look for. Entering it raises

@@ -287,6 +287,17 @@ class ImagesQuery(Request):
         )
 
 
+class MarksQuery(Request):
+    """What the images of the map are marked by."""
+
+    field: Annotated[Text, Field(description="The field whose values are told apart.")] = ""
+    filter: Annotated[Filter, Field(default_factory=list, description=FILTER)]
+
+    def selection(self) -> search.Selection:
+        """Return which images are not hidden, and the field that is counted."""
+        return search.Selection(filter=self.filter, facets=[self.field] if self.field else ())
+
+
 class ImagePath(BaseModel):
     """The id in the URL of an image."""
 

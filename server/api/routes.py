@@ -1,5 +1,6 @@
 """The routes of the JSON API, version 1."""
 
+import hashlib
 from http import HTTPStatus
 
 from flask import Response, current_app, request
@@ -240,13 +241,43 @@ def index() -> Response:
 def collection_map() -> Response:
     """Return the map of the collection, which changes only with the version."""
     searcher = current_index().searcher()
-    info = searcher.info
-    etag = f"map-{info.encoder.fingerprint}-{info.created.timestamp():.6f}"
-    response = _conditional(etag, REVALIDATE)
+    response = _conditional(f"map-{_version_tag(searcher)}", REVALIDATE)
     if response.status_code != HTTPStatus.NOT_MODIFIED:
         response.data = searcher.collection.projection().to_bytes()
         response.mimetype = "application/octet-stream"
     return response
+
+
+@blueprint.get(
+    "/map/marks",
+    operation_id="getMapMarks",
+    tags=[INDEX],
+    summary="Which value of a field each image on the map has",
+    description="Binary: a byte for each image, in the order of the map. 1 is the most frequent "
+    "value of the field, 8 the eighth, 0 none of these; an image with several has the mark of the "
+    "rarest. 255 is an image that does not pass the filter.",
+    responses={
+        **cacheable_file("application/octet-stream"),
+        **error_responses(
+            HTTPStatus.CONFLICT, HTTPStatus.PRECONDITION_FAILED, HTTPStatus.UNPROCESSABLE_ENTITY
+        ),
+    },
+)
+def map_marks(query: requests.MarksQuery) -> Response:
+    """Return the marks of the map's images, which change only with the version."""
+    searcher = current_index().searcher()
+    asked = hashlib.sha256(query.model_dump_json().encode()).hexdigest()[:16]
+    response = _conditional(f"marks-{asked}-{_version_tag(searcher)}", REVALIDATE)
+    if response.status_code != HTTPStatus.NOT_MODIFIED:
+        with list_slot(query.selection()):
+            response.data = searcher.collection.marks(query.field, query.filter).tobytes()
+        response.mimetype = "application/octet-stream"
+    return response
+
+
+def _version_tag(searcher: Searcher) -> str:
+    """Return what differs between any two versions of any two stores."""
+    return f"{searcher.info.encoder.fingerprint}-{searcher.info.created.timestamp():.6f}"
 
 
 def _image_response(row: ImageRow, query: requests.FileQuery, etag: str) -> Response:

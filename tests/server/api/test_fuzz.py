@@ -35,6 +35,7 @@ OPERATIONS = [
     "GET /api/v1/images/{image_id}/thumbnail",
     "GET /api/v1/index",
     "GET /api/v1/map",
+    "GET /api/v1/map/marks",
     "GET /healthz",
     "GET /readyz",
     "GET /metrics",

@@ -77,6 +77,7 @@ def test_every_operation_has_a_name_and_a_tag(document: Document) -> None:
         "get /api/v1/images/{image_id}/thumbnail": "getImageThumbnail",
         "get /api/v1/index": "getIndex",
         "get /api/v1/map": "getMap",
+        "get /api/v1/map/marks": "getMapMarks",
         "get /healthz": "getHealth",
         "get /readyz": "getReadiness",
         "get /metrics": "getMetrics",
