@@ -21,7 +21,7 @@ from indexer.errors import ImageGone, ImageTooLarge, InvalidImage, LookalikeErro
 from indexer.executors import Failure, LocalExecutor, untimed
 from indexer.images import (
     INPUT_SIDE,
-    Value,
+    ExifFields,
     budget,
     decoded,
     exif_of,
@@ -52,7 +52,7 @@ class Prepared:
     pixels: NDArray[np.uint8]
     note: str = ""
     """What is wrong with the file, if its picture is whole all the same."""
-    exif: Mapping[str, Value] = field(default_factory=dict)
+    exif: ExifFields = field(default_factory=dict)
     """What the camera noted in the file."""
 
 
@@ -75,7 +75,7 @@ class Recognised:
 
     item: Item
     sha256: str
-    exif: Mapping[str, Value]
+    exif: ExifFields
 
 
 Outcome = Prepared | Recognised | Skipped

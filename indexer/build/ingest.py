@@ -21,7 +21,7 @@ from indexer.datasets import Dataset, Item
 from indexer.encoders import Encoder, Vectors
 from indexer.errors import ImageTooLarge, OutOfMemory
 from indexer.executors import Background
-from indexer.images import POSITION, Value
+from indexer.images import POSITION, ExifFields
 from indexer.store import ImageRow, NewImage, Stamp, Writer
 
 COMMIT_VECTORS = 4096
@@ -185,7 +185,7 @@ class Ingest:
         return copies
 
     def _described_row(
-        self, item: Item, outcome: Prepared | ImageRow, exif: Mapping[str, Value]
+        self, item: Item, outcome: Prepared | ImageRow, exif: ExifFields
     ) -> NewImage:
         """Return an image's row with its metadata."""
         metadata = self._described(exif, item.metadata)

@@ -17,7 +17,7 @@ from indexer.images.decoding import (
     read_exif,
     read_file,
 )
-from indexer.images.exif import POSITION, Value
+from indexer.images.exif import POSITION, ExifFields
 from indexer.images.resizing import INPUT_SIDE, Box, crop, model_input, thumbnail
 
 __all__ = [
@@ -27,7 +27,7 @@ __all__ = [
     "POSITION",
     "SUFFIXES",
     "Box",
-    "Value",
+    "ExifFields",
     "crop",
     "decode",
     "decoded",

@@ -19,7 +19,7 @@ from indexer.errors import (
 )
 from indexer.images import budget, jpeg, png, tiff
 from indexer.images.colours import to_rgb
-from indexer.images.exif import Value, exif_fields
+from indexer.images.exif import ExifFields, exif_fields
 from indexer.images.timed_file import Clock, TimedFile, block_size
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
@@ -44,7 +44,7 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 
-NOTE, EXIF = "note", "exif"
+NOTE, EXIF = "note", "exif_fields"  # Pillow has an "exif" of its own
 
 
 def _silence_decoders() -> None:
@@ -119,12 +119,12 @@ def note(image: Image.Image) -> str:
     return str(image.info.get(NOTE, ""))
 
 
-def exif_of(image: Image.Image) -> dict[str, Value]:
+def exif_of(image: Image.Image) -> ExifFields:
     """Return what the EXIF data of a decoded image's file says: :func:`exif_fields`."""
     return dict(image.info.get(EXIF, {}))
 
 
-def read_exif(data: bytes) -> dict[str, Value]:
+def read_exif(data: bytes) -> ExifFields:
     """Return the same of a file that is not decoded; nothing if it cannot be read."""
     try:
         with Image.open(_readable(data, Clock())[0], formats=FORMATS) as image:

@@ -13,7 +13,7 @@ from typing import Any
 from PIL import Image
 from PIL.ExifTags import GPS, IFD, Base
 
-Value = str | float
+ExifFields = dict[str, str | float]
 
 POSITION = ("latitude", "longitude", "altitude")
 """The fields that say where a photograph was taken."""
@@ -32,21 +32,21 @@ _BELOW = (1, 3, b"\1", b"\3")
 """References of an altitude that is below its zero."""
 
 
-def exif_fields(image: Image.Image) -> dict[str, Value]:
+def exif_fields(image: Image.Image) -> ExifFields:
     """Return what an opened image's EXIF says, by field; what it does not say is left out.
 
     ``captured`` is a date and time in ISO 8601, with an offset if there is one; ``camera`` and
     ``lens`` are names; ``latitude`` and ``longitude`` are degrees, positive in the north and the
     east, and ``altitude`` metres above the sea.
     """
-    found: dict[str, Value] = {}
+    found: ExifFields = {}
     for read in (_captured, _camera, _lens, _position, _altitude):
         with suppress(Exception):  # Pillow raises many types for malformed EXIF
             found |= read(Image.Image.getexif(image))  # a PNG's own would decode the picture
     return found
 
 
-def _captured(exif: Image.Exif) -> dict[str, Value]:
+def _captured(exif: Image.Exif) -> ExifFields:
     tags = exif.get_ifd(IFD.Exif)
     for taken, offset in _TAKEN:
         with suppress(ValueError):  # zeros or blanks: the camera's clock was not set
@@ -59,7 +59,7 @@ def _captured(exif: Image.Exif) -> dict[str, Value]:
     return {}
 
 
-def _camera(exif: Image.Exif) -> dict[str, Value]:
+def _camera(exif: Image.Exif) -> ExifFields:
     """Return the maker and the model; the model alone if it begins with the maker's name."""
     maker, model = _text(exif.get(Base.Make)), _text(exif.get(Base.Model))
     words, (first, *_) = (re.findall(r"\w+", name.casefold()) or [""] for name in (maker, model))
@@ -67,12 +67,12 @@ def _camera(exif: Image.Exif) -> dict[str, Value]:
     return {"camera": name} if name else {}
 
 
-def _lens(exif: Image.Exif) -> dict[str, Value]:
+def _lens(exif: Image.Exif) -> ExifFields:
     name = _text(exif.get_ifd(IFD.Exif).get(Base.LensModel))
     return {"lens": name} if name else {}
 
 
-def _position(exif: Image.Exif) -> dict[str, Value]:
+def _position(exif: Image.Exif) -> ExifFields:
     gps = exif.get_ifd(IFD.GPSInfo)
     latitude = _degrees(gps[GPS.GPSLatitude], 90)
     longitude = _degrees(gps[GPS.GPSLongitude], 180)
@@ -84,7 +84,7 @@ def _position(exif: Image.Exif) -> dict[str, Value]:
     }
 
 
-def _altitude(exif: Image.Exif) -> dict[str, Value]:
+def _altitude(exif: Image.Exif) -> ExifFields:
     gps: Mapping[int, Any] = exif.get_ifd(IFD.GPSInfo)
     metres = round(float(gps[GPS.GPSAltitude]), 2)
     if not 0 <= metres <= MAX_ALTITUDE:

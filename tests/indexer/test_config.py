@@ -96,6 +96,8 @@ def test_weights_that_are_no_path_stay_as_they_are(tmp_path: Path, weights: str)
         ("dataset: {exclude: ['/']}", "dataset.exclude.0"),
         ("dataset: {exclude: raw}", "dataset.exclude"),
         ("dataset: {follow_links: sometimes}", "dataset.follow_links"),
+        ("dataset: {gps: sometimes}", "dataset.gps"),
+        ("dataset: {metadata: 5}", "dataset.metadata"),
         ("dataset: {kind: tar, annotations: a.json}", "dataset.annotations is given"),
         ("dataset: {kind: list, root: [a.txt, b.txt]}", "takes one dataset.root"),
         ("a: [", "cannot be read"),

@@ -1,8 +1,10 @@
 """A dataset whose images a table describes."""
 
 import posixpath
+import sys
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,10 @@ from indexer.datasets.base import BAR_DELAY_S, Dataset, Listing
 from indexer.datasets.tables.reading import read_table
 from indexer.datasets.tables.rows import BAD_ROWS
 from indexer.text import spellings, storable
+
+KEPT_TEXTS = 10_000
+SHORT = 100
+"""Columns repeat texts: so many short ones are kept, each of them once."""
 
 
 class Described:
@@ -93,4 +99,20 @@ def _usable(values: dict[str, Any], what: str, listing: Listing) -> dict[str, An
         return {}
     for repair in sorted(repairs):
         listing.pass_over(f"table values with {repair}", what)
-    return {name: value for name, value in values.items() if name and value not in (None, "")}
+    return {
+        sys.intern(name): _shared(value)
+        for name, value in values.items()
+        if name and value not in (None, "")
+    }
+
+
+def _shared(value: Any) -> Any:
+    """Return a value whose texts share their memory with equal ones that came before."""
+    if isinstance(value, list):
+        return [_shared(one) for one in value]
+    return _kept(value) if isinstance(value, str) and len(value) <= SHORT else value
+
+
+@lru_cache(KEPT_TEXTS)
+def _kept(text: str) -> str:
+    return text

@@ -3,7 +3,6 @@
 import csv
 import re
 from collections.abc import Iterator
-from functools import lru_cache
 from pathlib import Path
 from typing import TextIO
 
@@ -16,9 +15,6 @@ DELIMITERS = (",", ";", "\t")
 
 HEAD_BYTES = 65_536
 """How much of a file shows its encoding."""
-
-KEPT_VALUES = 10_000
-"""Columns repeat values: so many are kept, and share their memory."""
 
 SAFE_DIGITS = 18
 """A number of so many digits has less than 64 bits."""
@@ -117,7 +113,6 @@ def _records(reader: Iterator[list[str]], width: int) -> Iterator[tuple[list[str
             yield cells + [""] * (width - len(cells)), ""
 
 
-@lru_cache(KEPT_VALUES)
 def _value(cell: str) -> str | float | bool:
     """Return what a cell says: a number, true or false, or a text."""
     text = cell.strip()

@@ -18,6 +18,7 @@ from indexer.build import BuildReport, build
 from indexer.config import Config
 from indexer.datasets import Folder
 from indexer.maintenance import verify
+from indexer.search import Query, Searcher, Selection
 from indexer.store import Store
 from tests.conftest import small_config
 
@@ -130,6 +131,25 @@ def test_what_the_dataset_says_is_above_the_notes(folder: Path, tmp_path: Path) 
         patch.setattr(indexer.images.decoding, "exif_fields", None)
         build(config)
     assert metadata(config)["noted.jpg"]["captured"] == CAMERA["captured"]
+
+
+def test_fields_of_tables_and_cameras_are_those_of_filters_and_facets(
+    folder: Path, tmp_path: Path
+) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text("path,place,year\nnoted.jpg,Brest,2013\nplain.jpg,Brest,2020\n")
+    config = settings(tmp_path, gps=True, metadata=str(table))
+    build(config)
+    searcher = Searcher.open(config)
+    for clauses, keys in {
+        ('camera="Canon EOS 5D"',): ["noted.jpg"],
+        ("latitude=48..49", "longitude=-3..-2", "captured>=2013-11"): ["noted.jpg"],
+        ("place=Brest", "year>2013"): ["plain.jpg"],
+    }.items():
+        selection = Selection(filter=clauses, facets=["place"])
+        answer = searcher.search(Query(vector=[1.0] * 1280), selection).to_dict()
+        assert [hit["key"] for hit in answer["results"]] == keys
+        assert answer["facets"]["place"]["values"] == [{"value": "Brest", "count": 1}]
 
 
 def alter(config: Config, statement: str) -> None:

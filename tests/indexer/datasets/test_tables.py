@@ -365,16 +365,22 @@ def test_a_described_dataset_is_sent_to_processes_without_its_table(
     assert pickle.loads(sent).read("a.jpg") == b"x"  # noqa: S301 -- from above
 
 
-def test_an_image_of_a_table_takes_little_memory(write: Write, root: Path) -> None:
+@pytest.mark.parametrize("ending", [".csv", ".jsonl"])
+def test_an_image_of_a_table_takes_little_memory(ending: str, write: Write, root: Path) -> None:
     """What is kept are the values, each that is repeated once; a million rows take half a GB."""
-    count = 4_000
+    count = 3_000
     for number in range(count):
         (root / f"{number:06}.jpg").touch()
-    rows = (
-        f"{n:06}.jpg,label {n % 50},0.{n % 900},train,Author {n % 20},title number {n:06}\n"
+    names = ["path", "label", "score", "split", "author", "title"]
+    rows = [
+        (f"{n:06}.jpg", f"label {n % 50}", n / 900, "train", f"Author {n % 20}", f"number {n:06}")
         for n in range(count)
-    )
-    table = write("t.csv", "path,label,score,split,author,title\n" + "".join(rows))
+    ]
+    if ending == ".csv":
+        content = "".join(",".join(map(str, row)) + "\n" for row in (names, *rows))
+    else:
+        content = json_lines(*(dict(zip(names, row, strict=True)) for row in rows))
+    table = write(f"t{ending}", content)
     plain = open_dataset(DatasetConfig(root=root))
     plain.scan()
     tracemalloc.start()

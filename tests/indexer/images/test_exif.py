@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from PIL.ExifTags import GPS, IFD, Base
 
-from indexer.images import decode, exif_of, read_exif
+from indexer.images import decode, exif_of, read_exif, thumbnail
 
 MAIN = {Base.Make: "Canon", Base.Model: "Canon EOS 5D", Base.Orientation: 6}
 PHOTO = {
@@ -65,6 +65,14 @@ def fields(data: bytes, image_format: str = "JPEG") -> dict[str, Any]:
 @pytest.mark.parametrize("image_format", FORMATS)
 def test_every_format_that_has_exif_gives_the_fields(image_format: str) -> None:
     assert fields(exif(), image_format) == FIELDS
+
+
+def test_notes_do_not_leave_the_file_with_a_thumbnail() -> None:
+    """It would say where the photograph was taken, to anybody who sees it."""
+    for image_format in FORMATS:
+        made = thumbnail(decode(file_with(exif(), image_format), max_pixels=10_000), side=32)
+        assert read_exif(made) == {}
+        assert b"Canon" not in made
 
 
 def test_a_picture_without_notes_has_no_fields() -> None:
