@@ -44,6 +44,7 @@ def index(
     store: str | PathLike[str] | None = None,
     encoder: str | None = None,
     weights: str | PathLike[str] | None = None,
+    metadata: str | PathLike[str] | None = None,
     follow_links: bool | None = None,
     allow_shrink: bool = False,
     reread: bool = False,
@@ -57,6 +58,7 @@ def index(
     With ``reread`` all files are read and compared by content, not only those that look changed.
     ``encoder`` is ``vgg16``, whose weights (553 MB) Keras downloads once, or
     ``efficientnet_lite0``, which needs no download. ``weights`` may be a file of Keras weights.
+    ``metadata`` is a table that describes the images: ``.csv``, ``.jsonl`` or ``.parquet``.
     ``follow_links`` says whether to index folders elsewhere that links in the folders lead to. It
     has to be said if there are images in some of them.
     Images and encoder that are neither given nor configured are those of the last time; the first
@@ -67,7 +69,7 @@ def index(
     """
     from indexer.build import build, with_stored_settings
 
-    config = with_stored_settings(_config(images, store, encoder, weights, follow_links))
+    config = with_stored_settings(_config(images, store, encoder, weights, metadata, follow_links))
     build(config, allow_shrink=allow_shrink, reread=reread)
     return Index(config)
 
@@ -205,6 +207,7 @@ def _config(
     store: str | PathLike[str] | None = None,
     encoder: str | None = None,
     weights: str | PathLike[str] | None = None,
+    metadata: str | PathLike[str] | None = None,
     follow_links: bool | None = None,
 ) -> "Config":
     """Return the settings the command would have with these flags."""
@@ -216,6 +219,7 @@ def _config(
         paths=[str(path) for path in images],
         encoder=encoder,
         weights=None if weights is None else str(weights),
+        metadata=None if metadata is None else str(metadata),
         follow_links=follow_links,
     )
     return load_config(None, flags_of(options))

@@ -63,10 +63,22 @@ def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         "--annotations FILE",
     )
     source.add_argument(
+        "--metadata",
+        metavar="FILE",
+        help="a table that describes the images: .csv, .jsonl or .parquet",
+    )
+    source.add_argument(
         "--follow-links",
         action=argparse.BooleanOptionalAction,
         default=None,
         help="whether to index folders elsewhere that links in the folder lead to",
+    )
+    source.add_argument(
+        "--gps",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="whether the positions in photographs become metadata, which everybody sees who may "
+        "search",
     )
     source.add_argument("--encoder", metavar="MODEL", help="vgg16 or efficientnet_lite0")
     source.add_argument("--weights", metavar="FILE", help="imagenet, or a Keras weights file")
@@ -194,7 +206,9 @@ def flags_of(options: argparse.Namespace) -> dict[str, Any]:
     places = {
         "store": ("store",),
         "annotations": ("dataset", "annotations"),
+        "metadata": ("dataset", "metadata"),
         "follow_links": ("dataset", "follow_links"),
+        "gps": ("dataset", "gps"),
         "encoder": ("encoder", "model"),
         "weights": ("encoder", "weights"),
     }

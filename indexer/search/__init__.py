@@ -13,7 +13,7 @@ from indexer.search.answers import (
 )
 from indexer.search.batching import Batcher
 from indexer.search.collection import Collection
-from indexer.search.filters import parse_filter, parse_names
+from indexer.search.filters import MAX_CLAUSES, MAX_FACETS, parse_names
 from indexer.search.queries import Allowed, Example, Query, Selection
 from indexer.search.searcher import Searcher
 from indexer.search.words import WordMatches
@@ -22,6 +22,8 @@ from indexer.vector_index import Projection, Stage
 from indexer.vector_index.promise import Promise
 
 __all__ = [
+    "MAX_CLAUSES",
+    "MAX_FACETS",
     "Allowed",
     "Answer",
     "Batcher",
@@ -47,7 +49,6 @@ __all__ = [
     "Stage",
     "WordMatches",
     "facets_to_dict",
-    "parse_filter",
     "parse_names",
     "pixels",
     "read_file",

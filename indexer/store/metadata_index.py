@@ -172,8 +172,9 @@ class MetadataIndex:
         return counts
 
     def _require_few_values(self, name: str) -> None:
-        statement = "SELECT 1 FROM postings WHERE name = ? LIMIT ?"
-        if len(self._rows(statement, [name, MAX_FACET_VALUES + 1])) > MAX_FACET_VALUES:
+        statement = "SELECT count(*) FROM (SELECT 1 FROM postings WHERE name = ? LIMIT ?)"
+        ((count,),) = self._rows(statement, [name, MAX_FACET_VALUES + 1])
+        if count > MAX_FACET_VALUES:
             raise InvalidQuery(
                 f"{name} has more than {MAX_FACET_VALUES:,} different values.",
                 "They cannot be counted; choose another field.",

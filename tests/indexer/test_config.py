@@ -45,6 +45,8 @@ def test_several_roots_are_resolved_one_by_one(tmp_path: Path) -> None:
     dataset = load_config(file).dataset
     assert dataset.annotation_files == (tmp_path / "a.json", Path("/b.json"))
     assert DatasetConfig.model_validate_json(dataset.model_dump_json()) == dataset
+    file.write_text("dataset: {metadata: t.csv}\n")
+    assert load_config(file).dataset.metadata == tmp_path / "t.csv"
 
 
 def test_several_roots_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -227,3 +227,20 @@ def test_a_script_without_a_guard_can_build_an_index(images: Path, tmp_path: Pat
         cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (0, "6\n"), done.stderr
+
+
+def test_a_table_describes_the_images(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # there is no config.yaml
+    photo = next(images.rglob("*.jpg"))
+    table = tmp_path / "t.csv"
+    table.write_text(f"path,year\n{photo.relative_to(images)},1999\n")
+    options = {"store": tmp_path / "s", "encoder": "efficientnet_lite0"}
+    index = lookalike.index(images, **options, metadata=table)
+    assert index.search(photo, k=1).to_list()[0]["metadata"] == {"year": 1999}
+    table.write_text(f"path,year\n{photo.relative_to(images)},2000\n")
+    index = lookalike.index(**options)  # those of the last time
+    assert index.search(photo, k=1).to_list()[0]["metadata"] == {"year": 2000}
+    index = lookalike.index(images, **options)
+    assert index.search(photo, k=1).to_list()[0]["metadata"] == {}

@@ -233,15 +233,26 @@ def test_annotation_files_are_named_one_by_one(verb: str, files: tuple[str, ...]
     assert (dataset.kind, tuple(map(str, dataset.annotation_files))) == ("coco", files)
 
 
+@pytest.mark.parametrize("verb", ["index", "build", "plan"])
+def test_flags_name_the_table_and_decide_about_positions(verb: str) -> None:
+    flags = flags_of(_parser().parse_args([verb, "/p", "--metadata=/t.csv", "--gps"]))
+    dataset = load_config(None, flags).dataset
+    assert (dataset.kind, dataset.metadata, dataset.gps) == ("folder", Path("/t.csv"), True)
+    flags = flags_of(_parser().parse_args([verb, "--no-gps"]))
+    assert flags == {"dataset": {"gps": False}}
+
+
 def test_make_takes_several_annotation_files_and_names_with_spaces() -> None:
+    variables = ["IMAGES=my images", "ANNOTATIONS=my a.json,b.json", "METADATA=my t.csv"]
     done = subprocess.run(
-        ["make", "-n", "index", "IMAGES=my images", "ANNOTATIONS=my a.json,b.json"],  # noqa: S607
+        ["make", "-n", "index", *variables],  # noqa: S607
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=True,
     )
     assert '--images "my images" --annotations "my a.json" --annotations "b.json"' in done.stdout
+    assert '--metadata "my t.csv"' in done.stdout
 
 
 def test_json_for_machines(

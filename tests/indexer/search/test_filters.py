@@ -12,7 +12,8 @@ import pytest
 
 from indexer.config import Config
 from indexer.errors import InvalidQuery
-from indexer.search import Query, Searcher, Selection, parse_filter, parse_names
+from indexer.search import Query, Searcher, Selection, parse_names
+from indexer.search.filters import parse_filter
 from indexer.store import ImageRow, NewImage, Range, open_writer
 from tests.vectors import photo_like
 
