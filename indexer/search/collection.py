@@ -22,7 +22,13 @@ from indexer.search.filters import (
 )
 from indexer.search.image_sources import ImageSources
 from indexer.search.queries import Allowed, Selection, Vector, combined
-from indexer.search.words import WordMatches, find_words, parse_words, searched_fields
+from indexer.search.words import (
+    CAMERA_NOTES,
+    WordMatches,
+    find_words,
+    parse_words,
+    searched_fields,
+)
 from indexer.store import Facet, Field, ImageRow, Version
 from indexer.vector_index import MappedVectors, Projection, StoredProjection
 from indexer.vector_index.base import Ids, Rows
@@ -131,8 +137,8 @@ class Collection:
 
     @property
     def has_texts(self) -> bool:
-        """Whether images have captions or other texts that can be searched for words."""
-        return bool(self._version.catalogue.metadata.words.fields)
+        """Whether images have captions, or other texts than what cameras note."""
+        return not CAMERA_NOTES.issuperset(self._version.catalogue.metadata.words.fields)
 
     def find_words(self, text: str) -> WordMatches:
         """Return the images of which a text, such as a caption, has all words of ``text``.

@@ -22,6 +22,9 @@ MAX_WORDS = 32
 USED_IMAGES = 20
 """How many images of those that say something a search begins with."""
 
+CAMERA_NOTES = {"captured", "camera", "lens"}
+"""Fields that most photographs have, and that say nothing of what is in the picture."""
+
 HINT = 'Write for instance surf board, or "surf board" for words that follow each other.'
 
 _PART = re.compile(r'"(?P<phrase>[^"]*)"?|(?P<word>[^\s"]+)')

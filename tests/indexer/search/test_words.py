@@ -123,3 +123,15 @@ def test_the_answer_says_what_it_is(
     texts: dict[str, int], images: int, used: int, summary: str
 ) -> None:
     assert WordMatches("dog", texts, images, range(used)).summary == summary
+
+
+@pytest.mark.parametrize(
+    ("fields", "has_texts"),
+    [([], False), (["camera", "captured", "lens"], False), (["camera", "caption"], True)],
+)
+def test_what_cameras_note_is_no_caption(
+    searcher: Searcher, monkeypatch: pytest.MonkeyPatch, fields: list[str], has_texts: bool
+) -> None:
+    words = searcher.collection._version.catalogue.metadata.words
+    monkeypatch.setitem(words.__dict__, "fields", fields)
+    assert searcher.collection.has_texts is has_texts
