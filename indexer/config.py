@@ -103,8 +103,10 @@ class DatasetConfig(Section):
         default=Path("data/images"), validate_default=True
     )
     annotations: FolderPath | Annotated[tuple[FolderPath, ...], Field(min_length=1)] | None = None
+    metadata: FolderPath | None = None
     exclude: tuple[Annotated[str, Field(pattern="[^/]")], ...] = EXCLUDED
     follow_links: bool | None = None
+    gps: bool = False
     max_pixels: int = Field(default=100_000_000, ge=1)
 
     @property
@@ -202,6 +204,7 @@ class _YamlFile(YamlConfigSettingsSource):
         self._anchor(values, "store")
         self._anchor(values.get("dataset"), "root")
         self._anchor(values.get("dataset"), "annotations")
+        self._anchor(values.get("dataset"), "metadata")
         encoder = values.get("encoder")
         if isinstance(encoder, dict) and is_weights_path(str(encoder.get("weights", "imagenet"))):
             self._anchor(encoder, "weights")

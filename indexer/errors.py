@@ -141,6 +141,12 @@ class InvalidQuery(LookalikeError):
     code = "invalid_query"
 
 
+class NoTextMatches(LookalikeError):
+    """No text of an image has the words of the query, so that there is nothing to search with."""
+
+    code = "no_text_matches"
+
+
 class UnknownImage(LookalikeError):
     """The index has no image with this id."""
 

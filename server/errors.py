@@ -31,6 +31,7 @@ DOMAIN_CODES = {
     "invalid_request": ErrorCode(HTTPStatus.UNPROCESSABLE_ENTITY),
     "url_refused": ErrorCode(HTTPStatus.UNPROCESSABLE_ENTITY),
     "unknown_image": ErrorCode(HTTPStatus.NOT_FOUND),
+    "no_text_matches": ErrorCode(HTTPStatus.NOT_FOUND),
     "image_gone": ErrorCode(HTTPStatus.NOT_FOUND),
     "unreadable": ErrorCode(HTTPStatus.NOT_FOUND),
     "no_approximate_index": ErrorCode(HTTPStatus.CONFLICT),

@@ -1,6 +1,7 @@
 """Fixtures shared by all tests: real photographs, real encoders, small real indexes."""
 
 import functools
+import json
 import os
 import shutil
 import tempfile
@@ -64,10 +65,15 @@ def _short_measurements() -> Iterator[None]:
         yield
 
 
+def commit_batches_apart(patch: pytest.MonkeyPatch) -> None:
+    """Make builds commit every batch by itself, however fast it is encoded."""
+    patch.setattr(indexer.build.ingest, "COMMIT_VECTORS", 0)
+
+
 @pytest.fixture
 def batches_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Builds commit every batch by itself, however fast it is encoded."""
-    monkeypatch.setattr(indexer.build.ingest, "COMMIT_VECTORS", 0)
+    """Builds commit every batch by itself."""
+    commit_batches_apart(monkeypatch)
 
 
 @pytest.fixture(scope="session")
@@ -130,5 +136,43 @@ def demo_config(tmp_path_factory: pytest.TempPathFactory, photos: list[Path]) ->
         folder / "store",
         index={"approximate": "IVF4,SQ8", "recall": 1.0},
     )
+    build(config)
+    return config
+
+
+CAPTIONS = {
+    0: ["A surf board on the beach", "Two dogs run past a surfboard"],
+    1: ["A dog sleeps", "The old dog", "One dog on a sofa"],
+    2: ["An old surf board"],
+    3: ["A red bus", "A bus stops near the beach"],
+    4: ["A caf\u00e9 in M\u00e1laga"],
+}
+"""What the first photographs of :func:`captioned_config` are said to show, by their number."""
+
+
+@pytest.fixture(scope="session")
+def captioned_config(tmp_path_factory: pytest.TempPathFactory, photos: list[Path]) -> Config:
+    """The settings of a built index of twelve photographs, some with captions; read it only.
+
+    Their ids are their numbers plus one.
+    """
+    folder = tmp_path_factory.mktemp("captioned")
+    (folder / "images").mkdir()
+    for number, photo in enumerate(photos[::17][:12]):
+        shutil.copy(photo, folder / "images" / f"{number:02}.jpg")
+    captions = [(number, text) for number, texts in CAPTIONS.items() for text in texts]
+    annotations = {
+        "images": [{"id": n, "file_name": f"{n:02}.jpg"} for n in range(12)],
+        "annotations": [
+            {"id": i, "image_id": n, "caption": text} for i, (n, text) in enumerate(captions)
+        ],
+    }
+    (folder / "captions.json").write_text(json.dumps(annotations))
+    dataset = {
+        "kind": "coco",
+        "root": str(folder / "images"),
+        "annotations": [str(folder / "captions.json")],
+    }
+    config = small_config(folder / "images", folder / "store", dataset=dataset)
     build(config)
     return config

@@ -3,12 +3,13 @@
 import hashlib
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,16 @@ from indexer.datasets import Dataset, Item
 from indexer.encoders import Encoder, Vectors
 from indexer.errors import ImageGone, ImageTooLarge, InvalidImage, LookalikeError, OutOfMemory
 from indexer.executors import Failure, LocalExecutor, untimed
-from indexer.images import INPUT_SIDE, budget, decoded, model_input, note
+from indexer.images import (
+    INPUT_SIDE,
+    ExifFields,
+    budget,
+    decoded,
+    exif_of,
+    model_input,
+    note,
+    read_exif,
+)
 from indexer.machine import scratch_folder
 
 AHEAD = 128
@@ -42,6 +52,8 @@ class Prepared:
     pixels: NDArray[np.uint8]
     note: str = ""
     """What is wrong with the file, if its picture is whole all the same."""
+    exif: ExifFields = field(default_factory=dict)
+    """What the camera noted in the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +75,7 @@ class Recognised:
 
     item: Item
     sha256: str
+    exif: ExifFields
 
 
 Outcome = Prepared | Recognised | Skipped
@@ -118,7 +131,7 @@ class Preparation:
             item = replace(item, size=len(data))
             sha256 = hashlib.sha256(data).hexdigest()
             if sha256 in self.known:
-                return Recognised(item, sha256)
+                return Recognised(item, sha256, read_exif(data))
             stage = "decode"
             with decoded(data, max_pixels=self.max_pixels, waiting=untimed()) as image:
                 return Prepared(
@@ -129,6 +142,7 @@ class Preparation:
                     image.height,
                     model_input(image),
                     note(image),
+                    exif_of(image),
                 )
         except (ImageGone, InvalidImage, OutOfMemory) as error:
             return _skip(item, stage, error)
@@ -159,9 +173,16 @@ def prepared_batches(
     executor = executor or LocalExecutor(slot_bytes=3 * INPUT_SIDE**2)
     make = partial(_worker, preparation, os.getpid(), scratch_folder() / "decoding")
     ahead = max(AHEAD, BATCHES_AHEAD * batch_size)
-    with closing(executor.run(make, items, ahead=ahead)) as outcomes:
+    metadata: deque[Mapping[str, Any]] = deque()
+
+    def without_metadata() -> Iterator[Item]:
+        for item in items:
+            metadata.append(item.metadata)  # processes need none, and tasks should be small
+            yield replace(item, metadata={})
+
+    with closing(executor.run(make, without_metadata(), ahead=ahead)) as outcomes:
         while batch := list(islice(outcomes, batch_size)):
-            yield batch
+            yield [_with_metadata(outcome, metadata.popleft()) for outcome in batch]
 
 
 def extract(
@@ -188,6 +209,10 @@ def extract(
             yield begun.popleft()()
     while begun:
         yield begun.popleft()()
+
+
+def _with_metadata(outcome: Outcome, metadata: Mapping[str, Any]) -> Outcome:
+    return replace(outcome, item=replace(outcome.item, metadata=metadata))
 
 
 def _worker(preparation: Preparation, process: int, lock_file: Path) -> Preparation:

@@ -104,7 +104,7 @@ def build(
             sys.stderr.write(f"{forecast.summary}\n")
         if changes.to_read:
             encoder.load()  # the batch size is known once it is loaded
-        done = Ingest(changes, dataset, encoder, writer, config.dataset.max_pixels).run()
+        done = Ingest(changes, dataset, encoder, writer, config.dataset).run()
         compact(writer)
         counts, reasons = writer.catalogue.counts(), writer.catalogue.skip_reasons()
         version, notes = _unchanged_version(store, writer, encoder, config), list[str]()

@@ -61,23 +61,24 @@ def build(options: argparse.Namespace, config: "Config") -> int:
 
 
 def search(options: argparse.Namespace, config: "Config") -> int:
-    """Print the images most like one, found in the store or by a server."""
+    """Print the images most like one, or like those with some words, of a store or a server."""
     from indexer.search import Query, Searcher, Selection, parse_names, read_file
 
-    image = read_file(options.image)
+    image = None if options.image is None else read_file(options.image)
     facets = parse_names(options.facets) if options.facets else []
     if options.server is not None:
         from indexer.cli.remote import search_remotely
 
         key = os.environ.get("LOOKALIKE_KEY")
-        given = (("k", options.k), ("mode", options.mode), ("facets", options.facets or None))
-        fields = [(name, str(value)) for name, value in given if value is not None]
+        given = {name: getattr(options, name) for name in ("text", "k", "mode")}
+        given["facets"] = options.facets or None
+        fields = [(name, str(value)) for name, value in given.items() if value is not None]
         fields += [("filter", clause) for clause in options.filter]
         answer = search_remotely(options.server, image, fields, key=key)
         source = options.server
     else:
         selection = Selection(k=options.k, mode=options.mode, filter=options.filter, facets=facets)
-        found = Searcher.open(config).search(Query(image=image), selection)
+        found = Searcher.open(config).search(Query(image=image, text=options.text), selection)
         answer, source = found.to_dict(), f"encoder {found.encoder}"
     if answer["encoder"]["random_weights"]:
         print(RANDOM_WEIGHTS_WARNING, file=sys.stderr)
@@ -92,6 +93,8 @@ def search(options: argparse.Namespace, config: "Config") -> int:
         counts = [f"{_written(one['value'])} {one['count']:,}" for one in facet["values"]]
         others = [f"and {facet['others']:,} others"] if facet["others"] else []
         print(printable(f"{name}: {', '.join(counts + others) or 'no values'}"))
+    if words := answer.get("words"):
+        print(printable(words["summary"]))
     total = answer["timings_ms"]["total"]
     print(
         f"{len(answer['results'])} results, {printable(answer['mode'])}, {source}, {total:.0f} ms"

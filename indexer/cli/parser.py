@@ -63,10 +63,22 @@ def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         "--annotations FILE",
     )
     source.add_argument(
+        "--metadata",
+        metavar="FILE",
+        help="a table that describes the images: .csv, .jsonl or .parquet",
+    )
+    source.add_argument(
         "--follow-links",
         action=argparse.BooleanOptionalAction,
         default=None,
         help="whether to index folders elsewhere that links in the folder lead to",
+    )
+    source.add_argument(
+        "--gps",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="whether the positions in photographs become metadata, which everybody sees who may "
+        "search",
     )
     source.add_argument("--encoder", metavar="MODEL", help="vgg16 or efficientnet_lite0")
     source.add_argument("--weights", metavar="FILE", help="imagenet, or a Keras weights file")
@@ -97,7 +109,13 @@ def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     verb.set_defaults(command=partial(_run, commands.plan))
 
     verb = verbs.add_parser("search", parents=[shared], help="find the images most like one image")
-    verb.add_argument("image", type=Path, metavar="IMAGE", help="an image file")
+    query = verb.add_mutually_exclusive_group(required=True)
+    query.add_argument("image", type=Path, nargs="?", metavar="IMAGE", help="an image file")
+    query.add_argument(
+        "--text",
+        metavar="WORDS",
+        help="find the images that look like those whose captions have these words",
+    )
     verb.add_argument("--k", type=int, metavar="N", help="how many results")
     verb.add_argument("--mode", choices=("exact", "approximate"), help="how to search")
     verb.add_argument(
@@ -188,7 +206,9 @@ def flags_of(options: argparse.Namespace) -> dict[str, Any]:
     places = {
         "store": ("store",),
         "annotations": ("dataset", "annotations"),
+        "metadata": ("dataset", "metadata"),
         "follow_links": ("dataset", "follow_links"),
+        "gps": ("dataset", "gps"),
         "encoder": ("encoder", "model"),
         "weights": ("encoder", "weights"),
     }

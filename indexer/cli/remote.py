@@ -16,11 +16,11 @@ NOT_OURS = "Is it Lookalike's address?"
 
 
 def search_remotely(
-    server: str, image: bytes, fields: Sequence[tuple[str, str]], *, key: str | None = None
+    server: str, image: bytes | None, fields: Sequence[tuple[str, str]], *, key: str | None = None
 ) -> dict[str, Any]:
     """Return the JSON answer of the server at an address such as ``http://127.0.0.1:8000``.
 
-    ``fields`` are those of the upload form beside the image, such as ``k``. Raises
+    ``fields`` are those of the upload form beside the image, such as ``k`` or ``text``. Raises
     :class:`RemoteError`: with the server's own message, hint and code if it refuses, else with what
     keeps it from answering.
     """
@@ -78,6 +78,7 @@ def _has_results(answer: dict[str, Any]) -> bool:
                 for result in answer["results"]
             )
             and all(map(_is_facet, answer.get("facets", {}).values()))
+            and isinstance(answer.get("words", {"summary": ""})["summary"], str)
         )
     except (AttributeError, KeyError, TypeError):
         return False
@@ -98,13 +99,17 @@ def _refusal(error: HTTPError) -> RemoteError:
         return RemoteError(f"The server answers {error.code}.", NOT_OURS)
 
 
-def _form(image: bytes, fields: Sequence[tuple[str, str]]) -> tuple[bytes, str]:
-    """Return an upload form and its media type."""
+def _form(image: bytes | None, fields: Sequence[tuple[str, str]]) -> tuple[bytes, str]:
+    """Return an upload form, which may have no image, and its media type."""
     boundary = secrets.token_hex(16)
     parts = [
         f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
         for name, value in fields
     ]
-    head = f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="image"\r\n\r\n'
-    parts += [head.encode(), image, f"\r\n--{boundary}--\r\n".encode()]
-    return b"".join(parts), f"multipart/form-data; boundary={boundary}"
+    if image is not None:
+        disposition = 'form-data; name="image"; filename="image"'
+        head = f"--{boundary}\r\nContent-Disposition: {disposition}\r\n\r\n"
+        parts += [head.encode(), image, b"\r\n"]
+    return b"".join(
+        [*parts, f"--{boundary}--\r\n".encode()]
+    ), f"multipart/form-data; boundary={boundary}"

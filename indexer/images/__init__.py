@@ -10,26 +10,33 @@ from indexer.images.decoding import (
     SUFFIXES,
     decode,
     decoded,
+    exif_of,
     media_type,
     note,
     pixels,
+    read_exif,
     read_file,
 )
+from indexer.images.exif import POSITION, ExifFields
 from indexer.images.resizing import INPUT_SIDE, Box, crop, model_input, thumbnail
 
 __all__ = [
     "FORMATS",
     "INPUT_SIDE",
     "MAX_SIDE",
+    "POSITION",
     "SUFFIXES",
     "Box",
+    "ExifFields",
     "crop",
     "decode",
     "decoded",
+    "exif_of",
     "media_type",
     "model_input",
     "note",
     "pixels",
+    "read_exif",
     "read_file",
     "thumbnail",
 ]

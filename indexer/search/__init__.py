@@ -13,15 +13,25 @@ from indexer.search.answers import (
 )
 from indexer.search.batching import Batcher
 from indexer.search.collection import MARKED_VALUES, Collection
-from indexer.search.filters import equal_clause, name_text, parse_filter, parse_names
+from indexer.search.filters import (
+    MAX_CLAUSES,
+    MAX_FACETS,
+    equal_clause,
+    name_text,
+    parse_filter,
+    parse_names,
+)
 from indexer.search.queries import Allowed, Example, Query, Selection
 from indexer.search.searcher import Searcher
+from indexer.search.words import WordMatches
 from indexer.store import OWN_FIELDS, Counts, Facet, Field, ImageRow, PublishedIdentity
 from indexer.vector_index import Projection, Stage
 from indexer.vector_index.promise import Promise
 
 __all__ = [
     "MARKED_VALUES",
+    "MAX_CLAUSES",
+    "MAX_FACETS",
     "OWN_FIELDS",
     "Allowed",
     "Answer",
@@ -46,6 +56,7 @@ __all__ = [
     "Searcher",
     "Selection",
     "Stage",
+    "WordMatches",
     "equal_clause",
     "facets_to_dict",
     "name_text",

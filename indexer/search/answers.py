@@ -14,6 +14,7 @@ from indexer.config import Mode
 from indexer.encoders import EncoderSpec
 from indexer.search.paging import RankedHit
 from indexer.search.queries import Example, Query, Selection
+from indexer.search.words import WordMatches
 from indexer.store import Counts, Facet, ImageRow
 from indexer.vector_index import Stage
 from indexer.vector_index.promise import Promise
@@ -83,6 +84,8 @@ class Answer:
     """The stages of the search, and how many images each left."""
     facets: Mapping[str, Facet] = field(default_factory=dict)
     """The counts of the values of fields, in all images that pass the filter."""
+    words: WordMatches | None = None
+    """The images that say the query's text, whose mean was searched for."""
 
     @property
     def page(self) -> int:
@@ -114,6 +117,8 @@ class Answer:
         }
         if self.facets:
             answer["facets"] = facets_to_dict(self.facets)
+        if self.words:
+            answer["words"] = self.words.to_dict()
         return answer
 
     def _query_to_dict(self) -> dict[str, Any]:
@@ -122,6 +127,7 @@ class Answer:
         return {
             "kind": query.kind,
             "image_id": query.image_id,
+            "text": query.text,
             "url": None,
             "crop": query.crop._asdict() if query.crop else None,
             "allowed": {"key_prefix": allowed.key_prefix, "metadata": dict(allowed.metadata)}

@@ -21,7 +21,14 @@ from indexer.search.filters import (
     require_fields,
 )
 from indexer.search.image_sources import ImageSources
-from indexer.search.queries import Allowed, Selection, Vector
+from indexer.search.queries import Allowed, Selection, Vector, combined
+from indexer.search.words import (
+    CAMERA_NOTES,
+    WordMatches,
+    find_words,
+    parse_words,
+    searched_fields,
+)
 from indexer.store import Facet, Field, ImageRow, Version
 from indexer.vector_index import MappedVectors, Projection, StoredProjection
 from indexer.vector_index.base import Ids, Rows
@@ -100,15 +107,20 @@ class Collection:
             ids = allowed_ids(index, allowed, ids)
         return passing(index, parse_filter(filter), ids)
 
-    def listed(self, selection: Selection) -> ListedImages:
+    def listed(self, selection: Selection, text: str | None = None) -> ListedImages:
         """Return one page of the images that pass a selection's filter, in order of their ids.
 
-        Raises :class:`~indexer.errors.InvalidQuery` or :class:`~indexer.errors.NoMetadataIndex`.
+        With ``text`` only those of which a text has all its words. Raises what :meth:`matching`
+        raises, and what :func:`~indexer.search.words.searched_fields` raises.
         """
         k, page = selection.k or len(self), selection.page
         ids = self.matching(selection.filter, selection.allowed)
+        if text is not None:
+            words = self._version.catalogue.metadata.words
+            ids = ids[np.isin(ids, words.ids(parse_words(text), searched_fields(words)))]
         shown = self.images(ids[(page - 1) * k : page * k])
-        facets = self.facets(selection.facets, None if selection.searches_all else ids)
+        counts_all = selection.searches_all and text is None
+        facets = self.facets(selection.facets, None if counts_all else ids)
         rows = [shown[image_id] for image_id in sorted(shown)]
         return ListedImages(len(ids), page, rows, page * k < len(ids), facets)
 
@@ -122,6 +134,18 @@ class Collection:
             name: index.facet({field.name for field in fields_named(index, name)}, among)
             for name in names
         }
+
+    @property
+    def has_texts(self) -> bool:
+        """Whether images have captions, or other texts than what cameras note."""
+        return not CAMERA_NOTES.issuperset(self._version.catalogue.metadata.words.fields)
+
+    def find_words(self, text: str) -> WordMatches:
+        """Return the images of which a text, such as a caption, has all words of ``text``.
+
+        Raises what :func:`indexer.search.words.find_words` raises.
+        """
+        return find_words(self._version.catalogue.metadata.words, text)
 
     @cached_property
     def telling_fields(self) -> Sequence[str]:
@@ -145,6 +169,15 @@ class Collection:
                 "No image of the index has an id beyond 64 bits.", "Ids come from search results."
             ) from None
         return self._vectors.vectors(self._vectors.rows(ids))
+
+    def mean_feature(self, image_ids: Sequence[int]) -> Vector:
+        """Return the direction of the mean of the features of images, float32 (dim,).
+
+        Raises :class:`~indexer.errors.UnknownImage`, or :class:`~indexer.errors.InvalidQuery` if
+        they cancel each other out.
+        """
+        features = self.features(image_ids)
+        return combined(features, [1.0] * len(features), features[:0], [])
 
     def image_file(self, image_id: int) -> ImageFile:
         """Return the bytes of an indexed image.

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from indexer.errors import InvalidQuery
 from indexer.search.queries import Allowed
+from indexer.search.words import has_word
 from indexer.store import OWN_FIELDS, Field, Kind, MetadataIndex, Range
 from indexer.text import normal_forms, spellings
 
@@ -31,7 +32,7 @@ MAX_FACETS = 16
 SHOWN_FIELDS = 20
 """How many fields an error names."""
 
-HINT = 'Write for instance category=dog, category="hot dog",cat, width>=640, licence=4..5.'
+HINT = 'Write for instance category=dog, category="hot dog",cat, width>=640, caption~surfboard.'
 KINDS: dict[Kind, str] = {"text": "text", "number": "numbers", "boolean": "true or false"}
 PATHS = ("key", "folder")
 
@@ -55,6 +56,8 @@ class Clause:
     ranges: tuple[Range, ...]
     """One value of the field has to be in one of them; with ``excludes``, none may be."""
     excludes: bool = False
+    phrases: tuple[str, ...] = ()
+    """One of them has to be in a text of the field; then there are no ranges."""
 
 
 class _Value(NamedTuple):
@@ -139,7 +142,8 @@ def require_fields(index: MetadataIndex, clauses: Sequence[Clause]) -> None:
     """Raise what :func:`passing` raises.
 
     That is :class:`~indexer.errors.InvalidQuery` for a field that no image has, or that never has
-    the kind of value that is asked for, and :class:`~indexer.errors.NoMetadataIndex`.
+    the kind of value that is asked for, and :class:`~indexer.errors.NoMetadataIndex`; for words
+    also :class:`~indexer.errors.MissingDependency`.
     """
     for clause in clauses:
         _names_of(index, clause)
@@ -149,8 +153,11 @@ def passing(index: MetadataIndex, clauses: Sequence[Clause], ids: Ids) -> Ids:
     """Return those of ``ids`` (n,) that pass all clauses, in their order."""
     for clause in clauses:
         names = _names_of(index, clause)
-        found = np.concatenate([index.ids(name, clause.ranges) for name in names])
-        ids = ids[np.isin(ids, found, invert=clause.excludes)]
+        if clause.phrases:
+            found = [index.words.ids([phrase], names) for phrase in clause.phrases]
+        else:
+            found = [index.ids(name, clause.ranges) for name in names]
+        ids = ids[np.isin(ids, np.concatenate(found), invert=clause.excludes)]
     return ids
 
 
@@ -197,6 +204,9 @@ def fields_named(index: MetadataIndex, name: str) -> list[Field]:
 def _names_of(index: MetadataIndex, clause: Clause) -> set[str]:
     """Return the names of a clause's field in the index."""
     fields = fields_named(index, clause.field)
+    if clause.phrases:
+        index.words.require()
+        return _with_words(index, clause, {field.name for field in fields})
     held = [field.kind for field in fields]
     if {wanted.kind for wanted in clause.ranges}.isdisjoint(held):
         quotes = " In double quotes a value is text." if "text" in held else ""
@@ -205,6 +215,19 @@ def _names_of(index: MetadataIndex, clause: Clause) -> set[str]:
             f"Compare it with {' or '.join(KINDS[kind] for kind in held)}.{quotes}",
         )
     return {field.name for field in fields}
+
+
+def _with_words(index: MetadataIndex, clause: Clause, names: set[str]) -> set[str]:
+    """Return those of the names of a clause's field whose texts are searched for words."""
+    searched = index.words.fields
+    found = names.intersection(searched)
+    if not found:
+        raise InvalidQuery(
+            f"{clause.text}: {clause.field} has no texts that are searched for words.",
+            f"Words are searched in {', '.join(searched[:SHOWN_FIELDS]) or 'captions and the like'}"
+            "; compare other texts by = or ^=.",
+        )
+    return found
 
 
 def _clause(text: str) -> Clause:
@@ -218,11 +241,11 @@ def _clause(text: str) -> Clause:
     if name is None or sign is None:
         raise InvalidQuery(f"{text} is no filter.", HINT)
     field, operator = _value(name).text, sign.group()
-    if operator == "~":
-        raise InvalidQuery(f"{text}: texts cannot be searched for words.", HINT)
     items = _items(text, sign.end())
+    if operator == "~":
+        return Clause(text.strip(), field, (), phrases=_phrases(text, items))
     if operator not in ("=", "!=", "^=") and len(items) > 1:
-        raise InvalidQuery(f"{text}: {operator} takes one value.", "Lists go with =, != and ^=.")
+        raise InvalidQuery(f"{text}: {operator} takes one value.", "Lists go with =, !=, ^= and ~.")
     ranges = [wanted for item in items for wanted in _ranges(text, field, operator, *item)]
     return Clause(text.strip(), field, tuple(ranges), operator == "!=")
 
@@ -251,6 +274,19 @@ def _items(text: str, start: int) -> list[list[_Value]]:
                 f"{text}: a value with spaces, quotes or two dots stands in double quotes.",
                 'Write for instance category="hot dog",cat.',
             )
+
+
+def _phrases(text: str, items: Sequence[Sequence[_Value]]) -> tuple[str, ...]:
+    """Return the words and phrases that a clause lists after ``~``."""
+    if any(len(item) > 1 for item in items):
+        raise InvalidQuery(f"{text}: ~ takes words.", "Ranges go with = and !=.")
+    phrases = tuple(item[0].text for item in items)
+    if not all(map(has_word, phrases)):
+        raise InvalidQuery(
+            f"{text}: there is a value without a letter or digit.",
+            'Write for instance caption~surf, caption~"surf board",surfer.',
+        )
+    return phrases
 
 
 def _value(match: re.Match[str]) -> _Value:

@@ -12,6 +12,7 @@ from indexer.search.answers import Answer, Stopwatch
 from indexer.search.batched_index import MAX_RESULTS
 from indexer.search.paging import first_depth
 from indexer.search.queries import Example, Query, Selection, Vector, combined
+from indexer.search.words import WordMatches
 from indexer.vector_index import Found
 
 Pixels = NDArray[np.uint8]
@@ -31,8 +32,10 @@ class PendingSearch:
     preview: bytes | None = None
     note: str = ""
     """What is wrong with the file of the query's own image."""
+    words: WordMatches | None = None
+    """The images that say the query's text."""
     feature: Vector | None = None
-    """Of the query's own image or vector; None if it has examples only."""
+    """Of the query's own image, vector or text; None if it has examples only."""
     vector: Vector | None = None
     """What is searched for."""
     depth: int = 0

@@ -209,6 +209,10 @@ class Searcher:
         self.collection.require_fields(search.selection.filter, search.selection.facets)
         if query.vector is not None:
             search.feature = unit_vector(query.vector, self.encoder_spec.dim)
+        elif query.text is not None:
+            with search.stopwatch.step("search"):
+                search.words = self.collection.find_words(query.text)
+                search.feature = self.collection.mean_feature(search.words.used)
         elif query.is_encoded:
             with search.stopwatch.step("decode"):
                 data = self._file(query)  # before it counts as decoding: a disk can hang
@@ -292,6 +296,7 @@ class Searcher:
             preview=search.preview,
             note=search.note,
             facets=facets,
+            words=search.words,
         )
 
     def _features(self, examples: Sequence[Example]) -> Vector:

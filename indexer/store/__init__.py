@@ -28,6 +28,7 @@ from indexer.store.rows import ImageRow, NewImage, RunRow, Stamp
 from indexer.store.segment_writer import SegmentSize
 from indexer.store.segments import Segment
 from indexer.store.store import PublishedIdentity, Store
+from indexer.store.text_index import TextIndex, TextMatches
 from indexer.store.versions import DerivedFiles, Version, part_name, trained_path
 from indexer.store.writer import Draft, Writer, open_writer
 
@@ -59,6 +60,8 @@ __all__ = [
     "SegmentSize",
     "Stamp",
     "Store",
+    "TextIndex",
+    "TextMatches",
     "Version",
     "Writer",
     "catalogue_problems",

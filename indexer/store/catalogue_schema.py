@@ -8,9 +8,9 @@ from pathlib import Path
 from indexer.store.connections import connect
 from indexer.store.layers import COLUMNS
 from indexer.store.records import FORMAT
-from indexer.store.rows import ROW_COLUMNS
+from indexer.store.rows import OWN_NAMES, ROW_COLUMNS
 
-REVISION = "revision TEXT"
+OWN_COLUMNS = ", ".join(f"{name} TEXT" for name in OWN_NAMES)
 DEAD_BY_SEGMENT = "CREATE INDEX IF NOT EXISTS dead_by_segment ON dead (segment)"
 
 SCHEMA = f"""
@@ -18,7 +18,7 @@ CREATE TABLE images (
     id INTEGER PRIMARY KEY AUTOINCREMENT,  -- never reused: an id is one content under one key
     segment TEXT, row INTEGER,
     {COLUMNS},
-    {REVISION},
+    {OWN_COLUMNS},
     UNIQUE (key),
     CHECK ((status = 'skipped') = (reason IS NOT NULL)),
     CHECK ((status = 'indexed') = (segment IS NOT NULL AND row IS NOT NULL))
@@ -62,8 +62,8 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
     connection.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")
     with suppress(FileNotFoundError):  # there is no folder for temporary files
         tempfile.gettempdir()
-        # Sorting the metadata of millions of images takes gigabytes.
-        connection.execute("PRAGMA temp_store = FILE")
+        # The metadata of millions of images take gigabytes, and are sorted in pieces of the cache.
+        connection.executescript("PRAGMA temp_store = FILE; PRAGMA cache_size = -32000;")
     _upgrade(connection)
     return connection
 
@@ -72,5 +72,6 @@ def _upgrade(connection: sqlite3.Connection) -> None:
     """Add what a catalogue of this format lacks if an older version of Lookalike made it."""
     connection.execute(DEAD_BY_SEGMENT)
     names = {name for _, name, *_ in connection.execute("PRAGMA table_info(images)")}
-    if "revision" not in names:
-        connection.execute(f"ALTER TABLE images ADD COLUMN {REVISION}")
+    for name in OWN_NAMES:
+        if name not in names:
+            connection.execute(f"ALTER TABLE images ADD COLUMN {name} TEXT")

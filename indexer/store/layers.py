@@ -17,7 +17,7 @@ from pathlib import Path
 
 from indexer.store.connections import IMMUTABLE, connect, require_format, translated_errors, uri
 from indexer.store.files import sync
-from indexer.store.metadata_schema import has_index, show_index, write_index
+from indexer.store.metadata_schema import is_complete, show_index, write_index
 from indexer.store.records import FORMAT, CatalogueLayer
 from indexer.store.rows import ROW_COLUMNS
 
@@ -151,6 +151,6 @@ def show_layers(
 
 
 def is_indexed(path: Path) -> bool:
-    """Tell whether a layer has an index of its metadata; those of older Lookalikes have none."""
+    """Tell whether a layer has an index of its metadata; those of older Lookalikes lack some."""
     with closing(connect(path, IMMUTABLE)) as connection:
-        return has_index(connection, "main")
+        return is_complete(connection, "main")

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from indexer.errors import InvalidQuery, NoMetadataIndex
 from indexer.store.connections import ConnectionPool, translated_errors, translated_values
 from indexer.store.metadata_schema import OWN_FIELDS
+from indexer.store.text_index import TextIndex
 
 Ids = NDArray[np.int64]
 Value = str | int | float | bool
@@ -86,6 +87,8 @@ class MetadataIndex:
     def __init__(self, path: Path, pool: ConnectionPool) -> None:
         self._path = path
         self._pool = pool
+        self.words = TextIndex(path, pool)
+        """The index of the words in the texts."""
         self._lock = threading.Lock()
         self._recent: dict[tuple[str, tuple[Range, ...]], Ids] = {}
         """What was found lately, the latest at the end."""
@@ -186,8 +189,9 @@ class MetadataIndex:
         return counts
 
     def _require_few_values(self, name: str) -> None:
-        statement = "SELECT 1 FROM postings WHERE name = ? LIMIT ?"
-        if len(self._rows(statement, [name, MAX_FACET_VALUES + 1])) > MAX_FACET_VALUES:
+        statement = "SELECT count(*) FROM (SELECT 1 FROM postings WHERE name = ? LIMIT ?)"
+        ((count,),) = self._rows(statement, [name, MAX_FACET_VALUES + 1])
+        if count > MAX_FACET_VALUES:
             raise InvalidQuery(
                 f"{name} has more than {MAX_FACET_VALUES:,} different values.",
                 "They cannot be counted; choose another field.",

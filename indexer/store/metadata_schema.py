@@ -2,13 +2,19 @@
 
 Each layer has the index of its own images, made from their rows when the layer is written. So it is
 published with the rows, costs what they cost, and cannot disagree with them. A list of values
-counts as each of them. Nested values, and texts of more than :data:`MAX_TEXT` characters, are in
-the rows alone. :mod:`indexer.store.metadata_index` reads it.
+counts as each of them. Nested values are in the rows alone, and texts of more than
+:data:`MAX_TEXT` characters are found by their words alone (:mod:`indexer.store.text_schema`).
+:mod:`indexer.store.metadata_index` reads it.
 """
 
 import sqlite3
 import struct
+from collections import Counter
 from collections.abc import Sequence
+from itertools import groupby
+from operator import itemgetter
+
+from indexer.store.text_schema import has_fts5, has_words, write_words
 
 OWN_FIELDS = {
     "key": ("text", "key"),
@@ -22,12 +28,13 @@ OWN_FIELDS = {
 row. Metadata of such a name is the field ``metadata.width``."""
 
 MAX_TEXT = 1000
-"""Characters of the longest text that is in the index."""
+"""Characters of the longest text that is among the values."""
 
 SCHEMA = """
 CREATE TABLE layer.fields (
     id INTEGER PRIMARY KEY, name TEXT NOT NULL, kind TEXT NOT NULL,
     images INTEGER NOT NULL,  -- how many have it
+    has_words INTEGER NOT NULL DEFAULT 0,  -- whether it has texts that are searched for words
     UNIQUE (name, kind)
 );
 CREATE TABLE layer.postings (
@@ -58,16 +65,29 @@ def write_index(connection: sqlite3.Connection) -> None:
     connection.execute("CREATE TEMP TABLE facts (image INTEGER, name TEXT, kind TEXT, value)")
     try:
         connection.execute(f"INSERT INTO facts {_facts_of('layer.images')}")
-        connection.execute(
-            "INSERT INTO layer.fields (name, kind, images) "
-            "SELECT name, kind, count(DISTINCT image) FROM facts GROUP BY name, kind"
+        connection.executemany(
+            "INSERT INTO layer.fields (name, kind, images) VALUES (?, ?, ?)",
+            [(*field, images) for field, images in _count_images(connection).items()],
         )
         connection.execute(
             "INSERT INTO layer.postings SELECT fields.id, value, id_list(image) "
-            "FROM facts JOIN layer.fields AS fields USING (name, kind) GROUP BY fields.id, value"
+            "FROM facts JOIN layer.fields AS fields USING (name, kind) "
+            f"WHERE kind <> 'text' OR length(value) <= {MAX_TEXT} GROUP BY fields.id, value"
         )
+        write_words(connection, besides=OWN_FIELDS)
     finally:
         connection.execute("DROP TABLE facts")
+
+
+def _count_images(connection: sqlite3.Connection) -> Counter[tuple[str, str]]:
+    """Return how many images have each field, by its name and kind.
+
+    The facts of a field are there image by image, so that nothing has to be sorted.
+    """
+    facts = connection.execute("SELECT image, name, kind FROM facts ORDER BY rowid")
+    return Counter(
+        field for _, some in groupby(facts, itemgetter(0)) for field in {fact[1:] for fact in some}
+    )
 
 
 def _facts_of(images: str) -> str:
@@ -89,8 +109,7 @@ def _facts_of(images: str) -> str:
         f"FROM {images} AS rows, json_each(rows.metadata) AS field, "
         "json_each(iif(field.type = 'array', field.value, '[0]')) AS one "
         "WHERE +rows.status = 'indexed' "
-        f"AND {kind} IN ('text', 'integer', 'real', 'true', 'false') "
-        f"AND ({kind} <> 'text' OR length({value}) <= {MAX_TEXT})"
+        f"AND {kind} IN ('text', 'integer', 'real', 'true', 'false')"
     )
     return " UNION ALL ".join(selects)
 
@@ -99,6 +118,13 @@ def has_index(connection: sqlite3.Connection, layer: str) -> bool:
     """Tell whether an attached layer has an index; those of older Lookalikes have none."""
     found = connection.execute(f"SELECT 1 FROM {layer}.sqlite_master WHERE name = 'postings'")
     return found.fetchone() is not None
+
+
+def is_complete(connection: sqlite3.Connection, layer: str) -> bool:
+    """Tell whether an attached layer has the index that :func:`write_index` would make now."""
+    return has_index(connection, layer) and (
+        has_words(connection, layer) or not has_fts5(connection)
+    )
 
 
 def show_index(connection: sqlite3.Connection, layers: Sequence[str]) -> None:

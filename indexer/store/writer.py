@@ -306,7 +306,7 @@ class Writer(SegmentWriter):
     def _sound_layers(self) -> tuple[CatalogueLayer, ...]:
         """Return the newest version's layers, or none if all have to be written anew.
 
-        One may be damaged, or an older Lookalike may have written it, without an index.
+        One may be damaged, or an older Lookalike may have written it, without all of the index.
         """
         layers, damaged = self.catalogue.layers(), self.damage().layers
         try:

@@ -104,17 +104,19 @@ def search_slot(
     """
     if any(query.is_encoded for query, _ in searches):
         return encoding_slot(searcher)
-    if any(_needs_slot(selection) for _, selection in searches):
+    if any(query.text is not None or _needs_slot(selection) for query, selection in searches):
         return capacity().long_searches.hold()
     return nullcontext()
 
 
-def list_slot(selection: Selection) -> AbstractContextManager[None]:
+def list_slot(selection: Selection, text: str | None = None) -> AbstractContextManager[None]:
     """Return a context manager that holds a slot if a list of images is filtered or counted.
 
-    Entering it raises :class:`~server.admission.slots.Overloaded`.
+    It is filtered, too, if there are words in ``text`` to look for. Entering it raises
+    :class:`~server.admission.slots.Overloaded`.
     """
-    return capacity().long_searches.hold() if _reads_metadata(selection) else nullcontext()
+    reads_index = _reads_metadata(selection) or text is not None
+    return capacity().long_searches.hold() if reads_index else nullcontext()
 
 
 @contextmanager

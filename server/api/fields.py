@@ -5,9 +5,9 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, WithJsonSchema
 
+from indexer.search import MAX_CLAUSES, MAX_FACETS
+
 MAX_TEXT = 1000
-MAX_CLAUSES = 16
-MAX_FACETS = 16
 
 
 def _check_text(value: str) -> str:

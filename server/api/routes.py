@@ -47,7 +47,7 @@ blueprint = APIBlueprint("api", __name__, url_prefix="/api/v1", abp_security=SEC
     tags=[SEARCH],
     summary="Find the images most like an image",
     description="Upload an image as multipart/form-data, or send the id of an indexed image, a "
-    "vector or examples as JSON. Results are ordered by Euclidean distance, nearest first.",
+    "vector, words or examples as JSON. Results are ordered by Euclidean distance, nearest first.",
     responses={
         HTTPStatus.OK: search_answers.SearchAnswer,
         **error_responses(
@@ -77,8 +77,8 @@ def search() -> Response:
                 found = run_search(searcher, query, body.selection(), has_slot=True)
     else:
         raise UnsupportedMediaType(
-            "Send multipart/form-data with an image, or application/json with image_id, vector "
-            "or positives."
+            "Send multipart/form-data with an image, or application/json with image_id, vector, "
+            "text or positives."
         )
     return json_answer(to_search_answer(searcher, body, found))
 
@@ -130,8 +130,8 @@ def embed() -> Response:
     "/images",
     operation_id="listImages",
     tags=[IMAGES],
-    summary="List the images that pass a filter",
-    description="Without a filter these are all images. They are in the order of their ids.",
+    summary="List the images that pass a filter, or whose texts have some words",
+    description="Without either these are all images. They are in the order of their ids.",
     responses={
         HTTPStatus.OK: search_answers.ImageList,
         **error_responses(HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY),
@@ -140,8 +140,8 @@ def embed() -> Response:
 def images(query: requests.ImagesQuery) -> Response:
     """Return a page of the images that pass a filter, and the counts of the fields' values."""
     searcher, selection = current_index().searcher(), query.selection()
-    with list_slot(selection):
-        found = searcher.collection.listed(selection)
+    with list_slot(selection, query.text):
+        found = searcher.collection.listed(selection, query.text)
     return json_answer(search_answers.ImageList.of(searcher.info.version, found))
 
 

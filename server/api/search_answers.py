@@ -10,6 +10,7 @@ from server.api.bodies import local_url
 from server.api.facet_answers import Facet
 from server.api.fields import Allowed, Box, Example
 from server.api.requests import SearchStored, SearchUpload
+from server.api.word_answers import Words
 from server.errors import Error
 
 Mode = Literal["exact", "approximate"]
@@ -148,10 +149,11 @@ class Query(BaseModel):
     """The query as the server understood it."""
 
     kind: Annotated[
-        Literal["image", "image_id", "vector", "examples"],
+        Literal["image", "image_id", "vector", "text", "examples"],
         Field(description="What the query was; image also for an image from a URL."),
     ]
     image_id: Annotated[int | None, Field(description="The indexed image.")] = None
+    text: Annotated[str | None, Field(description="The words.")] = None
     url: Annotated[str | None, Field(description="Where the image was fetched from.")] = None
     crop: Annotated[Box | None, Field(description="The region that was searched with.")] = None
     allowed: Annotated[Allowed | None, Field(description="Which images could be found.")] = None
@@ -221,6 +223,10 @@ class SearchAnswer(BaseModel):
     results: Annotated[list[Result], Field(description="The page's results, nearest first.")]
     more: Annotated[bool, Field(description="True if there is another page.")]
     facets: Facets = None
+    words: Annotated[
+        Words | None,
+        Field(description="With text: what has the words.", exclude_if=_is_none),
+    ] = None
     stages: Annotated[
         list[Stage] | None,
         Field(
@@ -250,6 +256,7 @@ class SearchAnswer(BaseModel):
             results=[Result.of(hit) for hit in answer.hits],
             more=answer.more,
             facets=Facet.of_each(answer.facets),
+            words=Words.of(answer.words),
             stages=[Stage(name=s.name, images=s.rows) for s in answer.stages]
             if distribution
             else None,

@@ -2,9 +2,10 @@
 
 A URL holds the whole state: ``/?image_id=12&image_id=15&not=17&crop=0.1,0.2,0.5,0.5&k=30
 &filter=category=dog&filter=split=val2017&facets=category&mode=exact&threshold=0.9&duplicates=show
-&page=2``. Upload results have no shareable URL: uploads are not
-stored. Their page carries the image's feature, a small preview and the file's name in form fields,
-so that further pages, thresholds and examples need neither the file nor the encoder.
+&page=2``, or ``/?text=surf+board&image_id=15`` for words. Upload results have no shareable URL:
+uploads are not stored. Their page carries the image's feature, a small preview and the file's name
+in form fields, so that further pages, thresholds and examples need neither the file nor the
+encoder.
 """
 
 import base64
@@ -46,6 +47,8 @@ class PageState:
     show_duplicates: bool = False
     k: int | None = None
     page: int = 1
+    text: str | None = None
+    """Words of captions, which are searched with; the positives are then further examples."""
     filter: tuple[str, ...] = ()
     facets: str = ""
     """The fields whose values are counted, as in the API; without them the most telling ones."""
@@ -76,6 +79,7 @@ class PageState:
             show_duplicates=fields.get("duplicates") == "show",
             k=parse_int("k", fields["k"]) if fields.get("k") else None,
             page=parse_int("page", fields["page"]) if fields.get("page") else 1,
+            text=fields.get("text", "").strip() or None,
             filter=_clauses(fields),
             facets=(fields.getlist("facets") or [""])[-1],  # a button's follows the form's own
             colour=fields.get("colour", ""),
@@ -85,7 +89,7 @@ class PageState:
     @property
     def is_empty(self) -> bool:
         """True if there is no query: the start page."""
-        return not self.positives and self.upload is None
+        return not self.positives and self.text is None and self.upload is None
 
     @property
     def preview(self) -> str | None:
@@ -93,22 +97,25 @@ class PageState:
         return self.upload.preview if self.upload and self.upload.preview else None
 
     def query(self) -> Query:
-        """Return the query: the upload or the first image, and the other images as examples."""
-        negatives = [Example(i) for i in self.negatives]
-        if self.upload is None:
-            first, *others = self.positives
-            return Query(
-                image_id=first,
-                crop=self.crop,
-                positives=[Example(i) for i in others],
-                negatives=negatives,
-            )
+        """Return the query: the upload, text or first image, and the other images as examples."""
         positives = [Example(i) for i in self.positives]
-        if self.upload.image is not None:
+        negatives = [Example(i) for i in self.negatives]
+        image_id, image, vector = None, None, None
+        if self.upload is None and self.text is None:
+            image_id = positives.pop(0).image_id
+        elif self.upload and self.upload.image is None:
+            vector = _vector(self.upload.feature)
+        elif self.upload:
             image = self.upload.image
-            return Query(image=image, crop=self.crop, positives=positives, negatives=negatives)
-        vector = _vector(self.upload.feature)
-        return Query(vector=vector, positives=positives, negatives=negatives)
+        return Query(
+            image=image,
+            image_id=image_id,
+            vector=vector,
+            text=self.text,
+            crop=None if vector is not None else self.crop,
+            positives=positives,
+            negatives=negatives,
+        )
 
     def selection(self) -> Selection:
         """Return which results are wanted."""
@@ -143,7 +150,8 @@ class PageState:
 
     def hidden_fields(self) -> list[tuple[str, str]]:
         """Return hidden form fields for the state that has no form control of its own."""
-        pairs = [("image_id", str(i)) for i in self.positives]
+        pairs = [] if self.text is None else [("text", self.text)]
+        pairs += [("image_id", str(i)) for i in self.positives]
         pairs += [("not", str(i)) for i in self.negatives]
         if self.crop:
             pairs.append(("crop", ",".join(f"{part:.4g}" for part in self.crop)))

@@ -105,8 +105,14 @@ def error_page(error: LookalikeError) -> Response:
     except LookalikeError:
         searcher = None
     shown = public_error(error)
-    message, hint = shown["message"], error.hint and shown["hint"]
-    page = render("search.html", searcher, message=message, hint=hint, state=_stated())
+    page = render(
+        "search.html",
+        searcher,
+        message=shown["message"],
+        hint=error.hint and shown["hint"],
+        state=_stated(),
+        text=request.values.get("text"),
+    )
     response = Response(page, status_of(error), mimetype="text/html")
     return set_retry_after(response, error.code)
 
@@ -156,6 +162,7 @@ def _start_page(searcher: Searcher, typed: facets.Typed) -> str:
         facets=facets.lists(searcher, state, found),
         passing=found.total if found and state.filter else None,
         sample=found.images if found else searcher.collection.sample(SAMPLE_SIZE),
+        has_texts=searcher.collection.has_texts,
     )
 
 
@@ -165,7 +172,7 @@ def _answer_page(searcher: Searcher, typed: facets.Typed) -> str:
     selection = replace(state.selection(), facets=names)
     answer = run_search(searcher, state.query(), selection, preview_side=PREVIEW_SIDE)
     examples = [searcher.collection.image(i) for i in (*state.positives, *state.negatives)]
-    first = None if state.upload else examples.pop(0)
+    first = None if state.upload or state.text else examples.pop(0)
     return render(
         "search.html",
         searcher,
@@ -175,6 +182,6 @@ def _answer_page(searcher: Searcher, typed: facets.Typed) -> str:
         facets=facets.lists(searcher, state, answer),
         first=first,
         combined=examples,
-        subject=first.key if first else state.upload and state.upload.name,
+        subject=first.key if first else state.upload.name if state.upload else state.text,
         preview=base64_text(answer.preview) if answer.preview else state.preview,
     )

@@ -5,6 +5,7 @@ import os
 import shutil
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.serving import make_server
 
 from indexer.build import build
+from indexer.config import Config
 from tests.conftest import DEMO_IMAGES, small_config
 from tests.server.helpers import ready_app
 
@@ -36,6 +38,23 @@ def browser() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
         yield browser
         browser.close()
+
+
+@contextmanager
+def served(config: Config) -> Iterator[str]:
+    """Run the application during the block, also mounted at ``/photos``; give its address."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # no line for each image
+    app = ready_app(config)
+    mounted = DispatcherMiddleware(app.wsgi_app, {"/photos": app})
+    server = make_server("127.0.0.1", 0, mounted, threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 @pytest.fixture(scope="session")
@@ -64,16 +83,8 @@ def address(demo_store: Path) -> Iterator[str]:
         index={"approximate": "IVF4,SQ8"},
         server={"max_upload_bytes": 1_000_000},
     )
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # no line for each image
-    app = ready_app(config)
-    mounted = DispatcherMiddleware(app.wsgi_app, {"/photos": app})
-    server = make_server("127.0.0.1", 0, mounted, threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with served(config) as address:
+        yield address
 
 
 class Visitor:

@@ -68,6 +68,21 @@ def test_the_json_of_a_server_and_of_the_store_is_one(
     assert json.dumps(local) == json.dumps(remote)
 
 
+def test_a_server_is_asked_for_words(
+    captioned_config: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    search, answers = ["search", "--text", "caf\u00e9", "--k", "4"], []
+    with running_server(captioned_config, "/readyz") as (_, port):
+        for where in (
+            ("--server", f"http://127.0.0.1:{port}"),
+            ("--store", str(captioned_config.store)),
+        ):
+            assert main([*search, *where]) == 0
+            answers.append(capsys.readouterr().out.splitlines()[:-1])
+    assert answers[0] == answers[1]
+    assert answers[0][-1] == "1 caption says so; these look like it."
+
+
 def test_random_weights_are_announced_by_whoever_asks_a_server(
     images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,6 +1,8 @@
 """Filters: what may be written, what passes, and that as many results come as exist."""
 
 import random
+import re
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,8 @@ import pytest
 
 from indexer.config import Config
 from indexer.errors import InvalidQuery
-from indexer.search import Query, Searcher, Selection, parse_filter, parse_names
+from indexer.search import Query, Searcher, Selection, parse_names
+from indexer.search.filters import parse_filter
 from indexer.store import ImageRow, NewImage, Range, open_writer
 from tests.vectors import photo_like
 
@@ -63,6 +66,13 @@ def test_a_clause_is_read(written: str, field: str, ranges: tuple[Range, ...]) -
     assert clause.text == written.strip()
 
 
+def test_words_and_phrases_are_read() -> None:
+    (clause,) = parse_filter([' caption ~ surf, "surf board" ,"7"'])
+    assert clause.text == 'caption ~ surf, "surf board" ,"7"'
+    assert (clause.field, clause.phrases) == ("caption", ("surf", "surf board", "7"))
+    assert (clause.ranges, clause.excludes) == ((), False)
+
+
 def test_not_equal_excludes_what_equal_finds() -> None:
     (equal,), (other,) = parse_filter(["a=b,4..5"]), parse_filter(["a!=b,4..5"])
     assert (equal.ranges, equal.excludes, other.ranges, other.excludes) == (
@@ -92,7 +102,10 @@ def test_not_equal_excludes_what_equal_finds() -> None:
         ("width>=4..5", "takes one value"),
         ("width>=4,5", "takes one value"),
         ("key^=a..b", "takes one value"),
-        ("caption~surf", "cannot be searched for words"),
+        ("caption~", "value is missing"),
+        ("caption~surf board", "double quotes"),
+        ("caption~surf..board", "~ takes words"),
+        ('caption~dog,"!"', "without a letter or digit"),
         ("a=" + "x" * 999, "1,001 characters"),
     ],
 )
@@ -198,10 +211,22 @@ def quoted(text: str) -> str:
     return '"' + text.replace('"', '""') + '"'
 
 
+def words_of(value: object) -> str:
+    """The words of a text without accents, each between blanks; nothing of another value."""
+    letters = unicodedata.normalize("NFD", value) if isinstance(value, str) else ""
+    return f" {re.sub(r'[^a-z0-9]+', ' ', letters.replace(chr(0x301), '').lower())} "
+
+
 def random_clause(choice: random.Random) -> tuple[str, Callable[[ImageRow], bool]]:
     """A clause, and whether a row passes it: in plain Python, from the JSON alone."""
     name = choice.choice(FIELDS)
-    operator = choice.choice(("=", "!=", "list", "..", ">=", "<", "<=", ">", "^="))
+    operator = choice.choice(("=", "!=", "list", "..", ">=", "<", "<=", ">", "^=", "~"))
+    if operator == "~" and name in ("category", "captured"):
+        phrases = choice.sample(("dog", "Hot dog", "bus", "malaga", "7", "2013", "11 1"), 2)
+        looked_for = [words_of(phrase) for phrase in phrases]
+        says = lambda v: any(phrase in words_of(v) for phrase in looked_for)  # noqa: E731
+        text = f"{name}~{','.join(map(quoted, phrases))}"
+        return text, lambda row: any(map(says, values_of(row, name)))
     if operator in (">=", "<", "<=", ">") and name != "iscrowd":
         if name in ("captured", "key", "folder", "format", "category"):
             bound: Any = choice.choice(("2013-11-17", "train/a/5", "train", "JPEG", "dog"))
@@ -310,6 +335,15 @@ def test_a_value_that_a_field_never_holds_is_refused(
         return
     with pytest.raises(InvalidQuery, match=holds):
         searcher.collection.matching([written])
+
+
+@pytest.mark.parametrize("name", ["key", "width", "iscrowd"])
+def test_words_are_searched_in_texts_of_the_metadata(searcher: Searcher, name: str) -> None:
+    with pytest.raises(InvalidQuery, match=f"{name} has no texts") as refused:
+        searcher.collection.matching([f"{name}~7"])
+    assert "captured, category, licence" in refused.value.hint
+    with pytest.raises(InvalidQuery, match="No image has a field colour"):
+        searcher.collection.matching(["colour~red"])
 
 
 def test_a_wrong_filter_is_refused_before_the_image_is_encoded(
