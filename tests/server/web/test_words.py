@@ -56,6 +56,9 @@ def test_results_say_what_they_are_and_can_be_refined(captioned: FlaskClient) ->
 
 
 def test_other_pages_keep_the_words(captioned: FlaskClient) -> None:
+    filtered = captioned.get("/?text=dogs&filter=width>1").text
+    (again,) = re.findall(r'<form class="words".*?</form>', filtered, re.S)
+    assert 'name="filter" value="width&gt;1"' in again
     image = captioned.get("/images/7?text=dogs").text
     assert 'href="/?text=dogs">Back to the results' in image
     assert "Distance to the query" in image
