@@ -9,8 +9,8 @@ from indexer.store import Store
 
 S = TypeVar("S", bound=Section)
 
-IMAGES = {"kind", "root", "annotations"}
-"""Settings of a dataset that together name the images: setting one replaces all of them."""
+IMAGES = {"kind", "root", "annotations", "items"}
+"""Settings of a dataset that together name what is indexed: setting one replaces all of them."""
 
 
 def with_stored_settings(config: Config) -> Config:

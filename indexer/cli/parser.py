@@ -63,6 +63,11 @@ def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         "--annotations FILE",
     )
     source.add_argument(
+        "--items",
+        choices=("images", "boxes"),
+        help="whether images are found, or each box of COCO's annotations by itself",
+    )
+    source.add_argument(
         "--follow-links",
         action=argparse.BooleanOptionalAction,
         default=None,
@@ -172,6 +177,7 @@ def flags_of(options: argparse.Namespace) -> dict[str, Any]:
     places = {
         "store": ("store",),
         "annotations": ("dataset", "annotations"),
+        "items": ("dataset", "items"),
         "follow_links": ("dataset", "follow_links"),
         "encoder": ("encoder", "model"),
         "weights": ("encoder", "weights"),

@@ -15,9 +15,18 @@ from indexer.images.decoding import (
     pixels,
     read_file,
 )
-from indexer.images.resizing import INPUT_SIDE, Box, crop, model_input, thumbnail
+from indexer.images.resizing import (
+    BOX_DIGITS,
+    INPUT_SIDE,
+    Box,
+    crop,
+    model_input,
+    thumbnail,
+    upright,
+)
 
 __all__ = [
+    "BOX_DIGITS",
     "FORMATS",
     "INPUT_SIDE",
     "MAX_SIDE",
@@ -32,4 +41,5 @@ __all__ = [
     "pixels",
     "read_file",
     "thumbnail",
+    "upright",
 ]

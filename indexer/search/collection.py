@@ -81,7 +81,7 @@ class Collection:
         Raises :class:`~indexer.errors.ImageGone` if the file has vanished or changed since.
         """
         row = self.image(image_id)
-        data = self._files.read(row.key, str(row.sha256))
+        data = self._files.read(row)
         return ImageFile(data, media_type(str(row.format)), str(row.sha256))
 
     def files_problem(self) -> LookalikeError | None:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexer.errors import StoreCorrupt
+from indexer.images import Box
 from indexer.store.connections import ConnectionPool, translated_errors
 from indexer.store.files import inodes
 from indexer.store.layers import connect_layers
@@ -172,6 +173,7 @@ class Catalogue:
             row = dict(zip(_NAMES, values_of_row, strict=True))
             with self._translated_values():
                 row["metadata"] = json.loads(row["metadata"])
+                row["box"] = Box(*json.loads(row["box"])) if row["box"] else None
             yield ImageRow(**row)
 
     @contextmanager

@@ -284,9 +284,12 @@ class CatalogueWriter(OwnCatalogue):
 
 def _values(image: NewImage) -> Iterator[object]:
     """Yield a row's values in the order of its columns, without the deep copy of ``astuple``."""
-    return (_json(v) if isinstance(v, Mapping) else v for v in _values_of(image))
+    return (_json(v) if isinstance(v, Mapping | tuple) else v for v in _values_of(image))
 
 
-def _json(metadata: Mapping[str, Any]) -> str:
-    """Return metadata as JSON that SQLite can read. Raises :class:`ValueError` for infinity."""
-    return json.dumps(metadata, allow_nan=False)
+def _json(value: Mapping[str, Any] | tuple[float, ...]) -> str:
+    """Return metadata, or a box, as JSON that SQLite can read.
+
+    Raises :class:`ValueError` for infinity.
+    """
+    return json.dumps(value, allow_nan=False)

@@ -17,10 +17,13 @@ from pathlib import Path
 from indexer.store.connections import IMMUTABLE, connect, require_format, translated_errors, uri
 from indexer.store.files import sync
 from indexer.store.records import FORMAT, CatalogueLayer
-from indexer.store.rows import ROW_COLUMNS
+from indexer.store.rows import ROW_COLUMNS, ROW_NAMES
 
 GROWTH = 8
 """A layer that is less than this many times as large as a new one is merged into it."""
+
+WITHOUT_BOXES = ", ".join("NULL AS box" if name == "box" else name for name in ROW_NAMES)
+"""The columns of a layer that an older version of Lookalike wrote."""
 
 COLUMNS = """
     key TEXT NOT NULL,
@@ -28,7 +31,8 @@ COLUMNS = """
     format TEXT, width INTEGER, height INTEGER,
     metadata TEXT NOT NULL DEFAULT '{}',
     status TEXT NOT NULL CHECK (status IN ('indexed', 'skipped')),
-    stage TEXT, reason TEXT, message TEXT
+    stage TEXT, reason TEXT, message TEXT,
+    box TEXT  -- x, y, width and height in JSON
 """
 
 SCHEMA = f"""
@@ -136,8 +140,17 @@ def show_layers(
     selects = []
     for number, name in enumerate(names):
         shown = [f"id NOT IN (SELECT id FROM {newer}.hidden)" for newer in names[number + 1 :]]
+        columns = ROW_COLUMNS if _has_boxes(connection, name) else WITHOUT_BOXES
         selects.append(
-            f"SELECT {ROW_COLUMNS}, id, NULL AS segment, NULL AS row "
+            f"SELECT {columns}, id, NULL AS segment, NULL AS row "
             f"FROM {name}.images WHERE {' AND '.join(shown) or 'true'}"
         )
     connection.execute(f"CREATE TEMP VIEW {view} AS {' UNION ALL '.join(selects)}")
+
+
+def _has_boxes(connection: sqlite3.Connection, name: str) -> bool:
+    """Tell whether a layer has the column of boxes."""
+    found = connection.execute(
+        "SELECT 1 FROM pragma_table_info('images', ?) WHERE name = 'box'", (name,)
+    )
+    return found.fetchone() is not None
