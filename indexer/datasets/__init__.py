@@ -2,7 +2,7 @@
 
 from indexer.config import DatasetConfig
 from indexer.datasets.base import Dataset, Item, Listing, links_in_words
-from indexer.datasets.boxes import box_in, content_of_box, file_of, is_box
+from indexer.datasets.boxes import box_in, content_of_box, file_of_box, is_box, key_of_box
 from indexer.datasets.coco import Boxes, Coco
 from indexer.datasets.exclusion import Exclusion
 from indexer.datasets.files import require_folder
@@ -24,8 +24,9 @@ __all__ = [
     "TarShards",
     "box_in",
     "content_of_box",
-    "file_of",
+    "file_of_box",
     "is_box",
+    "key_of_box",
     "links_in_words",
     "open_dataset",
     "require_folders",

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Protocol
 
-from indexer.datasets.boxes import file_of
+from indexer.datasets.boxes import file_of_box
 from indexer.images import Box
 from indexer.text import escaped
 
@@ -36,7 +36,7 @@ class Item:
     @property
     def file(self) -> str:
         """The key of its file, by which it is read; of a whole image, its own key."""
-        return self.key if self.box is None else file_of(self.key)
+        return self.key if self.box is None else file_of_box(self.key)
 
     def __post_init__(self) -> None:
         for name in ("size", "mtime_ns"):

@@ -14,7 +14,7 @@ def key_of_box(file: str, annotation: int | str) -> str:
     return f"{file}{MARK}{quote(str(annotation), safe='')}"
 
 
-def file_of(key: str) -> str:
+def file_of_box(key: str) -> str:
     """Return the key of the file that a box lies in, from the box's key."""
     return key.rpartition(MARK)[0]
 

@@ -5,6 +5,7 @@ from indexer.images import Box, pixels, read_file
 from indexer.search.answers import Answer, Distribution, Hit, ImageFile, IndexInfo
 from indexer.search.batching import Batcher
 from indexer.search.collection import Collection
+from indexer.search.image_sources import file_of
 from indexer.search.queries import Allowed, Example, Query, Selection
 from indexer.search.searcher import Searcher
 from indexer.store import Counts, ImageRow, PublishedIdentity
@@ -32,6 +33,7 @@ __all__ = [
     "Searcher",
     "Selection",
     "Stage",
+    "file_of",
     "pixels",
     "read_file",
 ]

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Iterator
 
 from indexer.config import DatasetConfig
-from indexer.datasets import Dataset, content_of_box, file_of, open_dataset
+from indexer.datasets import Dataset, content_of_box, file_of_box, open_dataset
 from indexer.errors import ImageGone, ImageUnreadable
 from indexer.store import ImageRow
 
@@ -29,7 +29,7 @@ class ImageSources:
         Raises :class:`~indexer.errors.ImageGone` or one of the other errors of a dataset.
         """
         failures: list[ImageGone] = []
-        key = row.key if row.box is None else file_of(row.key)
+        key = file_of(row)
         for dataset, renamed in self._sources:
             try:
                 data = dataset.read(_translated(key, renamed))
@@ -41,6 +41,11 @@ class ImageSources:
                 return data
             failures.append(_Changed(key))
         raise max(failures, key=lambda error: isinstance(error, _Changed | ImageUnreadable))
+
+
+def file_of(row: ImageRow) -> str:
+    """Return the key of an image's file; of a box, that of its picture."""
+    return row.key if row.box is None else file_of_box(row.key)
 
 
 class _Changed(ImageGone):

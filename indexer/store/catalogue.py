@@ -70,6 +70,20 @@ class Catalogue:
         rows = self._select("WHERE id IN (SELECT value FROM json_each(?))", wanted)
         return {row.id: row for row in rows}
 
+    def keys(self, image_ids: Iterable[int]) -> dict[int, str]:
+        """Return the keys of many ids by id; unknown ids are left out."""
+        wanted = json.dumps([int(image_id) for image_id in image_ids])
+        return dict(
+            self._query(
+                "SELECT id, key FROM images WHERE id IN (SELECT value FROM json_each(?))", (wanted,)
+            )
+        )
+
+    def with_prefix(self, prefix: str, *, limit: int) -> list[ImageRow]:
+        """Return up to ``limit`` rows of indexed images whose key begins like this, by key."""
+        condition = "WHERE status = 'indexed' AND key >= ? AND key < ? ORDER BY key LIMIT ?"
+        return list(self._select(condition, prefix, f"{prefix}\U0010ffff", limit))
+
     def rows(self, status: str | None = None) -> Iterator[ImageRow]:
         """Yield all rows, or those of one status, in order of their ids."""
         if status is None:
