@@ -5,6 +5,7 @@ import os
 import shutil
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.serving import make_server
 
 from indexer.build import build
+from indexer.config import Config
 from tests.conftest import DEMO_IMAGES, small_config
 from tests.server.helpers import ready_app
 
@@ -64,6 +66,13 @@ def address(demo_store: Path) -> Iterator[str]:
         index={"approximate": "IVF4,SQ8"},
         server={"max_upload_bytes": 1_000_000},
     )
+    with served(config) as address:
+        yield address
+
+
+@contextmanager
+def served(config: Config) -> Iterator[str]:
+    """Serve an index for the block, also at ``/photos``, and return the address."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # no line for each image
     app = ready_app(config)
     mounted = DispatcherMiddleware(app.wsgi_app, {"/photos": app})
