@@ -27,6 +27,7 @@ from indexer.build.compact import compact
 from indexer.build.diff import Changes, compare
 from indexer.build.extract import Batch, Preparation, Prepared, prepared_batches
 from indexer.build.ingest import Ingest
+from indexer.config import DatasetConfig
 from indexer.datasets import Dataset, Item, open_dataset
 from indexer.encoders import Encoder, EncoderSpec, Images, Vectors, normalise
 from indexer.executors import LocalExecutor
@@ -249,7 +250,7 @@ def _ingest(changes: Changes, dataset: Dataset, encoder: Encoder, folder: Path) 
     """Build segments in a store, remove it, and return how many seconds building took."""
     with open_writer(Store(folder)) as writer:
         began = time.perf_counter()
-        Ingest(changes, dataset, encoder, writer, MAX_PIXELS).run()
+        Ingest(changes, dataset, encoder, writer, DatasetConfig(max_pixels=MAX_PIXELS)).run()
         compact(writer)
         seconds = time.perf_counter() - began
     shutil.rmtree(folder)

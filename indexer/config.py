@@ -106,8 +106,10 @@ class DatasetConfig(Section):
     items: Literal["images", "boxes"] = "images"
     box_margin: float = Field(default=0.0, ge=0, le=1)
     box_min_side: int = Field(default=16, ge=1)
+    metadata: FolderPath | None = None
     exclude: tuple[Annotated[str, Field(pattern="[^/]")], ...] = EXCLUDED
     follow_links: bool | None = None
+    gps: bool = False
     max_pixels: int = Field(default=100_000_000, ge=1)
 
     @property
@@ -207,6 +209,7 @@ class _YamlFile(YamlConfigSettingsSource):
         self._anchor(values, "store")
         self._anchor(values.get("dataset"), "root")
         self._anchor(values.get("dataset"), "annotations")
+        self._anchor(values.get("dataset"), "metadata")
         encoder = values.get("encoder")
         if isinstance(encoder, dict) and is_weights_path(str(encoder.get("weights", "imagenet"))):
             self._anchor(encoder, "weights")

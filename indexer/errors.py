@@ -129,10 +129,22 @@ class NoApproximateIndex(LookalikeError):
     code = "no_approximate_index"
 
 
+class NoMetadataIndex(LookalikeError):
+    """A filter or facet was requested of a version without an index of its metadata."""
+
+    code = "no_metadata_index"
+
+
 class InvalidQuery(LookalikeError):
     """The parameters or the vector of the query cannot be used with this index."""
 
     code = "invalid_query"
+
+
+class NoTextMatches(LookalikeError):
+    """No text of an image has the words of the query, so that there is nothing to search with."""
+
+    code = "no_text_matches"
 
 
 class UnknownImage(LookalikeError):

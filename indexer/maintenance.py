@@ -14,6 +14,7 @@ from indexer.store import (
     REBUILD_HINT,
     Counts,
     Damage,
+    Field,
     Manifest,
     RunRow,
     Store,
@@ -51,6 +52,8 @@ class Status:
     skipped: list[SkippedFile]
     noted: dict[str, str]
     """What is wrong with the files of indexed images, whose pictures are whole, by key."""
+    fields: Sequence[Field]
+    """What images can be filtered by; nothing if an older Lookalike has indexed them."""
     last_run: RunRow | None
     bytes_on_disk: int
 
@@ -75,6 +78,7 @@ class Status:
             "reasons": self.reasons,
             "skipped": [asdict(file) for file in self.skipped],
             "noted": self.noted,
+            "fields": [field._asdict() for field in self.fields],
             "segments": len(self.manifest.segments),
             "last_run": asdict(self.last_run) if self.last_run else None,
             "bytes_on_disk": self.bytes_on_disk,
@@ -99,6 +103,7 @@ def status(config: Config) -> Status:
             for row in catalogue.rows("skipped")
         ],
         noted=catalogue.notes(),
+        fields=catalogue.metadata.fields,
         last_run=last_run,
         bytes_on_disk=_bytes_below(config.store),
     )

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 Image = str | PathLike[str] | bytes | bytearray | memoryview
 """An image file: its path, or its bytes."""
 
+if TYPE_CHECKING:
+    AnyQuery = Image | int | np.integer[Any] | Sequence[float] | NDArray[np.floating[Any]]
+    """An image file, the id of an indexed image, or a vector."""
+
 THUMBNAIL_SIDE = 160
 BLOCK = 4096
 """Images whose vectors or keys are read at once."""
@@ -40,6 +44,7 @@ def index(
     store: str | PathLike[str] | None = None,
     encoder: str | None = None,
     weights: str | PathLike[str] | None = None,
+    metadata: str | PathLike[str] | None = None,
     follow_links: bool | None = None,
     allow_shrink: bool = False,
     reread: bool = False,
@@ -53,6 +58,7 @@ def index(
     With ``reread`` all files are read and compared by content, not only those that look changed.
     ``encoder`` is ``vgg16``, whose weights (553 MB) Keras downloads once, or
     ``efficientnet_lite0``, which needs no download. ``weights`` may be a file of Keras weights.
+    ``metadata`` is a table that describes the images: ``.csv``, ``.jsonl`` or ``.parquet``.
     ``follow_links`` says whether to index folders elsewhere that links in the folders lead to. It
     has to be said if there are images in some of them.
     Images and encoder that are neither given nor configured are those of the last time; the first
@@ -63,7 +69,7 @@ def index(
     """
     from indexer.build import build, with_stored_settings
 
-    config = with_stored_settings(_config(images, store, encoder, weights, follow_links))
+    config = with_stored_settings(_config(images, store, encoder, weights, metadata, follow_links))
     build(config, allow_shrink=allow_shrink, reread=reread)
     return Index(config)
 
@@ -101,23 +107,29 @@ class Index:
 
     def search(
         self,
-        query: "Image | int | np.integer[Any] | Sequence[float] | NDArray[np.floating[Any]]",
+        query: "AnyQuery | None" = None,
         *,
+        text: str | None = None,
         k: int | None = None,
         mode: "Mode | None" = None,
+        filter: str | Sequence[str] = (),  # noqa: A002 -- as in the API and on the command line
     ) -> Results:
         """Return the ``k`` images nearest to a query, nearest first.
 
         The query is an image file's path or bytes, the id of an indexed image, or a vector of
-        length ``dim``. ``mode`` is ``exact`` or ``approximate``; what is left out comes from the
-        settings.
+        length ``dim``. Instead of it, ``text`` may be words: then the results are like the images
+        whose captions have all of them. ``mode`` is ``exact`` or ``approximate``; what is left out
+        comes from the settings. ``filter`` is a clause such as ``category=dog`` or ``width>=640``,
+        or several that must all hold; only images that pass are searched.
 
         Raises :class:`LookalikeError`: the file is no image, the id is unknown, the vector has the
-        wrong length, ``k`` is out of bounds, or there is no approximate index.
+        wrong length, no text has the words, ``k`` is out of bounds, there is no approximate index,
+        or the filter is wrong.
         """
         from indexer.search import Selection
 
-        answer = self._searcher.search(_query(query), Selection(k=k, mode=mode))
+        selection = Selection(k=k, mode=mode, filter=_clauses(filter))
+        answer = self._searcher.search(_query(query, text), selection)
         hits = answer.hits
         return Results(
             (
@@ -134,6 +146,21 @@ class Index:
             ),
             self.thumbnail,
         )
+
+    def facet(
+        self,
+        field: str,
+        *,
+        filter: str | Sequence[str] = (),  # noqa: A002
+    ) -> list[tuple[str | int | float | bool, int]]:
+        """Return the values of a field, and how many images that pass a filter have each.
+
+        They are up to 100, the most frequent first. Raises :class:`LookalikeError`.
+        """
+        clauses = _clauses(filter)
+        among = self._collection.matching(clauses) if clauses else None
+        counts = self._collection.facets([field], among)[field]
+        return [(one.value, one.count) for one in counts.values]
 
     def embed(self, image: Image) -> "NDArray[np.float32]":
         """Return the feature of an image file, its path or bytes: float32 (dim,), of norm 1."""
@@ -181,6 +208,7 @@ def _config(
     store: str | PathLike[str] | None = None,
     encoder: str | None = None,
     weights: str | PathLike[str] | None = None,
+    metadata: str | PathLike[str] | None = None,
     follow_links: bool | None = None,
 ) -> "Config":
     """Return the settings the command would have with these flags."""
@@ -192,19 +220,24 @@ def _config(
         paths=[str(path) for path in images],
         encoder=encoder,
         weights=None if weights is None else str(weights),
+        metadata=None if metadata is None else str(metadata),
         follow_links=follow_links,
     )
     return load_config(None, flags_of(options))
 
 
-def _query(query: Any) -> "Query":
+def _query(query: Any, text: str | None) -> "Query":
     from indexer.search import Query
 
     if isinstance(query, str | PathLike | bytes | bytearray | memoryview):
-        return Query(image=_bytes(query))
+        return Query(image=_bytes(query), text=text)
     if isinstance(query, Integral):
-        return Query(image_id=int(query))
-    return Query(vector=query)
+        return Query(image_id=int(query), text=text)
+    return Query(vector=query, text=text)
+
+
+def _clauses(filter: str | Sequence[str]) -> Sequence[str]:  # noqa: A002
+    return [filter] if isinstance(filter, str) else filter
 
 
 def _bytes(image: Image) -> bytes:

@@ -12,8 +12,10 @@ import pytest
 
 import indexer.build.ingest
 import indexer.build.pipeline
+import indexer.build.rates
 import indexer.search.query_encoder
 from indexer.build import BuildReport, build
+from indexer.build.rates import SAMPLE_SECONDS
 from indexer.config import Config, load_config
 from indexer.encoders import open_encoder
 
@@ -52,6 +54,14 @@ def _one_model_per_encoder() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(indexer.build.pipeline, "open_encoder", cached)
         patch.setattr(indexer.search.query_encoder, "open_encoder", cached)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _short_measurements() -> Iterator[None]:
+    """Plans measure for a tenth of the time that users grant them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(indexer.build.rates, "SAMPLE_SECONDS", SAMPLE_SECONDS / 10)
         yield
 
 
@@ -145,5 +155,43 @@ def boxes_config(tmp_path_factory: pytest.TempPathFactory, photos: list[Path]) -
     (folder / "a.json").write_text(json.dumps(content))
     dataset = {"kind": "coco", "root": folder, "annotations": folder / "a.json", "items": "boxes"}
     config = small_config(folder, folder / "store", dataset=dataset)
+    build(config)
+    return config
+
+
+CAPTIONS = {
+    0: ["A surf board on the beach", "Two dogs run past a surfboard"],
+    1: ["A dog sleeps", "The old dog", "One dog on a sofa"],
+    2: ["An old surf board"],
+    3: ["A red bus", "A bus stops near the beach"],
+    4: ["A caf\u00e9 in M\u00e1laga"],
+}
+"""What the first photographs of :func:`captioned_config` are said to show, by their number."""
+
+
+@pytest.fixture(scope="session")
+def captioned_config(tmp_path_factory: pytest.TempPathFactory, photos: list[Path]) -> Config:
+    """The settings of a built index of twelve photographs, some with captions; read it only.
+
+    Their ids are their numbers plus one.
+    """
+    folder = tmp_path_factory.mktemp("captioned")
+    (folder / "images").mkdir()
+    for number, photo in enumerate(photos[::17][:12]):
+        shutil.copy(photo, folder / "images" / f"{number:02}.jpg")
+    captions = [(number, text) for number, texts in CAPTIONS.items() for text in texts]
+    annotations = {
+        "images": [{"id": n, "file_name": f"{n:02}.jpg"} for n in range(12)],
+        "annotations": [
+            {"id": i, "image_id": n, "caption": text} for i, (n, text) in enumerate(captions)
+        ],
+    }
+    (folder / "captions.json").write_text(json.dumps(annotations))
+    dataset = {
+        "kind": "coco",
+        "root": str(folder / "images"),
+        "annotations": [str(folder / "captions.json")],
+    }
+    config = small_config(folder / "images", folder / "store", dataset=dataset)
     build(config)
     return config

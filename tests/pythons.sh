@@ -3,7 +3,7 @@
 # machine has: uv's, pyenv's, or one on the PATH, each in an environment of its own. A missing one is
 # skipped, and so is that of .venv, on which `make test` runs everything. VGG16 is left out, as it runs
 # through the same adapters as the embedded encoder and takes half of the time; so are the tests that build
-# the wheel and those of the server's processes and pages.
+# the wheel, those of the server's processes and pages, and those that end a build at every step.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -59,5 +59,5 @@ for version in "${VERSIONS[@]}"; do
   make_environment "$python" ".venv-$version"
   echo "Running the tests of the library, the API and the command, but for VGG16, on Python $version ($python)."
   ".venv-$version/bin/python" -m pytest -q -n auto --dist loadfile \
-    -k "not vgg and not test_original and not test_wheel" "${TESTS[@]}"
+    -k "not vgg and not test_original and not test_wheel and not test_crashes and not test_kills" "${TESTS[@]}"
 done

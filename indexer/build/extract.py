@@ -3,13 +3,14 @@
 import hashlib
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, groupby, islice
 from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,11 +24,14 @@ from indexer.executors import Failure, LocalExecutor, untimed
 from indexer.images import (
     INPUT_SIDE,
     Box,
+    ExifFields,
     budget,
     crop,
     decoded,
+    exif_of,
     model_input,
     note,
+    read_exif,
     upright,
 )
 from indexer.machine import scratch_folder
@@ -62,6 +66,8 @@ class Prepared:
     pixels: NDArray[np.uint8]
     note: str = ""
     """What is wrong with the file, if its picture is whole all the same."""
+    exif: ExifFields = field(default_factory=dict)
+    """What the camera noted in the file."""
     box: Box | None = None
     """The region of the upright picture that the pixels are, if it is not all of it."""
 
@@ -85,6 +91,7 @@ class Recognised:
 
     item: Item
     sha256: str
+    exif: ExifFields
 
 
 Outcome = Prepared | Recognised | Skipped
@@ -142,7 +149,7 @@ class Preparation:
             items = [replace(item, size=len(data)) for item in items]
             sha256 = hashlib.sha256(data).hexdigest()
             if items[0].box is None and sha256 in self.known:
-                return [Recognised(item, sha256) for item in items]
+                return [Recognised(item, sha256, read_exif(data)) for item in items]
             stage = "decode"
             with decoded(data, max_pixels=self.max_pixels, waiting=untimed()) as image:
                 return [self._prepare(item, image, sha256) for item in items]
@@ -167,7 +174,7 @@ class Preparation:
             box = upright(image, item.box)
             sha256 = content_of_box(sha256, box)
             if sha256 in self.known:
-                return Recognised(item, sha256)
+                return Recognised(item, sha256, exif_of(image))
             part = crop(image, box)
         return Prepared(
             item,
@@ -177,6 +184,7 @@ class Preparation:
             image.height,
             model_input(part),
             note(image),
+            exif_of(image),
             box,
         )
 
@@ -206,10 +214,18 @@ def prepared_batches(
     ahead = max(AHEAD, BATCHES_AHEAD * batch_size)
     if most > 1:  # as many boxes as there would be images
         ahead = max(2 * executor.workers, ahead * len(files) // total)
-    with closing(executor.run(make, files, ahead=ahead)) as prepared:
+    metadata: deque[Mapping[str, Any]] = deque()
+
+    def without_metadata() -> Iterator[list[Item]]:
+        for file in files:
+            metadata.extend(item.metadata for item in file)
+            # Processes need none, and tasks should be small.
+            yield [replace(item, metadata={}) for item in file]
+
+    with closing(executor.run(make, without_metadata(), ahead=ahead)) as prepared:
         outcomes = chain.from_iterable(prepared)
         while batch := list(islice(outcomes, batch_size)):
-            yield batch
+            yield [_with_metadata(outcome, metadata.popleft()) for outcome in batch]
 
 
 def extract(
@@ -236,6 +252,10 @@ def extract(
             yield begun.popleft()()
     while begun:
         yield begun.popleft()()
+
+
+def _with_metadata(outcome: Outcome, metadata: Mapping[str, Any]) -> Outcome:
+    return replace(outcome, item=replace(outcome.item, metadata=metadata))
 
 
 def _worker(preparation: Preparation, process: int, lock_file: Path) -> Preparation:

@@ -8,7 +8,7 @@ a segment as soon as possible, so that an interrupted build encodes little twice
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Never
+from typing import Any, Never
 
 import numpy as np
 from tqdm import tqdm
@@ -16,10 +16,12 @@ from tqdm import tqdm
 from indexer.build.compact import compact
 from indexer.build.diff import SHOWN, TIMEOUT, TIMEOUT_TWICE, TIMEOUTS, Changes, is_same_file
 from indexer.build.extract import Batch, Contents, Prepared, Recognised, Skipped, extract
+from indexer.config import DatasetConfig
 from indexer.datasets import Dataset, Item
 from indexer.encoders import Encoder, Vectors
 from indexer.errors import ImageTooLarge, OutOfMemory
 from indexer.executors import Background
+from indexer.images import POSITION, ExifFields
 from indexer.store import ImageRow, NewImage, Stamp, Writer
 
 COMMIT_VECTORS = 4096
@@ -56,13 +58,19 @@ class Ingest:
     """Applies the changes to the store, a batch at a time."""
 
     def __init__(
-        self, changes: Changes, dataset: Dataset, encoder: Encoder, writer: Writer, max_pixels: int
+        self,
+        changes: Changes,
+        dataset: Dataset,
+        encoder: Encoder,
+        writer: Writer,
+        config: DatasetConfig,
     ) -> None:
         self._changes = changes
         self._dataset = dataset
         self._encoder = encoder
         self._writer = writer
-        self._max_pixels = max_pixels
+        self._max_pixels = config.max_pixels
+        self._hidden = () if config.gps else POSITION
         self._gone = set(changes.removed)
         self._damaged: list[Skipped] = []
         self._absent: dict[str, list[int]] = {}
@@ -89,7 +97,8 @@ class Ingest:
         self._skip_the_rest()
         with catalogue.transaction():
             catalogue.remove(self._gone)
-            catalogue.update_metadata((item.key, item.metadata) for item in changes.listing.items)
+            found = ((item.key, item.metadata) for item in changes.listing.items)
+            catalogue.update_metadata(found, self._described)
         self.done.removed = len(self._gone)
         return self.done
 
@@ -126,7 +135,7 @@ class Ingest:
     def _commit_batch(self, batch: Batch) -> None:
         """Commit the outcomes of a batch."""
         copies = self._recognise(batch.recognised)
-        images = [_row(image.item, image) for image in batch.prepared]
+        images = [self._described_row(image.item, image, image.exif) for image in batch.prepared]
         skipped = [self._timed_out_twice(skip) for skip in batch.skipped if not self._held(skip)]
         vectors = np.concatenate([batch.vectors, self._vectors_of([row for row, _ in copies])])
         rows = (_row(skip.item, skip) for skip in skipped)
@@ -164,16 +173,28 @@ class Ingest:
                 item, content = file.item, file.sha256
                 before = catalogue.with_key(item.key)
                 if before and before.sha256 == content:
-                    catalogue.touch(_row(item, before))
+                    catalogue.touch(self._described_row(item, before, file.exif))
                 elif moved := self._take_absent(content):
-                    catalogue.rename(moved.id, _row(item, moved))
+                    catalogue.rename(moved.id, self._described_row(item, moved, file.exif))
                 elif source := catalogue.with_content(content):
-                    copies.append((source, _row(item, source)))
+                    copies.append((source, self._described_row(item, source, file.exif)))
                 else:
                     self.done.to_reencode.append(item)
                     continue
                 self.done.recognised += 1
         return copies
+
+    def _described_row(
+        self, item: Item, outcome: Prepared | ImageRow, exif: ExifFields
+    ) -> NewImage:
+        """Return an image's row with its metadata."""
+        metadata = self._described(exif, item.metadata)
+        return replace(_row(item, outcome), metadata=metadata, exif=exif)
+
+    def _described(self, exif: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what the camera noted and may be shown, and over it what the dataset says."""
+        shown = {name: value for name, value in exif.items() if name not in self._hidden}
+        return {**shown, **given}
 
     def _take_absent(self, content: str) -> ImageRow | None:
         """Return an indexed row of this content whose file was not found: it may have moved here.

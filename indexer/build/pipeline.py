@@ -104,7 +104,7 @@ def build(
             sys.stderr.write(f"{forecast.summary}\n")
         if changes.to_read:
             encoder.load()  # the batch size is known once it is loaded
-        done = Ingest(changes, dataset, encoder, writer, config.dataset.max_pixels).run()
+        done = Ingest(changes, dataset, encoder, writer, config.dataset).run()
         compact(writer)
         counts, reasons = writer.catalogue.counts(), writer.catalogue.skip_reasons()
         version, notes = _unchanged_version(store, writer, encoder, config), list[str]()
@@ -163,8 +163,11 @@ def _unchanged_version(
     if writer.published() is None or damage != Damage():
         return None
     try:
-        manifest = store.open_published().manifest
+        published = store.open_published()
     except StoreCorrupt:  # publishing again repairs it
+        return None
+    manifest = published.manifest
+    if not published.catalogue.metadata.exists:  # publishing again makes it
         return None
     ours = (
         config.dataset,

@@ -27,7 +27,7 @@ from indexer.store import NewImage, Store, open_writer
 SAMPLE_FILES = 1024
 SAMPLE_SECONDS = 2.0
 SAMPLE_BATCH = 8
-SAMPLE_COMMIT_BYTES = 8_000_000
+SAMPLE_COMMIT = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,16 +111,15 @@ def _encode(encoder: Encoder, images: Images) -> float:
 
 
 def _commit(folder: Path, dim: int) -> float:
-    """Return the rate of one segment of a few thousand vectors, with its rows."""
+    """Return the rate of one segment of some hundred vectors, with its rows."""
     from indexer.vector_index import flat_file
 
-    count = SAMPLE_COMMIT_BYTES // (4 * dim)
-    vectors = np.random.default_rng(0).standard_normal((count, dim)).astype(np.float32)
+    vectors = np.random.default_rng(0).standard_normal((SAMPLE_COMMIT, dim)).astype(np.float32)
     rows = [
         NewImage(f"{number:012}.jpg", 120_000, number, f"{number:064}", "JPEG", 640, 480)
-        for number in range(count)
+        for number in range(SAMPLE_COMMIT)
     ]
     with open_writer(Store(folder / "store")) as writer:
         began = time.perf_counter()
         writer.commit(rows, flat_file(vectors), [], dim=dim, fingerprint="")
-        return count / (time.perf_counter() - began)
+        return SAMPLE_COMMIT / (time.perf_counter() - began)

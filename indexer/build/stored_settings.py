@@ -10,7 +10,8 @@ from indexer.store import Store
 S = TypeVar("S", bound=Section)
 
 IMAGES = {"kind", "root", "annotations", "items"}
-"""Settings of a dataset that together name what is indexed: setting one replaces all of them."""
+"""Settings of a dataset that together name what is indexed: setting one replaces all of them, and
+the table of metadata, which describes these images."""
 
 
 def with_stored_settings(config: Config) -> Config:
@@ -25,7 +26,9 @@ def with_stored_settings(config: Config) -> Config:
     spec = manifest.encoder
     dataset = manifest.dataset.model_dump()
     if IMAGES & config.dataset.model_fields_set:
-        dataset = {name: value for name, value in dataset.items() if name not in IMAGES}
+        dataset = {
+            name: value for name, value in dataset.items() if name not in IMAGES | {"metadata"}
+        }
     encoder = {"precision": spec.get("precision", "float32")}
     if config.encoder.model == spec["model"] or "model" not in config.encoder.model_fields_set:
         names = ("model", "weights", "layer") if spec["model"] == "vgg16" else ("model", "weights")

@@ -61,18 +61,24 @@ def build(options: argparse.Namespace, config: "Config") -> int:
 
 
 def search(options: argparse.Namespace, config: "Config") -> int:
-    """Print the images most like one, found in the store or by a server."""
-    from indexer.search import Searcher, read_file
+    """Print the images most like one, or like those with some words, of a store or a server."""
+    from indexer.search import Query, Searcher, Selection, parse_names, read_file
 
-    image = read_file(options.image)
+    image = None if options.image is None else read_file(options.image)
+    facets = parse_names(options.facets) if options.facets else []
     if options.server is not None:
         from indexer.cli.remote import search_remotely
 
         key = os.environ.get("LOOKALIKE_KEY")
-        answer = search_remotely(options.server, image, k=options.k, mode=options.mode, key=key)
+        given = {name: getattr(options, name) for name in ("text", "k", "mode")}
+        given["facets"] = options.facets or None
+        fields = [(name, str(value)) for name, value in given.items() if value is not None]
+        fields += [("filter", clause) for clause in options.filter]
+        answer = search_remotely(options.server, image, fields, key=key)
         source = options.server
     else:
-        found = Searcher.open(config).search_image(image, k=options.k, mode=options.mode)
+        selection = Selection(k=options.k, mode=options.mode, filter=options.filter, facets=facets)
+        found = Searcher.open(config).search(Query(image=image, text=options.text), selection)
         answer, source = found.to_dict(), f"encoder {found.encoder}"
     if answer["encoder"]["random_weights"]:
         print(RANDOM_WEIGHTS_WARNING, file=sys.stderr)
@@ -83,11 +89,22 @@ def search(options: argparse.Namespace, config: "Config") -> int:
         print(f"{options.image} is damaged: {printable(note)}", file=sys.stderr)
     for hit in answer["results"]:
         print(f"{hit['rank']:4}  {hit['distance']:.4f}  {printable(hit['key'])}")
+    for name, facet in answer.get("facets", {}).items():
+        counts = [f"{_written(one['value'])} {one['count']:,}" for one in facet["values"]]
+        others = [f"and {facet['others']:,} others"] if facet["others"] else []
+        print(printable(f"{name}: {', '.join(counts + others) or 'no values'}"))
+    if words := answer.get("words"):
+        print(printable(words["summary"]))
     total = answer["timings_ms"]["total"]
     print(
         f"{len(answer['results'])} results, {printable(answer['mode'])}, {source}, {total:.0f} ms"
     )
     return 0
+
+
+def _written(value: object) -> str:
+    """Return a value as a filter has it, but for quotes."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def status(options: argparse.Namespace, config: "Config") -> int:
@@ -125,9 +142,17 @@ def status(options: argparse.Namespace, config: "Config") -> int:
             print(f"           {line}")
     if found.last_run:
         print(f"last run   {found.last_run.summary}")
+    _print_lists(options, found)
+    return 0
+
+
+def _print_lists(options: argparse.Namespace, found: "Status") -> None:
+    """Print the fields and the files that were asked for."""
+    if options.fields:
+        for field in found.fields:
+            print(printable(f"{field.name}  {field.kind}, {field.images:,} images"))
     if options.skipped:
         _print_files(found)
-    return 0
 
 
 def _print_files(found: "Status") -> None:

@@ -68,10 +68,22 @@ def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         help="whether images are found, or each box of COCO's annotations by itself",
     )
     source.add_argument(
+        "--metadata",
+        metavar="FILE",
+        help="a table that describes the images: .csv, .jsonl or .parquet",
+    )
+    source.add_argument(
         "--follow-links",
         action=argparse.BooleanOptionalAction,
         default=None,
         help="whether to index folders elsewhere that links in the folder lead to",
+    )
+    source.add_argument(
+        "--gps",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="whether the positions in photographs become metadata, which everybody sees who may "
+        "search",
     )
     source.add_argument("--encoder", metavar="MODEL", help="vgg16 or efficientnet_lite0")
     source.add_argument("--weights", metavar="FILE", help="imagenet, or a Keras weights file")
@@ -102,9 +114,28 @@ def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     verb.set_defaults(command=partial(_run, commands.plan))
 
     verb = verbs.add_parser("search", parents=[shared], help="find the images most like one image")
-    verb.add_argument("image", type=Path, metavar="IMAGE", help="an image file")
+    query = verb.add_mutually_exclusive_group(required=True)
+    query.add_argument("image", type=Path, nargs="?", metavar="IMAGE", help="an image file")
+    query.add_argument(
+        "--text",
+        metavar="WORDS",
+        help="find the images that look like those whose captions have these words",
+    )
     verb.add_argument("--k", type=int, metavar="N", help="how many results")
     verb.add_argument("--mode", choices=("exact", "approximate"), help="how to search")
+    verb.add_argument(
+        "--filter",
+        action="append",
+        default=[],
+        metavar="CLAUSE",
+        help="search only images that pass, such as category=dog or 'width>=640'; all clauses hold",
+    )
+    verb.add_argument(
+        "--facets",
+        default="",
+        metavar="FIELDS",
+        help="count the values of these fields, such as category,licence, in the images that pass",
+    )
     verb.add_argument(
         "--server", metavar="URL", help="ask this server (with the key LOOKALIKE_KEY, if it is set)"
     )
@@ -116,6 +147,9 @@ def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     )
     verb.add_argument(
         "--csv", action="store_true", help="print the skipped files as CSV, and nothing else"
+    )
+    verb.add_argument(
+        "--fields", action="store_true", help="list what images can be filtered by, and the types"
     )
     verb.set_defaults(command=partial(_run, commands.status))
 
@@ -178,7 +212,9 @@ def flags_of(options: argparse.Namespace) -> dict[str, Any]:
         "store": ("store",),
         "annotations": ("dataset", "annotations"),
         "items": ("dataset", "items"),
+        "metadata": ("dataset", "metadata"),
         "follow_links": ("dataset", "follow_links"),
+        "gps": ("dataset", "gps"),
         "encoder": ("encoder", "model"),
         "weights": ("encoder", "weights"),
     }

@@ -2,6 +2,7 @@
 
 import json
 import secrets
+from collections.abc import Sequence
 from http.client import HTTPException
 from typing import Any
 from urllib.error import HTTPError
@@ -15,16 +16,16 @@ NOT_OURS = "Is it Lookalike's address?"
 
 
 def search_remotely(
-    server: str, image: bytes, *, k: int | None, mode: str | None, key: str | None = None
+    server: str, image: bytes | None, fields: Sequence[tuple[str, str]], *, key: str | None = None
 ) -> dict[str, Any]:
     """Return the JSON answer of the server at an address such as ``http://127.0.0.1:8000``.
 
-    Raises :class:`RemoteError`: with the server's own message, hint and code if it refuses, else
-    with what keeps it from answering.
+    ``fields`` are those of the upload form beside the image, such as ``k`` or ``text``. Raises
+    :class:`RemoteError`: with the server's own message, hint and code if it refuses, else with what
+    keeps it from answering.
     """
     if not _is_address(server):
         raise RemoteError(f"{server} is no address.", "Give one like http://127.0.0.1:8000.")
-    fields = {name: str(value) for name, value in (("k", k), ("mode", mode)) if value is not None}
     body, media_type = _form(image, fields)
     headers = {"Content-Type": media_type, "Accept": "application/json"}
     if key:
@@ -76,9 +77,18 @@ def _has_results(answer: dict[str, Any]) -> bool:
                 and isinstance(result["key"], str)
                 for result in answer["results"]
             )
+            and all(map(_is_facet, answer.get("facets", {}).values()))
+            and isinstance(answer.get("words", {"summary": ""})["summary"], str)
         )
-    except (KeyError, TypeError):
+    except (AttributeError, KeyError, TypeError):
         return False
+
+
+def _is_facet(facet: dict[str, Any]) -> bool:
+    """Tell whether a field's values and their counts are there. Raises as the caller expects."""
+    counts = [one["count"] for one in facet["values"] if "value" in one]
+    whole = len(counts) == len(facet["values"])
+    return whole and all(isinstance(count, int) for count in (facet["others"], *counts))
 
 
 def _refusal(error: HTTPError) -> RemoteError:
@@ -89,13 +99,17 @@ def _refusal(error: HTTPError) -> RemoteError:
         return RemoteError(f"The server answers {error.code}.", NOT_OURS)
 
 
-def _form(image: bytes, fields: dict[str, str]) -> tuple[bytes, str]:
-    """Return an upload form and its media type."""
+def _form(image: bytes | None, fields: Sequence[tuple[str, str]]) -> tuple[bytes, str]:
+    """Return an upload form, which may have no image, and its media type."""
     boundary = secrets.token_hex(16)
     parts = [
         f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
-        for name, value in fields.items()
+        for name, value in fields
     ]
-    head = f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="image"\r\n\r\n'
-    parts += [head.encode(), image, f"\r\n--{boundary}--\r\n".encode()]
-    return b"".join(parts), f"multipart/form-data; boundary={boundary}"
+    if image is not None:
+        disposition = 'form-data; name="image"; filename="image"'
+        head = f"--{boundary}\r\nContent-Disposition: {disposition}\r\n\r\n"
+        parts += [head.encode(), image, b"\r\n"]
+    return b"".join(
+        [*parts, f"--{boundary}--\r\n".encode()]
+    ), f"multipart/form-data; boundary={boundary}"

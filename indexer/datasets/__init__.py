@@ -8,6 +8,7 @@ from indexer.datasets.exclusion import Exclusion
 from indexer.datasets.files import require_folder
 from indexer.datasets.folder import Folder
 from indexer.datasets.image_list import ImageList
+from indexer.datasets.tables import Described, require_table
 from indexer.datasets.tar import TarShards
 from indexer.datasets.walk import Rules
 
@@ -15,6 +16,7 @@ __all__ = [
     "Boxes",
     "Coco",
     "Dataset",
+    "Described",
     "Exclusion",
     "Folder",
     "ImageList",
@@ -35,6 +37,13 @@ __all__ = [
 
 def open_dataset(config: DatasetConfig) -> Dataset:
     """Open the configured dataset without touching the disk."""
+    dataset = _open_images(config)
+    if config.metadata is None:
+        return dataset
+    return Described(dataset, config.metadata, _beginnings_of_keys(config))
+
+
+def _open_images(config: DatasetConfig) -> Dataset:
     first, *_ = config.roots
     rules = Rules(Exclusion(config.exclude), config.follow_links)
     if config.kind == "list":
@@ -49,11 +58,23 @@ def open_dataset(config: DatasetConfig) -> Dataset:
     return Folder(*config.roots, rules=rules)
 
 
+def _beginnings_of_keys(config: DatasetConfig) -> dict[str, str]:
+    """Return what keys begin with instead of the absolute path of each folder."""
+    folders = dict.fromkeys(config.roots, "")
+    if config.kind == "folder":
+        folders |= {other: f"{other.name}/" for other in config.roots[1:]}
+    elif config.kind in ("list", "tar"):  # keys are relative to where the file is
+        folders |= {root.parent: "" for root in config.roots}
+    return {f"{str(folder).rstrip('/')}/": beginning for folder, beginning in folders.items()}
+
+
 def require_folders(config: DatasetConfig) -> None:
-    """Raise :class:`~indexer.errors.DatasetError` if a folder of the dataset is not there.
+    """Raise :class:`~indexer.errors.DatasetError` if a folder or table of the dataset is not there.
 
     It takes no time, unlike a scan, or the download of an encoder's weights.
     """
     if config.kind in ("folder", "coco"):
         for root in config.roots:
             require_folder(root)
+    if config.metadata:
+        require_table(config.metadata)

@@ -13,6 +13,9 @@ from indexer.text import escaped
 SHOWN = 3
 """How many examples of what was passed over a report names."""
 
+BAR_DELAY_S = 1
+"""What takes less time needs no progress bar."""
+
 
 @dataclass(frozen=True, slots=True)
 class Item:

@@ -48,9 +48,10 @@ class LocalExecutor:
         """Yield the result of every task once, in the order of the tasks.
 
         ``make`` creates a worker for each thread or process; it and the tasks are pickled for the
-        latter. At most ``ahead`` tasks are taken beyond those whose result was yielded, so that
-        memory does not grow with their number. A task that takes too long, or whose process dies,
-        has the result of :meth:`Worker.failed`.
+        latter. Tasks must be small, a few kilobytes: a process is sent the next one while it may be
+        about to send a result. At most ``ahead`` tasks are taken beyond those whose result was
+        yielded, so that memory does not grow with their number. A task that takes too long, or
+        whose process dies, has the result of :meth:`Worker.failed`.
 
         Raises :class:`~indexer.errors.ExtractionStalled` if too many tasks hang, and what a worker
         raises.

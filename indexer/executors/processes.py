@@ -197,7 +197,7 @@ class Processes(Generic[Task, Result]):
         if failure == "timeout":
             self._timeouts += 1
             if self._timeouts > MAX_ABANDONED:
-                raise stalled(self._timeouts, self._seconds)
+                raise stalled(MAX_ABANDONED + 1, self._seconds)
         call.future.set_result(self._make().failed(call.task, failure, self._seconds))
 
     def _start(self) -> "_Process[Task, Result]":

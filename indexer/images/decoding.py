@@ -19,6 +19,7 @@ from indexer.errors import (
 )
 from indexer.images import budget, jpeg, png, tiff
 from indexer.images.colours import to_rgb
+from indexer.images.exif import ExifFields, exif_fields
 from indexer.images.timed_file import Clock, TimedFile, block_size
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
@@ -43,9 +44,9 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 
-NOTE = "note"
-TURN = "turn"
-"""What is kept of a file in ``Image.info``: what is wrong with it, and how it was turned."""
+NOTE, EXIF, TURN = "note", "exif_fields", "turn"  # Pillow has an "exif" of its own
+"""What is kept of a file in ``Image.info``: what is wrong with it, what the camera noted, and how
+it was turned."""
 
 
 def _silence_decoders() -> None:
@@ -83,8 +84,9 @@ def decoded(
     """Decode the first frame of an image file: upright, RGB, transparency on white.
 
     EXIF orientation is applied, transparent pixels are composited on white and deep samples scaled
-    to 8 bits, all before any resizing. ``image.format`` keeps the file's format. A file that is
-    damaged but has its whole picture is decoded; :func:`note` then says what is wrong with it.
+    to 8 bits, all before any resizing. ``image.format`` keeps the file's format; :func:`exif_of`
+    returns what the camera noted in it. A file that is damaged but has its whole picture is
+    decoded; :func:`note` then says what is wrong with it.
 
     The image counts against :data:`~indexer.images.budget.DECODING` until the block ends: keep what
     was made of it, not the image. ``waiting`` is entered while the budget is used up.
@@ -119,6 +121,20 @@ def note(image: Image.Image) -> str:
     return str(image.info.get(NOTE, ""))
 
 
+def exif_of(image: Image.Image) -> ExifFields:
+    """Return what the EXIF data of a decoded image's file says: :func:`exif_fields`."""
+    return dict(image.info.get(EXIF, {}))
+
+
+def read_exif(data: bytes) -> ExifFields:
+    """Return the same of a file that is not decoded; nothing if it cannot be read."""
+    try:
+        with Image.open(_readable(data, Clock())[0], formats=FORMATS) as image:
+            return exif_fields(image)
+    except Exception:  # noqa: BLE001 -- decode() reports what is wrong
+        return {}
+
+
 def pixels(data: bytes) -> int:
     """Return how many pixels decoding a file takes, from its header; 0 if it cannot be read."""
     try:
@@ -146,11 +162,12 @@ def _decode(
         _check_size(opened, max_pixels)
         share.enter_context(budget.DECODING.hold(_most_pixels(opened), waiting))
         image = _first_frame(opened, file)
+        noted = exif_fields(opened)
     if file.is_exhausted and image.format in ("JPEG", "PNG"):
         if image.format == "JPEG":
             _check_complete(image, data, clock)
         found = f"{found} The file ends without an end marker.".strip()
-    image.info[NOTE] = found
+    image.info |= {NOTE: found, EXIF: noted}
     return image
 
 

@@ -63,7 +63,7 @@ class Chunk(NamedTuple):
 
 
 def needed_chunks(file: BytesIO) -> tuple[bytes, str]:
-    """Return a PNG file with the chunks that its picture is made of, and a note.
+    """Return a PNG file with the chunks that its picture is made of, EXIF data first, and a note.
 
     The note names what was left out because it is damaged; it is empty if there is nothing. Raises
     :class:`InvalidImage` if the checksum of a critical chunk is wrong.
@@ -79,7 +79,9 @@ def needed_chunks(file: BytesIO) -> tuple[bytes, str]:
             header = chunk.data
         elif chunk.kind == b"tRNS":
             chunk = chunk.with_data(_scaled_to_8_bits(chunk.data, header))
-        parts.append(chunk.to_bytes())
+        # EXIF data may come after the pixels; before them it can be read without decoding these.
+        place = 2 if chunk.kind in (b"eXIf", *TEXTS) else len(parts)
+        parts.insert(place, chunk.to_bytes())
     note = f"Ignored for a wrong checksum: {', '.join(sorted(ignored))}." if ignored else ""
     return b"".join(parts), note
 

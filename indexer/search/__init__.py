@@ -2,17 +2,38 @@
 
 from indexer.encoders import EncoderSpec
 from indexer.images import Box, pixels, read_file
-from indexer.search.answers import Answer, Distribution, Hit, ImageFile, IndexInfo
+from indexer.search.answers import (
+    Answer,
+    Distribution,
+    Hit,
+    ImageFile,
+    IndexInfo,
+    ListedImages,
+    facets_to_dict,
+)
 from indexer.search.batching import Batcher
-from indexer.search.collection import Collection
+from indexer.search.collection import MARKED_VALUES, Collection
+from indexer.search.filters import (
+    MAX_CLAUSES,
+    MAX_FACETS,
+    equal_clause,
+    name_text,
+    parse_filter,
+    parse_names,
+)
 from indexer.search.image_sources import file_of
 from indexer.search.queries import Allowed, Example, Query, Selection
 from indexer.search.searcher import Searcher
-from indexer.store import Counts, ImageRow, PublishedIdentity
+from indexer.search.words import WordMatches
+from indexer.store import OWN_FIELDS, Counts, Facet, Field, ImageRow, PublishedIdentity
 from indexer.vector_index import Projection, Stage
 from indexer.vector_index.promise import Promise
 
 __all__ = [
+    "MARKED_VALUES",
+    "MAX_CLAUSES",
+    "MAX_FACETS",
+    "OWN_FIELDS",
     "Allowed",
     "Answer",
     "Batcher",
@@ -22,10 +43,13 @@ __all__ = [
     "Distribution",
     "EncoderSpec",
     "Example",
+    "Facet",
+    "Field",
     "Hit",
     "ImageFile",
     "ImageRow",
     "IndexInfo",
+    "ListedImages",
     "Projection",
     "Promise",
     "PublishedIdentity",
@@ -33,7 +57,13 @@ __all__ = [
     "Searcher",
     "Selection",
     "Stage",
+    "WordMatches",
+    "equal_clause",
+    "facets_to_dict",
     "file_of",
+    "name_text",
+    "parse_filter",
+    "parse_names",
     "pixels",
     "read_file",
 ]

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -14,7 +14,8 @@ from indexer.config import Mode
 from indexer.encoders import EncoderSpec
 from indexer.search.paging import RankedHit
 from indexer.search.queries import Example, Query, Selection
-from indexer.store import Counts, ImageRow
+from indexer.search.words import WordMatches
+from indexer.store import Counts, Facet, ImageRow
 from indexer.vector_index import Stage
 from indexer.vector_index.promise import Promise
 
@@ -83,6 +84,10 @@ class Answer:
     """What is wrong with the file of the query's own image, whose picture is whole."""
     stages: Sequence[Stage] = ()
     """The stages of the search, and how many images each left."""
+    facets: Mapping[str, Facet] = field(default_factory=dict)
+    """The counts of the values of fields, in all images that pass the filter."""
+    words: WordMatches | None = None
+    """The images that say the query's text, whose mean was searched for."""
 
     @property
     def page(self) -> int:
@@ -95,7 +100,7 @@ class Answer:
         Only a server knows URLs: those of images are missing, and the query's is None.
         """
         spec = self.encoder
-        return {
+        answer: dict[str, Any] = {
             "version": self.version,
             "encoder": {
                 "model": spec.model,
@@ -112,6 +117,11 @@ class Answer:
             "results": [hit.to_dict() for hit in self.hits],
             "more": self.more,
         }
+        if self.facets:
+            answer["facets"] = facets_to_dict(self.facets)
+        if self.words:
+            answer["words"] = self.words.to_dict()
+        return answer
 
     def _query_to_dict(self) -> dict[str, Any]:
         query, selection = self.query, self.selection
@@ -119,11 +129,13 @@ class Answer:
         return {
             "kind": query.kind,
             "image_id": query.image_id,
+            "text": query.text,
             "url": None,
             "crop": query.crop._asdict() if query.crop else None,
             "allowed": {"key_prefix": allowed.key_prefix, "metadata": dict(allowed.metadata)}
             if allowed
             else None,
+            "filter": list(selection.filter),
             "positives": _examples(query.positives),
             "negatives": _examples(query.negatives),
             "k": self.k,
@@ -134,8 +146,29 @@ class Answer:
         }
 
 
+def facets_to_dict(facets: Mapping[str, Facet]) -> dict[str, Any]:
+    """Return facets as JSON-ready values, named and ordered as in the HTTP API."""
+    return {
+        name: {"values": [asdict(one) for one in facet.values], "others": facet.others}
+        for name, facet in facets.items()
+    }
+
+
 def _examples(examples: Sequence[Example]) -> list[dict[str, Any]]:
     return [{"image_id": example.image_id, "weight": example.weight} for example in examples]
+
+
+@dataclass(frozen=True, slots=True)
+class ListedImages:
+    """One page of the images that pass a filter, in the order of their ids."""
+
+    total: int
+    """How many images pass."""
+    page: int
+    images: Sequence[ImageRow]
+    more: bool
+    facets: Mapping[str, Facet]
+    """The counts of the values of fields, in all images that pass the filter."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,18 +1,36 @@
 """The images of one published version: their rows, files, vectors and distances."""
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from indexer.config import DatasetConfig
 from indexer.datasets import file_of_box, key_of_box
 from indexer.errors import LookalikeError, UnknownImage
 from indexer.images import crop, decoded, media_type, thumbnail
-from indexer.search.answers import Distribution, ImageFile
+from indexer.search.answers import Distribution, ImageFile, ListedImages
+from indexer.search.facets import telling_fields
+from indexer.search.filters import (
+    allowed_ids,
+    equal_clause,
+    fields_named,
+    parse_filter,
+    passing,
+    require_fields,
+)
 from indexer.search.image_sources import ImageSources
-from indexer.search.queries import Allowed, Vector
-from indexer.store import ImageRow, Version
+from indexer.search.queries import Allowed, Selection, Vector, combined
+from indexer.search.words import (
+    CAMERA_NOTES,
+    WordMatches,
+    find_words,
+    parse_words,
+    searched_fields,
+)
+from indexer.store import Facet, Field, ImageRow, Version
 from indexer.vector_index import MappedVectors, Projection, StoredProjection
 from indexer.vector_index.base import Ids, Rows
 
@@ -21,6 +39,15 @@ DISTRIBUTION_SAMPLE = 1000
 
 BOXES_SHOWN = 200
 """How many boxes of one picture are shown."""
+
+OVERVIEW_FIELDS = 4
+"""How many fields are counted where nobody has asked for one."""
+
+MARKED_VALUES = 8
+"""How many values of a field are told apart on the map."""
+
+HIDDEN = 255
+"""The mark of an image that does not pass the filter."""
 
 FILES_SAMPLE = 3
 """How many files are looked for to tell whether the images can be read."""
@@ -80,9 +107,77 @@ class Collection:
         found = self._version.catalogue.with_prefix(start, limit=BOXES_SHOWN)
         return found if row in found else [row, *found[1:]]
 
-    def matching(self, allowed: Allowed) -> Ids:
-        """Return the ids of the allowed images, int64 (n,)."""
-        return self._version.catalogue.matching(*allowed)
+    @property
+    def fields(self) -> Sequence[Field]:
+        """What the images can be filtered by; nothing if an older Lookalike has indexed them."""
+        return self._version.catalogue.metadata.fields
+
+    def require_fields(self, filter: Sequence[str], facets: Sequence[str]) -> None:  # noqa: A002
+        """Raise what :meth:`matching` and :meth:`facets` raise, without their work."""
+        index = self._version.catalogue.metadata
+        require_fields(index, parse_filter(filter))
+        for name in facets:
+            fields_named(index, name)
+
+    def matching(self, filter: Sequence[str], allowed: Allowed | None = None) -> Ids:  # noqa: A002
+        """Return the ids of the images that pass a filter and are allowed, int64 (n,), ascending.
+
+        Raises :class:`~indexer.errors.InvalidQuery` or :class:`~indexer.errors.NoMetadataIndex`.
+        """
+        index, ids = self._version.catalogue.metadata, self._vectors.sorted_ids
+        if allowed is not None:
+            ids = allowed_ids(index, allowed, ids)
+        return passing(index, parse_filter(filter), ids)
+
+    def listed(self, selection: Selection, text: str | None = None) -> ListedImages:
+        """Return one page of the images that pass a selection's filter, in order of their ids.
+
+        With ``text`` only those of which a text has all its words. Raises what :meth:`matching`
+        raises, and what :func:`~indexer.search.words.searched_fields` raises.
+        """
+        k, page = selection.k or len(self), selection.page
+        ids = self.matching(selection.filter, selection.allowed)
+        if text is not None:
+            words = self._version.catalogue.metadata.words
+            ids = ids[np.isin(ids, words.ids(parse_words(text), searched_fields(words)))]
+        shown = self.images(ids[(page - 1) * k : page * k])
+        counts_all = selection.searches_all and text is None
+        facets = self.facets(selection.facets, None if counts_all else ids)
+        rows = [shown[image_id] for image_id in sorted(shown)]
+        return ListedImages(len(ids), page, rows, page * k < len(ids), facets)
+
+    def facets(self, names: Sequence[str], among: Ids | None = None) -> dict[str, Facet]:
+        """Count the values of each field in the images ``among``, or in all of them.
+
+        Raises :class:`~indexer.errors.InvalidQuery` or :class:`~indexer.errors.NoMetadataIndex`.
+        """
+        index = self._version.catalogue.metadata
+        return {
+            name: index.facet({field.name for field in fields_named(index, name)}, among)
+            for name in names
+        }
+
+    @property
+    def has_texts(self) -> bool:
+        """Whether images have captions, or other texts than what cameras note."""
+        return not CAMERA_NOTES.issuperset(self._version.catalogue.metadata.words.fields)
+
+    def find_words(self, text: str) -> WordMatches:
+        """Return the images of which a text, such as a caption, has all words of ``text``.
+
+        Raises what :func:`indexer.search.words.find_words` raises.
+        """
+        return find_words(self._version.catalogue.metadata.words, text)
+
+    @cached_property
+    def telling_fields(self) -> Sequence[str]:
+        """The fields worth counting, the most telling first; found once for a version."""
+        return telling_fields(self._version.catalogue.metadata, len(self))
+
+    @cached_property
+    def overview(self) -> Mapping[str, Facet]:
+        """The facets of the most telling fields in all images; counted once for a version."""
+        return self.facets(self.telling_fields[:OVERVIEW_FIELDS])
 
     def features(self, image_ids: Sequence[int] | Ids) -> Vector:
         """Return the stored features of images, float32 (n, dim).
@@ -96,6 +191,15 @@ class Collection:
                 "No image of the index has an id beyond 64 bits.", "Ids come from search results."
             ) from None
         return self._vectors.vectors(self._vectors.rows(ids))
+
+    def mean_feature(self, image_ids: Sequence[int]) -> Vector:
+        """Return the direction of the mean of the features of images, float32 (dim,).
+
+        Raises :class:`~indexer.errors.UnknownImage`, or :class:`~indexer.errors.InvalidQuery` if
+        they cancel each other out.
+        """
+        features = self.features(image_ids)
+        return combined(features, [1.0] * len(features), features[:0], [])
 
     def image_file(self, image_id: int) -> ImageFile:
         """Return the bytes of an indexed image; of a box, those of its picture.
@@ -154,6 +258,25 @@ class Collection:
     def projection(self) -> Projection:
         """Return every image's point on the first two principal axes: the map."""
         return self._projection.whole
+
+    def marks(self, field: str, filter: Sequence[str] = ()) -> NDArray[np.uint8]:  # noqa: A002
+        """Return which value of a field each image of the map has, uint8 (n,), in its order.
+
+        1 is the most frequent value, up to :data:`MARKED_VALUES`; of several the rarest. 0 is none
+        of these, and :data:`HIDDEN` an image that does not pass the filter. An empty field marks no
+        values. Raises :class:`~indexer.errors.InvalidQuery` or
+        :class:`~indexer.errors.NoMetadataIndex`.
+        """
+        marks = np.zeros(len(self), np.uint8)
+        values = self.facets([field])[field].values[:MARKED_VALUES] if field else ()
+        for mark, one in enumerate(values, 1):
+            if clause := equal_clause(field, one.value):
+                marks[self._vectors.rows_among(self.matching([clause]))] = mark
+        if filter:
+            passed = np.zeros(len(self), np.bool_)
+            passed[self._vectors.rows_among(self.matching(filter))] = True
+            marks[~passed] = HIDDEN
+        return marks
 
     def distance(self, vector: Vector, image_id: int) -> float:
         """Return the Euclidean distance of a feature, float32 (dim,), to an indexed image."""

@@ -12,6 +12,7 @@ from indexer.search.answers import Answer, Stopwatch
 from indexer.search.batched_index import MAX_RESULTS
 from indexer.search.paging import first_depth
 from indexer.search.queries import Example, Query, Selection, Vector, combined
+from indexer.search.words import WordMatches
 from indexer.vector_index import Found
 
 Pixels = NDArray[np.uint8]
@@ -31,8 +32,10 @@ class PendingSearch:
     preview: bytes | None = None
     note: str = ""
     """What is wrong with the file of the query's own image."""
+    words: WordMatches | None = None
+    """The images that say the query's text."""
     feature: Vector | None = None
-    """Of the query's own image or vector; None if it has examples only."""
+    """Of the query's own image, vector or text; None if it has examples only."""
     vector: Vector | None = None
     """What is searched for."""
     depth: int = 0
@@ -75,7 +78,7 @@ class PendingSearch:
         0 if it is to be searched alone: it is approximate, among some images only, or too deep.
         """
         selection = self.selection
-        if self.failure or self.mode != "exact" or selection.allowed is not None:
+        if self.failure or self.mode != "exact" or not selection.searches_all:
             return 0
         depth = first_depth(
             count,

@@ -28,27 +28,31 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """At most one of an image, an indexed image and a vector, and any number of examples.
+    """At most one of an image, an indexed image, a vector and a text, and any number of examples.
 
     ``image`` is the bytes of a file. ``crop`` is a region of it, or of the indexed image, which is
-    then encoded. The image or vector itself counts as a positive of weight 1.
+    then encoded. ``text`` stands for the mean of images whose captions have its words; see
+    :mod:`indexer.search.words`. Each of them counts as a positive of weight 1.
     """
 
     image: bytes | None = None
     image_id: int | None = None
     vector: Sequence[float] | NDArray[np.floating] | None = None
+    text: str | None = None
     crop: Box | None = None
     positives: Sequence[Example] = ()
     negatives: Sequence[Example] = ()
 
     @property
-    def kind(self) -> Literal["image", "image_id", "vector", "examples"]:
+    def kind(self) -> Literal["image", "image_id", "vector", "text", "examples"]:
         """What the query searches with; ``examples`` if it has nothing else."""
         if self.image is not None:
             return "image"
         if self.image_id is not None:
             return "image_id"
-        return "examples" if self.vector is None else "vector"
+        if self.vector is not None:
+            return "vector"
+        return "examples" if self.text is None else "text"
 
     @property
     def is_encoded(self) -> bool:
@@ -57,15 +61,16 @@ class Query:
 
     def check(self) -> None:
         """Raise :class:`InvalidQuery` unless the parts can be combined."""
-        given = [part for part in (self.image, self.image_id, self.vector) if part is not None]
-        if len(given) > 1:
-            raise InvalidQuery("Give one of image, image_id and vector, not several.")
+        parts = (self.image, self.image_id, self.vector, self.text)
+        given = sum(part is not None for part in parts)
+        if given > 1:
+            raise InvalidQuery("Give one of image, image_id, vector and text, not several.")
         if not given and not self.positives:
             raise InvalidQuery(
                 "The query has nothing to search with.",
-                "Give an image, image_id, vector or at least one of positives.",
+                "Give an image, image_id, vector, text or at least one of positives.",
             )
-        if self.crop is not None and (not given or self.vector is not None):
+        if self.crop is not None and self.image is None and self.image_id is None:
             raise InvalidQuery("crop needs an image or an image_id.")
         if len(self.positives) + len(self.negatives) > MAX_EXAMPLES:
             raise InvalidQuery(f"A query can have up to {MAX_EXAMPLES} examples.")
@@ -86,8 +91,10 @@ class Selection:
     """Which of the neighbours to return; ``k`` and ``mode`` default to the settings.
 
     A page has ``k`` results, and ``page`` counts from 1 without limit. ``threshold`` is the largest
-    distance. ``collapse_duplicates`` puts near-duplicates below the best-ranked of them. With
-    ``allowed`` only those images are searched.
+    distance. ``collapse_duplicates`` puts near-duplicates below the best-ranked of them.
+
+    Only images that are ``allowed`` and pass all clauses of ``filter`` are searched; see
+    :mod:`indexer.search.filters`. The values of the fields ``facets`` are counted in all of these.
     """
 
     k: int | None = None
@@ -96,6 +103,13 @@ class Selection:
     threshold: float | None = None
     collapse_duplicates: bool = False
     allowed: Allowed | None = None
+    filter: Sequence[str] = ()
+    facets: Sequence[str] = ()
+
+    @property
+    def searches_all(self) -> bool:
+        """True if every image may be found."""
+        return self.allowed is None and not self.filter
 
     def within(self, limits: SearchConfig) -> tuple[int, Mode]:
         """Return k and mode with defaults filled in. Raises :class:`InvalidQuery`."""

@@ -206,8 +206,13 @@ class Searcher:
                 "This index has no approximate search.",
                 "Use mode=exact, or set index.approximate in config.yaml and index again.",
             )
+        self.collection.require_fields(search.selection.filter, search.selection.facets)
         if query.vector is not None:
             search.feature = unit_vector(query.vector, self.encoder_spec.dim)
+        elif query.text is not None:
+            with search.stopwatch.step("search"):
+                search.words = self.collection.find_words(query.text)
+                search.feature = self.collection.mean_feature(search.words.used)
         elif query.is_encoded:
             with search.stopwatch.step("decode"):
                 data = self._file(query)  # before it counts as decoding: a disk can hang
@@ -266,15 +271,20 @@ class Searcher:
     def _answer(self, search: PendingSearch) -> None:
         """Make the answer of a search."""
         assert search.vector is not None
+        selection = search.selection
         with search.stopwatch.step("search"):
-            hits, more = self._page(search)
+            among = None
+            if not selection.searches_all:
+                among = self.collection.matching(selection.filter, selection.allowed)
+            hits, more = self._page(search, among)
+            facets = self.collection.facets(selection.facets, among)
             shown = [hit for first in hits for hit in (first, *first.duplicates)]
             rows = self.collection.images(hit.image_id for hit in shown)
         search.answer = Answer(
             version=self._version.manifest.version,
             encoder=self.encoder_spec,
             query=search.query,
-            selection=search.selection,
+            selection=selection,
             mode=search.mode,
             k=search.k,
             more=more,
@@ -285,6 +295,8 @@ class Searcher:
             own_vector=search.feature,
             preview=search.preview,
             note=search.note,
+            facets=facets,
+            words=search.words,
         )
 
     def _features(self, examples: Sequence[Example]) -> Vector:
@@ -292,12 +304,10 @@ class Searcher:
         collection = self.collection
         return collection.features([collection.image(example.image_id).id for example in examples])
 
-    def _page(self, search: PendingSearch) -> tuple[list[RankedHit], bool]:
-        """Return one page of neighbours, and whether there is another."""
-        allowed, count, selection = None, len(self.collection), search.selection
-        if selection.allowed is not None:
-            allowed = self.collection.matching(selection.allowed)
-            count = len(allowed)
+    def _page(self, search: PendingSearch, among: Ids | None) -> tuple[list[RankedHit], bool]:
+        """Return one page of neighbours ``among`` some images or all, and whether there is more."""
+        selection = search.selection
+        count = len(self.collection) if among is None else len(among)
 
         def neighbours(depth: int) -> tuple[Distances, Ids]:
             if search.found is None or depth != search.depth:
@@ -305,7 +315,7 @@ class Searcher:
                 query, index = search.vector[np.newaxis], self._indexes[search.mode]
                 search.depth = depth
                 search.found = index.search(
-                    query, depth, allowed=allowed, parameters=self._parameters
+                    query, depth, allowed=among, parameters=self._parameters
                 )
             return search.found.distances[0], search.found.ids[0]
 

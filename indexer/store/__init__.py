@@ -4,6 +4,15 @@ from indexer.store.catalogue import Catalogue
 from indexer.store.damage import read_damage, update_damage
 from indexer.store.files import REBUILD_HINT
 from indexer.store.live import live_catalogue
+from indexer.store.metadata_index import (
+    Facet,
+    FacetValue,
+    Field,
+    Kind,
+    MetadataIndex,
+    Range,
+)
+from indexer.store.metadata_schema import OWN_FIELDS
 from indexer.store.records import (
     Counts,
     Damage,
@@ -19,10 +28,12 @@ from indexer.store.rows import ImageRow, NewImage, RunRow, Stamp
 from indexer.store.segment_writer import SegmentSize
 from indexer.store.segments import Segment
 from indexer.store.store import PublishedIdentity, Store
+from indexer.store.text_index import TextIndex, TextMatches
 from indexer.store.versions import DerivedFiles, Version, part_name, trained_path
 from indexer.store.writer import Draft, Writer, open_writer
 
 __all__ = [
+    "OWN_FIELDS",
     "REBUILD_HINT",
     "Catalogue",
     "Counts",
@@ -32,10 +43,16 @@ __all__ = [
     "DerivedKind",
     "DerivedPart",
     "Draft",
+    "Facet",
+    "FacetValue",
+    "Field",
     "ImageRow",
+    "Kind",
     "Manifest",
+    "MetadataIndex",
     "NewImage",
     "PublishedIdentity",
+    "Range",
     "Recall",
     "RecallPoint",
     "RunRow",
@@ -43,6 +60,8 @@ __all__ = [
     "SegmentSize",
     "Stamp",
     "Store",
+    "TextIndex",
+    "TextMatches",
     "Version",
     "Writer",
     "catalogue_problems",

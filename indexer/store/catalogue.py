@@ -2,8 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,12 @@ from numpy.typing import NDArray
 
 from indexer.errors import StoreCorrupt
 from indexer.images import Box
-from indexer.store.connections import ConnectionPool, translated_errors
+from indexer.store.connections import ConnectionPool, translated_errors, translated_values
 from indexer.store.files import inodes
 from indexer.store.layers import connect_layers
+from indexer.store.metadata_index import MetadataIndex
 from indexer.store.records import Counts
 from indexer.store.rows import ROW_NAMES, ImageRow, RunRow, Stamp
-from indexer.text import normal_forms, spellings
 
 _NAMES = (*ROW_NAMES, "id", "segment", "row")
 
@@ -37,6 +36,8 @@ class Catalogue:
         self.path = path
         with translated_errors(path, "opened"):
             self._pool = ConnectionPool(connect)
+        self.metadata = MetadataIndex(path, self._pool)
+        """The index of the images' metadata, which a version's catalogue has."""
 
     @staticmethod
     def open_snapshot(paths: Sequence[Path]) -> "Catalogue":
@@ -136,33 +137,6 @@ class Catalogue:
             )
         )
 
-    def matching(self, prefix: str, metadata: Mapping[str, Any]) -> NDArray[np.int64]:
-        """Return the ids, int64 (n,), of images with this key prefix and these metadata.
-
-        A value also matches a list that contains it, such as the categories of a COCO image.
-        Letters may be composed or decomposed, on either side; see :mod:`indexer.text`.
-        """
-        prefixes = spellings(prefix)
-        ranges = " OR ".join(["key >= ? AND key < ?"] * len(prefixes))
-        wanted = f"status = ? AND ({ranges})"
-        values: list[Any] = ["indexed"]
-        for prefix in prefixes:
-            values += [prefix, f"{prefix}\U0010ffff"]
-        for name, value in metadata.items():
-            names, texts = normal_forms(name), [value]
-            if isinstance(value, str):
-                texts = normal_forms(value)
-            # A list counts as its values, anything else as itself.
-            wanted += (
-                " AND EXISTS (SELECT 1 FROM json_each(metadata) AS field, "
-                "json_each(iif(field.type = 'array', field.value, json_array(field.value))) AS one "
-                f"WHERE field.key IN ({_marks(names)}) AND one.value IN ({_marks(texts)}) "
-                "AND field.type <> 'object' AND one.type NOT IN ('array', 'object'))"
-            )
-            values += [*names, *texts]
-        rows = self._query(f"SELECT id FROM images WHERE {wanted}", values)
-        return np.array(rows, np.int64).reshape(-1)
-
     def last_run(self) -> RunRow | None:
         """Return the accounting of the latest build, or None."""
         columns = ", ".join(column.name for column in fields(RunRow))
@@ -185,21 +159,7 @@ class Catalogue:
         statement = f"SELECT {', '.join(_NAMES)} FROM images {condition}"
         for values_of_row in self._query(statement, values):
             row = dict(zip(_NAMES, values_of_row, strict=True))
-            with self._translated_values():
+            with translated_values(self.path):
                 row["metadata"] = json.loads(row["metadata"])
                 row["box"] = Box(*json.loads(row["box"])) if row["box"] else None
             yield ImageRow(**row)
-
-    @contextmanager
-    def _translated_values(self) -> Iterator[None]:
-        """Raise :class:`StoreCorrupt` for values that no build has written."""
-        try:
-            yield
-        except (TypeError, ValueError, RecursionError) as error:
-            reason = " ".join(str(error).split())
-            raise StoreCorrupt(f"{self.path} holds a damaged value: {reason}") from error
-
-
-def _marks(values: Sequence[object]) -> str:
-    """Return as many parameters of a statement as there are values."""
-    return ", ".join("?" for _ in values)

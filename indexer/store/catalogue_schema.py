@@ -1,15 +1,16 @@
 """The tables of the store's own catalogue: how they are made, and made up to date."""
 
 import sqlite3
-from contextlib import closing
+import tempfile
+from contextlib import closing, suppress
 from pathlib import Path
 
 from indexer.store.connections import connect
 from indexer.store.layers import COLUMNS
 from indexer.store.records import FORMAT
-from indexer.store.rows import ROW_COLUMNS
+from indexer.store.rows import OWN_NAMES, ROW_COLUMNS
 
-REVISION = "revision TEXT"
+OWN_COLUMNS = ", ".join(f"{name} TEXT" for name in OWN_NAMES)
 DESCRIBED = f"""
 CREATE TRIGGER images_described AFTER UPDATE OF {ROW_COLUMNS} ON images BEGIN
     INSERT OR IGNORE INTO changed VALUES (old.id);
@@ -22,7 +23,7 @@ CREATE TABLE images (
     id INTEGER PRIMARY KEY AUTOINCREMENT,  -- never reused: an id is one content under one key
     segment TEXT, row INTEGER,
     {COLUMNS},
-    {REVISION},
+    {OWN_COLUMNS},
     UNIQUE (key),
     CHECK ((status = 'skipped') = (reason IS NOT NULL)),
     CHECK ((status = 'indexed') = (segment IS NOT NULL AND row IS NOT NULL))
@@ -61,6 +62,10 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
             new.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {FORMAT}; COMMIT;")
     connection = connect(path, "mode=rw")
     connection.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")
+    with suppress(FileNotFoundError):  # there is no folder for temporary files
+        tempfile.gettempdir()
+        # The metadata of millions of images take gigabytes, and are sorted in pieces of the cache.
+        connection.executescript("PRAGMA temp_store = FILE; PRAGMA cache_size = -32000;")
     _upgrade(connection)
     return connection
 
@@ -69,8 +74,9 @@ def _upgrade(connection: sqlite3.Connection) -> None:
     """Add what a catalogue of this format lacks if an older version of Lookalike made it."""
     connection.execute(DEAD_BY_SEGMENT)
     names = {name for _, name, *_ in connection.execute("PRAGMA table_info(images)")}
-    if "revision" not in names:
-        connection.execute(f"ALTER TABLE images ADD COLUMN {REVISION}")
+    for name in OWN_NAMES:
+        if name not in names:
+            connection.execute(f"ALTER TABLE images ADD COLUMN {name} TEXT")
     if "box" not in names:
         connection.executescript(
             "BEGIN; ALTER TABLE images ADD COLUMN box TEXT; DROP TRIGGER images_described; "

@@ -2,7 +2,7 @@
 
 import json
 import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, fields
 from operator import attrgetter
@@ -13,15 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexer.store.catalogue_schema import open_for_writing
-from indexer.store.connections import translated_errors
+from indexer.store.connections import translated_errors, translated_values
 from indexer.store.layers import show_layers, write_layer
 from indexer.store.own_catalogue import LAYERS, OwnCatalogue
 from indexer.store.records import CatalogueLayer, Counts
-from indexer.store.rows import ROW_COLUMNS, ROW_NAMES, ImageRow, NewImage, RunRow
+from indexer.store.rows import OWN_NAMES, ROW_COLUMNS, ROW_NAMES, ImageRow, NewImage, RunRow
 
-_NEW_NAMES = (*ROW_NAMES, "revision")
+_NEW_NAMES = (*ROW_NAMES, *OWN_NAMES)
 _NEW_COLUMNS, _NEW_VALUES = ", ".join(_NEW_NAMES), ", ".join("?" for _ in _NEW_NAMES)
 _values_of = attrgetter(*_NEW_NAMES)
+
+Metadata = Mapping[str, Any]
 
 
 class CatalogueWriter(OwnCatalogue):
@@ -134,12 +136,25 @@ class CatalogueWriter(OwnCatalogue):
         """Remove the rows of these keys; unknown keys are ignored."""
         self._db.executemany("DELETE FROM images WHERE key = ?", ((key,) for key in keys))
 
-    def update_metadata(self, metadata: Iterable[tuple[str, Mapping[str, Any]]]) -> int:
-        """Set the metadata of the rows of these keys, and return how many changed."""
-        changed = self._db.executemany(
-            "UPDATE images SET metadata = :new WHERE key = :key AND metadata <> :new",
-            ({"key": key, "new": _json(values)} for key, values in metadata),
-        ).rowcount
+    def update_metadata(
+        self,
+        metadata: Iterable[tuple[str, Metadata]],
+        describe: Callable[[Metadata, Metadata], Metadata] = lambda _, given: given,
+    ) -> int:
+        """Set the metadata of the rows of these keys, and return how many changed.
+
+        ``describe`` makes them of what the camera noted in the file and of what is given.
+        """
+        changed = 0
+        for key, given in metadata:
+            found = self._db.execute("SELECT metadata, exif FROM images WHERE key = ?", (key,))
+            for before, noted in found.fetchall():
+                with translated_values(self.path):
+                    exif = dict(json.loads(noted or "{}"))
+                new = _json(describe(exif, given))
+                if new != before:
+                    self._db.execute("UPDATE images SET metadata = ? WHERE key = ?", (new, key))
+                    changed += 1
         if changed:
             self._skip_an_id()
         return changed
@@ -148,27 +163,29 @@ class CatalogueWriter(OwnCatalogue):
         """Give an image the key, stamp and metadata of a file of the same content."""
         self.remove([image.key])
         self._db.execute(
-            "UPDATE images SET key = ?, size = ?, mtime_ns = ?, metadata = ?, revision = ? "
-            "WHERE id = ?",
+            "UPDATE images SET key = ?, size = ?, mtime_ns = ?, metadata = ?, revision = ?, "
+            "exif = ? WHERE id = ?",
             (
                 image.key,
                 image.size,
                 image.mtime_ns,
                 _json(image.metadata),
                 image.revision,
+                _json(image.exif),
                 image_id,
             ),
         )
         self._skip_an_id()
 
     def touch(self, image: NewImage) -> None:
-        """Set the modification time and the revision of a file whose content is unchanged.
+        """Set the time, the revision and the camera's notes of a file of unchanged content.
 
         A version has the time but not the revision, so that a new revision alone changes no layer:
         on some file systems all files have another one each time they are mounted.
         """
         self._db.execute(
-            "UPDATE images SET revision = ? WHERE key = ?", (image.revision, image.key)
+            "UPDATE images SET revision = ?, exif = ? WHERE key = ?",
+            (image.revision, _json(image.exif), image.key),
         )
         self._db.execute(
             "UPDATE images SET mtime_ns = :mtime_ns WHERE key = :key AND mtime_ns IS NOT :mtime_ns",
@@ -287,9 +304,9 @@ def _values(image: NewImage) -> Iterator[object]:
     return (_json(v) if isinstance(v, Mapping | tuple) else v for v in _values_of(image))
 
 
-def _json(value: Mapping[str, Any] | tuple[float, ...]) -> str:
+def _json(value: Metadata | tuple[float, ...] | None) -> str | None:
     """Return metadata, or a box, as JSON that SQLite can read.
 
     Raises :class:`ValueError` for infinity.
     """
-    return json.dumps(value, allow_nan=False)
+    return None if value is None else json.dumps(value, allow_nan=False)

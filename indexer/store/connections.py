@@ -41,6 +41,16 @@ def translated_errors(path: Path, action: str) -> Iterator[None]:
         raise StoreCorrupt(message, REBUILD_HINT) from error
 
 
+@contextmanager
+def translated_values(path: Path) -> Iterator[None]:
+    """Raise :class:`StoreCorrupt` for values in a catalogue that no build has written."""
+    try:
+        yield
+    except (TypeError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise StoreCorrupt(f"{path} holds a damaged value: {reason}") from error
+
+
 class ConnectionPool:
     """Lends connections that ``connect`` opens. Safe between threads.
 

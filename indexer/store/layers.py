@@ -12,10 +12,12 @@ about ``GROWTH`` times for each of these levels.
 
 import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 from indexer.store.connections import IMMUTABLE, connect, require_format, translated_errors, uri
 from indexer.store.files import sync
+from indexer.store.metadata_schema import is_complete, show_index, write_index
 from indexer.store.records import FORMAT, CatalogueLayer
 from indexer.store.rows import ROW_COLUMNS, ROW_NAMES
 
@@ -109,15 +111,19 @@ def _fill(
     connection.execute(
         "CREATE INDEX layer.images_by_note ON images (status, message) WHERE message IS NOT NULL"
     )
+    write_index(connection)
     return int(rows)
 
 
 def connect_layers(paths: Sequence[Path]) -> sqlite3.Connection:
-    """Connect to layers, the oldest first, and define the view ``images`` over all of them."""
+    """Connect to layers, the oldest first, and define the view ``images`` over all of them.
+
+    If they have an index of their metadata, it is shown too.
+    """
     lowest, *others = paths
     connection = connect(lowest, IMMUTABLE)
     try:
-        show_layers(connection, "images", others, below=["main"])
+        show_index(connection, show_layers(connection, "images", others, below=["main"]))
     except BaseException:
         connection.close()
         raise
@@ -126,8 +132,8 @@ def connect_layers(paths: Sequence[Path]) -> sqlite3.Connection:
 
 def show_layers(
     connection: sqlite3.Connection, view: str, paths: Sequence[Path], below: Sequence[str] = ()
-) -> None:
-    """Attach layers, the oldest first, and define a view over them.
+) -> list[str]:
+    """Attach layers, the oldest first, and define a view over them; return the layers' names.
 
     ``below`` are the names of older layers that the connection has open. Raises
     :class:`~indexer.errors.StoreCorrupt` if a layer has another format.
@@ -146,6 +152,13 @@ def show_layers(
             f"FROM {name}.images WHERE {' AND '.join(shown) or 'true'}"
         )
     connection.execute(f"CREATE TEMP VIEW {view} AS {' UNION ALL '.join(selects)}")
+    return names
+
+
+def is_indexed(path: Path) -> bool:
+    """Tell whether a layer has an index of its metadata; those of older Lookalikes lack some."""
+    with closing(connect(path, IMMUTABLE)) as connection:
+        return is_complete(connection, "main")
 
 
 def _has_boxes(connection: sqlite3.Connection, name: str) -> bool:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from indexer.store.catalogue import Catalogue
-from indexer.store.connections import connect
+from indexer.store.connections import connect, translated_values
 from indexer.store.records import CatalogueLayer, Name
 
 LAYERS = TypeAdapter(tuple[CatalogueLayer, ...])
@@ -28,13 +28,13 @@ class OwnCatalogue(Catalogue):
     def next_id(self) -> int:
         """Return the id of the next new row; ids are never reused."""
         rows = self._query("SELECT seq FROM sqlite_sequence WHERE name = 'images'")
-        with self._translated_values():
+        with translated_values(self.path):
             return int(rows[0][0]) + 1 if rows else 1
 
     def ids_in(self, segment: str) -> NDArray[np.int64]:
         """Return the ids of a segment's images, int64 (n, 2): row in the segment and id, by row."""
         rows = self._query("SELECT row, id FROM images WHERE segment = ? ORDER BY row", (segment,))
-        with self._translated_values():
+        with translated_values(self.path):
             return np.array(rows, np.int64).reshape(-1, 2)
 
     def dead_ids_in(self, segment: str) -> NDArray[np.int64]:
@@ -45,13 +45,13 @@ class OwnCatalogue(Catalogue):
     def segment_sizes(self) -> dict[str, int]:
         """Return how many images have their vector in each segment, in order of the segments."""
         sizes = self._query("SELECT name, alive FROM segments ORDER BY name")
-        with self._translated_values():
+        with translated_values(self.path):
             return {_NAME.validate_python(name): int(alive) for name, alive in sizes}
 
     def layers(self) -> tuple[CatalogueLayer, ...]:
         """Return the layers that hold the catalogue of the newest version, the oldest first."""
         rows = self._query("SELECT record FROM layers")
-        with self._translated_values():
+        with translated_values(self.path):
             return LAYERS.validate_json(rows[0][0]) if rows else ()
 
     def commits(self) -> int:

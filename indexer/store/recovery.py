@@ -25,7 +25,7 @@ from indexer.store.layers import show_layers
 from indexer.store.live import beside, is_written
 from indexer.store.own_catalogue import OwnCatalogue
 from indexer.store.records import CatalogueLayer, Damage
-from indexer.store.rows import ROW_COLUMNS
+from indexer.store.rows import OWN_NAMES, ROW_COLUMNS
 from indexer.store.segments import Segment
 from indexer.store.store import Store
 from indexer.store.versions import Version, layer_path
@@ -92,13 +92,16 @@ def _expected_definitions() -> set[tuple[str, str]]:
 def _definitions(connection: sqlite3.Connection) -> set[tuple[str, str]]:
     """Return the names of tables with those of their columns, and the statements of triggers.
 
-    The statement of a table that was made by an older version of Lookalike is another one.
+    The statement of a table that was made by an older version of Lookalike is another one. Columns
+    for the next build may be missing; it adds them.
     """
+    added = ", ".join(f"'{name}'" for name in OWN_NAMES)
     return {
         *connection.execute(
             "SELECT made.name, columns.name FROM main.sqlite_master AS made, "
             "pragma_table_info(made.name) AS columns "
-            "WHERE made.type = 'table' AND made.name NOT LIKE 'sqlite_%'"
+            "WHERE made.type = 'table' AND made.name NOT LIKE 'sqlite_%' "
+            f"AND NOT (made.name = 'images' AND columns.name IN ({added}))"
         ),
         *connection.execute(
             "SELECT name, sql FROM main.sqlite_master WHERE type = 'trigger' "

@@ -33,6 +33,9 @@ class NewImage:
     revision: str | None = None
     """Of the file, for the next build. Only the store's own catalogue has it, and no row that is
     read from one: versions do not need it."""
+    exif: Mapping[str, Any] | None = None
+    """What the camera noted in the file, for the metadata that builds make of it; None if the file
+    was not read for it. It is kept as the revision is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,9 @@ class RunRow:
     summary: str
 
 
-ROW_NAMES = tuple(column.name for column in fields(NewImage) if column.name != "revision")
+OWN_NAMES = ("revision", "exif")
+"""The columns that only the store's own catalogue has."""
+
+ROW_NAMES = tuple(column.name for column in fields(NewImage) if column.name not in OWN_NAMES)
 ROW_COLUMNS = ", ".join(ROW_NAMES)
 """The columns of a row in every catalogue, without its id and the location of its vector."""

@@ -32,7 +32,7 @@ from indexer.store.files import (
     unfinished_name,
     write_record,
 )
-from indexer.store.layers import layers_to_keep
+from indexer.store.layers import is_indexed, layers_to_keep
 from indexer.store.live import require_regular
 from indexer.store.records import (
     CatalogueLayer,
@@ -304,11 +304,17 @@ class Writer(SegmentWriter):
         return numbered_name(max(numbers, default=0) + 1)
 
     def _sound_layers(self) -> tuple[CatalogueLayer, ...]:
-        """Return the newest version's layers, or none if one is damaged: all is then rewritten."""
+        """Return the newest version's layers, or none if all have to be written anew.
+
+        One may be damaged, or an older Lookalike may have written it, without all of the index.
+        """
         layers, damaged = self.catalogue.layers(), self.damage().layers
         try:
             for layer in layers:
-                check_size(layer_path(self._store.layers, layer.id), layer.file)
+                path = layer_path(self._store.layers, layer.id)
+                check_size(path, layer.file)
+                if not is_indexed(path):
+                    return ()
         except StoreCorrupt:
             return ()
         return () if any(layer.id in damaged for layer in layers) else layers

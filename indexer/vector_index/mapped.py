@@ -46,7 +46,8 @@ class MappedVectors:
         self.starts: Rows = np.cumsum([0, *(len(part.alive) for part in self.parts)])
         """The first row of each part, and the number of rows."""
         self._by_id = np.argsort(self.ids, kind="stable")
-        self._sorted_ids = self.ids[self._by_id]
+        self.sorted_ids: Ids = self.ids[self._by_id]
+        """The image ids, ascending."""
         self._thread = threading.local()
         # No thread of the pool may refer to self, which would then never be freed.
         self._pool = ThreadPoolExecutor(
@@ -69,7 +70,9 @@ class MappedVectors:
     def rows_among(self, ids: Ids) -> Rows:
         """Return the rows of the image ids that exist, ascending, each once."""
         rows, known = self._look_up(ids)
-        return np.unique(rows[known])
+        chosen = np.zeros(len(self), np.bool_)
+        chosen[rows[known]] = True
+        return np.flatnonzero(chosen)
 
     def vectors(self, rows: Rows) -> Vectors:
         """Return the vectors of rows, (n, dim), in their order."""
@@ -171,10 +174,10 @@ class MappedVectors:
         return problem
 
     def _look_up(self, ids: Ids) -> tuple[Rows, np.ndarray]:
-        positions = np.minimum(np.searchsorted(self._sorted_ids, ids), max(len(self) - 1, 0))
+        positions = np.minimum(np.searchsorted(self.sorted_ids, ids), max(len(self) - 1, 0))
         if not len(self):
             return positions, np.zeros(len(ids), np.bool_)
-        return self._by_id[positions], self._sorted_ids[positions] == ids
+        return self._by_id[positions], self.sorted_ids[positions] == ids
 
     def _pieces(self, rows: Rows) -> Iterator[tuple[int, slice]]:
         """Yield the number of each part that holds some of the ascending rows, and their slice."""

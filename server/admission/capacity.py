@@ -104,9 +104,19 @@ def search_slot(
     """
     if any(query.is_encoded for query, _ in searches):
         return encoding_slot(searcher)
-    if any(_needs_slot(selection) for _, selection in searches):
+    if any(query.text is not None or _needs_slot(selection) for query, selection in searches):
         return capacity().long_searches.hold()
     return nullcontext()
+
+
+def list_slot(selection: Selection, text: str | None = None) -> AbstractContextManager[None]:
+    """Return a context manager that holds a slot if a list of images is filtered or counted.
+
+    It is filtered, too, if there are words in ``text`` to look for. Entering it raises
+    :class:`~server.admission.slots.Overloaded`.
+    """
+    reads_index = _reads_metadata(selection) or text is not None
+    return capacity().long_searches.hold() if reads_index else nullcontext()
 
 
 @contextmanager
@@ -135,7 +145,11 @@ def _needs_slot(selection: Selection | None) -> bool:
         return False
     default_k = current_index().config.search.k
     collapses_many = selection.collapse_duplicates and _last_rank(selection) > default_k
-    return collapses_many or selection.allowed is not None or is_deep(selection)
+    return collapses_many or _reads_metadata(selection) or is_deep(selection)
+
+
+def _reads_metadata(selection: Selection) -> bool:
+    return not selection.searches_all or bool(selection.facets)
 
 
 def _last_rank(selection: Selection) -> int:

@@ -18,6 +18,9 @@ JSON = "application/json"
 FORM = "multipart/form-data"
 NDJSON = "application/x-ndjson"
 
+FILTER = "filter"
+"""The one field of a form that may be repeated, beside the images of a batch."""
+
 
 def content(
     blueprint: APIBlueprint, media_types: Mapping[str, type[BaseModel] | Schema]
@@ -47,15 +50,17 @@ def validate(model: type[Model], fields: object) -> Model:
         raise invalid_request(error) from None
 
 
-def form_fields() -> dict[str, str]:
-    """Return the text fields of a form.
+def form_fields() -> dict[str, str | list[str]]:
+    """Return the text fields of a form. There is a clause of a filter in each field ``filter``.
 
-    Raises :class:`~server.errors.InvalidRequest` if a field was sent more than once.
+    Raises :class:`~server.errors.InvalidRequest` if another field was sent more than once.
     """
+    fields: dict[str, str | list[str]] = {}
     for name, texts in request.form.lists():
-        if len(texts) > 1:
+        if len(texts) > 1 and name != FILTER:
             raise InvalidRequest(f"{name}: sent {len(texts)} times.", "Send it once.")
-    return request.form.to_dict()
+        fields[name] = texts if name == FILTER else texts[0]
+    return fields
 
 
 def uploaded_image() -> dict[str, bytes]:

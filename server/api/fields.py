@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, WithJsonSchema
 
+from indexer.search import MAX_CLAUSES, MAX_FACETS
+
 MAX_TEXT = 1000
 
 
@@ -96,3 +98,7 @@ class Allowed(Request):
 
 
 Examples = Annotated[list[Example], Field(max_length=64, fail_fast=True)]
+Filter = Annotated[list[Text], Field(max_length=MAX_CLAUSES, fail_fast=True)]
+Facets = Annotated[list[Text], Field(max_length=MAX_FACETS, fail_fast=True)]
+FacetList = Annotated[str, Field(max_length=MAX_TEXT), AfterValidator(_check_text)]
+"""Names of fields with commas between them, as in a form or a URL."""

@@ -1,11 +1,14 @@
 """Models of the answers about the index and the server's health."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
+from indexer.search import Field as IndexField
 from indexer.search import IndexInfo, Promise
+from server.api.facet_answers import IndexedField
 from server.api.search_answers import Encoder, Mode, Version
 from server.current_index import Images, Rejected
 from server.errors import public_text
@@ -91,9 +94,17 @@ class Index(BaseModel):
         Field(description="The recall that approximate search promises, if the index has it."),
     ]
 
+    fields: Annotated[
+        list[IndexedField],
+        Field(
+            description="What images can be filtered by: first what every image has, then the "
+            "metadata, the most frequent first."
+        ),
+    ]
+
     @classmethod
-    def of(cls, info: IndexInfo) -> "Index":
-        """Describe an opened index."""
+    def of(cls, info: IndexInfo, fields: Sequence[IndexField]) -> "Index":
+        """Describe an opened index, and the fields of its images."""
         return cls(
             version=info.version,
             created=info.created,
@@ -108,6 +119,7 @@ class Index(BaseModel):
             if info.promise
             else [],
             promise=ApproximateSearch.of(info.promise) if info.promise else None,
+            fields=[IndexedField.of(field) for field in fields],
         )
 
 

@@ -15,8 +15,10 @@ DESCRIPTION = (
     "paths and methods that are not described here."
 )
 
-SEARCH = Tag(name="search", description="Find images similar to an image, a vector or examples.")
-IMAGES = Tag(name="images", description="One indexed image: its metadata, file and thumbnail.")
+SEARCH = Tag(
+    name="search", description="Find images similar to an image, a vector, words or examples."
+)
+IMAGES = Tag(name="images", description="The indexed images: metadata, files and thumbnails.")
 INDEX = Tag(name="index", description="The collection as a whole.")
 OPERATIONS = Tag(name="operations", description="Health and metrics, for monitoring.")
 TAGS = (SEARCH, IMAGES, INDEX, OPERATIONS)
@@ -37,8 +39,9 @@ ERROR_DESCRIPTIONS = {
     HTTPStatus.BAD_REQUEST: "The request or the image cannot be read.",
     HTTPStatus.UNAUTHORIZED: "The server requires an API key, and the request has no valid one.",
     HTTPStatus.FORBIDDEN: "The key may search, but this operation needs one of scope admin.",
-    HTTPStatus.NOT_FOUND: "There is no such image, or it was removed or changed.",
-    HTTPStatus.CONFLICT: "The index has no approximate search.",
+    HTTPStatus.NOT_FOUND: "There is no such image, it was removed or changed, or no text has the "
+    "words.",
+    HTTPStatus.CONFLICT: "The index has no approximate search, or none of its metadata.",
     HTTPStatus.PRECONDITION_FAILED: "The content is not the one that If-Match names.",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The upload has too many bytes or the image too many "
     "pixels: server.max_upload_bytes, server.max_pixels.",
@@ -116,11 +119,22 @@ EXAMPLES: dict[str, dict[str, Any]] = {
             "Similar to a vector, here of an encoder with four dimensions",
             {"vector": [0.12, 0.0, 0.87, 0.48], "threshold": 1.1},
         ),
+        "text": _example(
+            "Similar to the images whose captions have both words", {"text": "surf board", "k": 10}
+        ),
         "positives": _example(
             "Similar to two images, the second with half the weight, and not to a third",
             {
                 "positives": [{"image_id": 12}, {"image_id": 15, "weight": 0.5}],
                 "negatives": [{"image_id": 31}],
+            },
+        ),
+        "filter": _example(
+            "Similar to an indexed image, among some of the images, with counts of categories",
+            {
+                "image_id": 12,
+                "filter": ["category=dog", "category!=person", "width>=640"],
+                "facets": ["category"],
             },
         ),
         "crop": _example(
@@ -155,9 +169,11 @@ EXAMPLES: dict[str, dict[str, Any]] = {
                 "query": {
                     "kind": "image_id",
                     "image_id": 12,
+                    "text": None,
                     "url": None,
                     "crop": None,
                     "allowed": None,
+                    "filter": [],
                     "positives": [],
                     "negatives": [],
                     "k": 1,

@@ -9,13 +9,32 @@ from pydantic import (
     Field,
     FiniteFloat,
     Json,
+    WithJsonSchema,
     model_validator,
 )
 
 from indexer import search
-from server.api.fields import Allowed, Box, Example, Examples, Request
+from server.api.fields import (
+    Allowed,
+    Box,
+    Example,
+    Examples,
+    FacetList,
+    Facets,
+    Filter,
+    Request,
+    Text,
+)
 
 MAX_DIM = 16_384
+MAX_PER_PAGE = 1000
+FILTER = (
+    "Search only images that pass all of these clauses, such as category=dog, category!=person, "
+    "width>=640, licence=4..5, key^=val2017/ or caption~surfboard; docs/filters.md describes them."
+)
+FACETS = (
+    "Fields whose values are counted in all images that pass the filter, such as category,licence."
+)
 ALLOWED = "Search only images with this key prefix and these metadata values."
 CROP = "Search with this region of the upload or of the indexed image."
 POSITIVES = (
@@ -27,7 +46,13 @@ NEGATIVES = "Images that results should not resemble."
 BOX_EXAMPLE = '{"x": 0.1, "y": 0.2, "width": 0.5, "height": 0.5}'
 FOLDER_EXAMPLE = '{"key_prefix": "cats/"}'
 IMAGES_EXAMPLE = '[{"image_id": 15, "weight": 0.5}]'
-IMAGE_FIELD = Field(description="The image file, such as a JPEG or PNG.")
+TEXT = (
+    "Search with the mean of the 20 images whose captions or other texts have all these words and "
+    "match best. Words in double quotes must follow each other. Images without captions are found, "
+    "too: what counts is how they look."
+)
+IMAGE = "The image file, such as a JPEG or PNG."
+BINARY = WithJsonSchema({"type": "string", "format": "binary"})
 
 
 def _json_field(description: str, example: str, **field: Any) -> Any:
@@ -58,6 +83,7 @@ class SearchRequest(Request):
         bool,
         Field(description="Group near-duplicates, and boxes in one picture, under the nearest."),
     ] = False
+    filter: Annotated[Filter, Field(default_factory=list, description=FILTER)]
     explain: Annotated[
         bool,
         Field(
@@ -84,15 +110,19 @@ class SearchRequest(Request):
             threshold=self.threshold,
             collapse_duplicates=self.collapse_duplicates,
             allowed=search.Allowed(**allowed.model_dump()) if allowed else None,
+            filter=self.filter,
+            facets=_names(getattr(self, "facets", [])),
         )
 
 
 class SearchUpload(SearchRequest):
-    """A search by an uploaded image, and optionally by examples."""
+    """A search by an uploaded image or by words, and optionally by examples."""
 
-    image: Annotated[bytes, IMAGE_FIELD]
+    image: Annotated[bytes | None, BINARY, Field(default_factory=lambda: None, description=IMAGE)]
+    text: Annotated[Text | None, Field(description=TEXT)] = None
     crop: Annotated[Json[Box] | None, _json_field(CROP, BOX_EXAMPLE)] = None
     allowed: Annotated[Json[Allowed] | None, _json_field(ALLOWED, FOLDER_EXAMPLE)] = None
+    facets: Annotated[FacetList, Field(description=FACETS)] = ""
     positives: Annotated[
         Json[Examples], _json_field(POSITIVES, IMAGES_EXAMPLE, default_factory=list)
     ]
@@ -100,10 +130,17 @@ class SearchUpload(SearchRequest):
         Json[Examples], _json_field(NEGATIVES, IMAGES_EXAMPLE, default_factory=list)
     ]
 
+    @model_validator(mode="after")
+    def _check_one_query(self) -> "SearchUpload":
+        if (self.image is None) == (self.text is None):
+            raise ValueError("give an image or a text, and not both")
+        return self
+
     def query(self) -> search.Query:
         """Return the query."""
         return search.Query(
             image=self.image,
+            text=self.text,
             crop=_box(self.crop),
             positives=_examples(self.positives),
             negatives=_examples(self.negatives),
@@ -111,7 +148,7 @@ class SearchUpload(SearchRequest):
 
 
 class SearchStored(SearchRequest):
-    """A search by exactly one of image_id, vector and url, or by positives alone.
+    """A search by exactly one of image_id, vector, text and url, or by positives alone.
 
     Positives and negatives can be added to each of them, crop to image_id and url.
     """
@@ -128,6 +165,7 @@ class SearchStored(SearchRequest):
             "normalises it."
         ),
     ] = None
+    text: Annotated[Text | None, Field(description=TEXT)] = None
     url: Annotated[
         str | None,
         Field(
@@ -137,16 +175,20 @@ class SearchStored(SearchRequest):
     ] = None
     crop: Annotated[Box | None, Field(description=CROP)] = None
     allowed: Annotated[Allowed | None, Field(description=ALLOWED)] = None
+    facets: Annotated[Facets, Field(default_factory=list, description=FACETS)]
     positives: Annotated[Examples, Field(default_factory=list, description=POSITIVES)]
     negatives: Annotated[Examples, Field(default_factory=list, description=NEGATIVES)]
 
     @model_validator(mode="after")
     def _check_one_query(self) -> "SearchStored":
-        given = [part for part in (self.image_id, self.vector, self.url) if part is not None]
-        if len(given) > 1:
-            raise ValueError("give only one of image_id, vector and url")
+        parts = (self.image_id, self.vector, self.text, self.url)
+        given = sum(part is not None for part in parts)
+        if given > 1:
+            raise ValueError("give only one of image_id, vector, text and url")
         if not given and not self.positives:
-            raise ValueError("give image_id, vector or positives (or upload an image as multipart)")
+            raise ValueError(
+                "give image_id, vector, text or positives (or upload an image as multipart)"
+            )
         return self
 
     def query(self, image: bytes | None = None) -> search.Query:
@@ -155,6 +197,7 @@ class SearchStored(SearchRequest):
             image=image,
             image_id=self.image_id,
             vector=self.vector,
+            text=self.text,
             crop=_box(self.crop),
             positives=_examples(self.positives),
             negatives=_examples(self.negatives),
@@ -200,6 +243,7 @@ class BatchUpload(SearchRequest):
         ),
     ]
     allowed: Annotated[Json[Allowed] | None, _json_field(ALLOWED, FOLDER_EXAMPLE)] = None
+    facets: Annotated[FacetList, Field(description=FACETS)] = ""
 
     def searches(self) -> list[SearchUpload]:
         """Return the searches one by one."""
@@ -210,7 +254,7 @@ class BatchUpload(SearchRequest):
 class EmbedUpload(Request):
     """An uploaded image to be encoded."""
 
-    image: Annotated[bytes, IMAGE_FIELD]
+    image: Annotated[bytes, Field(description=IMAGE)]
     crop: Annotated[
         Json[Box] | None, _json_field("Encode only this region of the upload.", BOX_EXAMPLE)
     ] = None
@@ -218,6 +262,41 @@ class EmbedUpload(Request):
     def box(self) -> search.Box | None:
         """Return the region to encode, None for the whole image."""
         return _box(self.crop)
+
+
+class ImagesQuery(Request):
+    """Which images to list."""
+
+    filter: Annotated[Filter, Field(default_factory=list, description=FILTER)]
+    text: Annotated[
+        Text | None,
+        Field(
+            description="List only images of which a text, such as a caption, has all these words. "
+            "Words in double quotes must follow each other."
+        ),
+    ] = None
+    facets: Annotated[FacetList, Field(description=FACETS)] = ""
+    page: Annotated[int, Field(ge=1, le=2**31, description="Which page, from 1.")] = 1
+    per_page: Annotated[
+        int, Field(ge=1, le=MAX_PER_PAGE, description="How many images a page has.")
+    ] = 100
+
+    def selection(self) -> search.Selection:
+        """Return which images are wanted."""
+        return search.Selection(
+            k=self.per_page, page=self.page, filter=self.filter, facets=_names(self.facets)
+        )
+
+
+class MarksQuery(Request):
+    """What the images of the map are marked by."""
+
+    field: Annotated[Text, Field(description="The field whose values are told apart.")] = ""
+    filter: Annotated[Filter, Field(default_factory=list, description=FILTER)]
+
+    def selection(self) -> search.Selection:
+        """Return which images are not hidden, and the field that is counted."""
+        return search.Selection(filter=self.filter, facets=[self.field] if self.field else ())
 
 
 class ImagePath(BaseModel):
@@ -262,6 +341,13 @@ class ThumbnailQuery(FileQuery):
             json_schema_extra={"enum": [*SIDES]},
         ),
     ] = 256
+
+
+def _names(facets: str | list[str]) -> list[str]:
+    """Return the names of fields, which a form or a URL has in one text."""
+    if isinstance(facets, str):
+        return search.parse_names(facets) if facets else []
+    return facets
 
 
 def _box(box: Box | None) -> search.Box | None:

@@ -1,5 +1,6 @@
 """The routes of the JSON API, version 1."""
 
+import hashlib
 from http import HTTPStatus
 
 from flask import Response, current_app, request
@@ -7,7 +8,13 @@ from flask_openapi import APIBlueprint
 from werkzeug.exceptions import PreconditionFailed, UnsupportedMediaType
 
 from indexer.search import Answer, ImageRow, Searcher
-from server.admission.capacity import capacity, encoding_slot, keep_timings, run_search
+from server.admission.capacity import (
+    capacity,
+    encoding_slot,
+    keep_timings,
+    list_slot,
+    run_search,
+)
 from server.api import index_answers, requests, search_answers
 from server.api.bodies import (
     FORM,
@@ -40,7 +47,7 @@ blueprint = APIBlueprint("api", __name__, url_prefix="/api/v1", abp_security=SEC
     tags=[SEARCH],
     summary="Find the images most like an image",
     description="Upload an image as multipart/form-data, or send the id of an indexed image, a "
-    "vector or examples as JSON. Results are ordered by Euclidean distance, nearest first.",
+    "vector, words or examples as JSON. Results are ordered by Euclidean distance, nearest first.",
     responses={
         HTTPStatus.OK: search_answers.SearchAnswer,
         **error_responses(
@@ -70,8 +77,8 @@ def search() -> Response:
                 found = run_search(searcher, query, body.selection(), has_slot=True)
     else:
         raise UnsupportedMediaType(
-            "Send multipart/form-data with an image, or application/json with image_id, vector "
-            "or positives."
+            "Send multipart/form-data with an image, or application/json with image_id, vector, "
+            "text or positives."
         )
     return json_answer(to_search_answer(searcher, body, found))
 
@@ -117,6 +124,25 @@ def embed() -> Response:
         vector, timings = searcher.embed(body.image, body.box())
     keep_timings(timings)
     return json_answer(search_answers.Embedding.of(searcher.encoder_spec, vector.tolist(), timings))
+
+
+@blueprint.get(
+    "/images",
+    operation_id="listImages",
+    tags=[IMAGES],
+    summary="List the images that pass a filter, or whose texts have some words",
+    description="Without either these are all images. They are in the order of their ids.",
+    responses={
+        HTTPStatus.OK: search_answers.ImageList,
+        **error_responses(HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY),
+    },
+)
+def images(query: requests.ImagesQuery) -> Response:
+    """Return a page of the images that pass a filter, and the counts of the fields' values."""
+    searcher, selection = current_index().searcher(), query.selection()
+    with list_slot(selection, query.text):
+        found = searcher.collection.listed(selection, query.text)
+    return json_answer(search_answers.ImageList.of(searcher.info.version, found))
 
 
 @blueprint.get(
@@ -197,7 +223,8 @@ def image_thumbnail(path: requests.ImagePath, query: requests.ThumbnailQuery) ->
 )
 def index() -> Response:
     """Return counts, encoder, version and search modes."""
-    return json_answer(index_answers.Index.of(current_index().searcher().info))
+    searcher = current_index().searcher()
+    return json_answer(index_answers.Index.of(searcher.info, searcher.collection.fields))
 
 
 @blueprint.get(
@@ -215,13 +242,43 @@ def index() -> Response:
 def collection_map() -> Response:
     """Return the map of the collection, which changes only with the version."""
     searcher = current_index().searcher()
-    info = searcher.info
-    etag = f"map-{info.encoder.fingerprint}-{info.created.timestamp():.6f}"
-    response = _conditional(etag, REVALIDATE)
+    response = _conditional(f"map-{_version_tag(searcher)}", REVALIDATE)
     if response.status_code != HTTPStatus.NOT_MODIFIED:
         response.data = searcher.collection.projection().to_bytes()
         response.mimetype = "application/octet-stream"
     return response
+
+
+@blueprint.get(
+    "/map/marks",
+    operation_id="getMapMarks",
+    tags=[INDEX],
+    summary="Which value of a field each image on the map has",
+    description="Binary: a byte for each image, in the order of the map. 1 is the most frequent "
+    "value of the field, 8 the eighth, 0 none of these; an image with several has the mark of the "
+    "rarest. 255 is an image that does not pass the filter.",
+    responses={
+        **cacheable_file("application/octet-stream"),
+        **error_responses(
+            HTTPStatus.CONFLICT, HTTPStatus.PRECONDITION_FAILED, HTTPStatus.UNPROCESSABLE_ENTITY
+        ),
+    },
+)
+def map_marks(query: requests.MarksQuery) -> Response:
+    """Return the marks of the map's images, which change only with the version."""
+    searcher = current_index().searcher()
+    asked = hashlib.sha256(query.model_dump_json().encode()).hexdigest()[:16]
+    response = _conditional(f"marks-{asked}-{_version_tag(searcher)}", REVALIDATE)
+    if response.status_code != HTTPStatus.NOT_MODIFIED:
+        with list_slot(query.selection()):
+            response.data = searcher.collection.marks(query.field, query.filter).tobytes()
+        response.mimetype = "application/octet-stream"
+    return response
+
+
+def _version_tag(searcher: Searcher) -> str:
+    """Return what differs between any two versions of any two stores."""
+    return f"{searcher.info.encoder.fingerprint}-{searcher.info.created.timestamp():.6f}"
 
 
 def _image_response(row: ImageRow, query: requests.FileQuery, etag: str) -> Response:

@@ -5,10 +5,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
-from indexer.search import Answer, Distribution, EncoderSpec, Hit, ImageRow
+from indexer.search import Answer, Distribution, EncoderSpec, Hit, ImageRow, ListedImages
 from server.api.bodies import local_url
+from server.api.facet_answers import Facet
 from server.api.fields import Allowed, Box, Example
 from server.api.requests import SearchStored, SearchUpload
+from server.api.word_answers import Words
 from server.errors import Error
 
 Mode = Literal["exact", "approximate"]
@@ -39,6 +41,15 @@ Region = Annotated[
     Field(
         description="Where the box is in its picture, if boxes are indexed: the region that was "
         "encoded.",
+        exclude_if=_is_none,
+    ),
+]
+
+Facets = Annotated[
+    dict[str, Facet] | None,
+    Field(
+        description="With facets: by field, the counts of its values in all images that pass the "
+        "filter.",
         exclude_if=_is_none,
     ),
 ]
@@ -163,13 +174,15 @@ class Query(BaseModel):
     """The query as the server understood it."""
 
     kind: Annotated[
-        Literal["image", "image_id", "vector", "examples"],
+        Literal["image", "image_id", "vector", "text", "examples"],
         Field(description="What the query was; image also for an image from a URL."),
     ]
     image_id: Annotated[int | None, Field(description="The indexed image.")] = None
+    text: Annotated[str | None, Field(description="The words.")] = None
     url: Annotated[str | None, Field(description="Where the image was fetched from.")] = None
     crop: Annotated[Box | None, Field(description="The region that was searched with.")] = None
     allowed: Annotated[Allowed | None, Field(description="Which images could be found.")] = None
+    filter: Annotated[list[str], Field(description="The clauses that all results pass.")]
     positives: Annotated[list[Example], Field(description="What results should be like, too.")]
     negatives: Annotated[list[Example], Field(description="What results should not be like.")]
     k: Annotated[int, Field(description="How many results a page has, at most.")]
@@ -234,6 +247,11 @@ class SearchAnswer(BaseModel):
     timings_ms: Timings
     results: Annotated[list[Result], Field(description="The page's results, nearest first.")]
     more: Annotated[bool, Field(description="True if there is another page.")]
+    facets: Facets = None
+    words: Annotated[
+        Words | None,
+        Field(description="With text: what has the words.", exclude_if=_is_none),
+    ] = None
     stages: Annotated[
         list[Stage] | None,
         Field(
@@ -262,10 +280,35 @@ class SearchAnswer(BaseModel):
             timings_ms=Timings.model_validate(answer.timings_ms),
             results=[Result.of(hit) for hit in answer.hits],
             more=answer.more,
+            facets=Facet.of_each(answer.facets),
+            words=Words.of(answer.words),
             stages=[Stage(name=s.name, images=s.rows) for s in answer.stages]
             if distribution
             else None,
             distribution=Histogram.of(distribution) if distribution else None,
+        )
+
+
+class ImageList(BaseModel):
+    """A page of the images that pass a filter, in the order of their ids."""
+
+    version: Version
+    total: Annotated[int, Field(description="How many images pass the filter.")]
+    page: Annotated[int, Field(description="Which page this is, from 1.")]
+    images: Annotated[list[Image], Field(description="The page's images.")]
+    more: Annotated[bool, Field(description="True if there is another page.")]
+    facets: Facets = None
+
+    @classmethod
+    def of(cls, version: str, found: ListedImages) -> "ImageList":
+        """Describe a page of images."""
+        return cls(
+            version=version,
+            total=found.total,
+            page=found.page,
+            images=[Image.of(row) for row in found.images],
+            more=found.more,
+            facets=Facet.of_each(found.facets),
         )
 
 

@@ -1,9 +1,11 @@
-"""The state of the search page, read from a URL or a form, and the query it describes.
+"""The state of the pages, read from a URL or a form, and the query it describes.
 
-A URL holds the whole state: ``/?image_id=12&image_id=15&not=17&crop=0.1,0.2,0.5,0.5&mode=exact
-&threshold=0.9&duplicates=show&k=30&page=2``. Upload results have no shareable URL: uploads are not
-stored. Their page carries the image's feature, a small preview and the file's name in form fields,
-so that further pages, thresholds and examples need neither the file nor the encoder.
+A URL holds the whole state: ``/?image_id=12&image_id=15&not=17&crop=0.1,0.2,0.5,0.5&k=30
+&filter=category=dog&filter=split=val2017&facets=category&mode=exact&threshold=0.9&duplicates=show
+&page=2``, or ``/?text=surf+board&image_id=15`` for words. Upload results have no shareable URL:
+uploads are not stored. Their page carries the image's feature, a small preview and the file's name
+in form fields, so that further pages, thresholds and examples need neither the file nor the
+encoder.
 """
 
 import base64
@@ -45,13 +47,21 @@ class PageState:
     show_duplicates: bool = False
     k: int | None = None
     page: int = 1
+    text: str | None = None
+    """Words of captions, which are searched with; the positives are then further examples."""
+    filter: tuple[str, ...] = ()
+    facets: str = ""
+    """The fields whose values are counted, as in the API; without them the most telling ones."""
+    colour: str = ""
+    """The field that colours the map."""
     upload: Upload | None = None
 
     @classmethod
     def parse(cls, fields: MultiDict[str, str], files: Mapping[str, bytes]) -> "PageState":
         """Read the fields of a URL or a form; empty fields count as missing.
 
-        Raises :class:`~indexer.errors.InvalidQuery` for a field whose value is not valid.
+        ``drop`` and ``remove_filter`` name an image and a clause to remove. Raises
+        :class:`~indexer.errors.InvalidQuery` for a field whose value is not valid.
         """
         dropped = {parse_int("drop", text) for text in fields.getlist("drop") if text}
         positives, negatives = (_ids(fields, name) for name in ("image_id", "not"))
@@ -69,13 +79,17 @@ class PageState:
             show_duplicates=fields.get("duplicates") == "show",
             k=parse_int("k", fields["k"]) if fields.get("k") else None,
             page=parse_int("page", fields["page"]) if fields.get("page") else 1,
+            text=fields.get("text", "").strip() or None,
+            filter=_clauses(fields),
+            facets=(fields.getlist("facets") or [""])[-1],  # a button's follows the form's own
+            colour=fields.get("colour", ""),
             upload=_upload(fields, files),
         )
 
     @property
     def is_empty(self) -> bool:
         """True if there is no query: the start page."""
-        return not self.positives and self.upload is None
+        return not self.positives and self.text is None and self.upload is None
 
     @property
     def preview(self) -> str | None:
@@ -83,22 +97,25 @@ class PageState:
         return self.upload.preview if self.upload and self.upload.preview else None
 
     def query(self) -> Query:
-        """Return the query: the upload or the first image, and the other images as examples."""
-        negatives = [Example(i) for i in self.negatives]
-        if self.upload is None:
-            first, *others = self.positives
-            return Query(
-                image_id=first,
-                crop=self.crop,
-                positives=[Example(i) for i in others],
-                negatives=negatives,
-            )
+        """Return the query: the upload, text or first image, and the other images as examples."""
         positives = [Example(i) for i in self.positives]
-        if self.upload.image is not None:
+        negatives = [Example(i) for i in self.negatives]
+        image_id, image, vector = None, None, None
+        if self.upload is None and self.text is None:
+            image_id = positives.pop(0).image_id
+        elif self.upload and self.upload.image is None:
+            vector = _vector(self.upload.feature)
+        elif self.upload:
             image = self.upload.image
-            return Query(image=image, crop=self.crop, positives=positives, negatives=negatives)
-        vector = _vector(self.upload.feature)
-        return Query(vector=vector, positives=positives, negatives=negatives)
+        return Query(
+            image=image,
+            image_id=image_id,
+            vector=vector,
+            text=self.text,
+            crop=None if vector is not None else self.crop,
+            positives=positives,
+            negatives=negatives,
+        )
 
     def selection(self) -> Selection:
         """Return which results are wanted."""
@@ -108,7 +125,17 @@ class PageState:
             mode=self.mode,
             threshold=self.threshold,
             collapse_duplicates=not self.show_duplicates,
+            filter=self.filter,
         )
+
+    def toggled(self, clause: str) -> "PageState":
+        """Return the state with a clause of the filter removed, or else added."""
+        others = tuple(one for one in self.filter if one != clause)
+        return replace(self, filter=others if clause in self.filter else (*others, clause), page=1)
+
+    def like(self, image_id: int) -> "PageState":
+        """Return the state of a new search by an image, among those that pass the filter."""
+        return PageState(positives=(image_id,), filter=self.filter)
 
     def with_answer(self, answer: Answer) -> "PageState":
         """Return the state with an upload's feature and preview in place of its file."""
@@ -123,19 +150,29 @@ class PageState:
 
     def hidden_fields(self) -> list[tuple[str, str]]:
         """Return hidden form fields for the state that has no form control of its own."""
-        pairs = [("image_id", str(i)) for i in self.positives]
+        pairs = [] if self.text is None else [("text", self.text)]
+        pairs += [("image_id", str(i)) for i in self.positives]
         pairs += [("not", str(i)) for i in self.negatives]
         if self.crop:
             pairs.append(("crop", ",".join(f"{part:.4g}" for part in self.crop)))
         if self.k is not None:
             pairs.append(("k", str(self.k)))
-        return pairs
+        return pairs + self.filter_fields()
+
+    def filter_fields(self) -> list[tuple[str, str]]:
+        """Return the part of :meth:`hidden_fields` that every page has."""
+        pairs = [("filter", clause) for clause in self.filter]
+        return pairs + [(name, text) for name, text in self._shown if text]
+
+    @property
+    def _shown(self) -> list[tuple[str, str]]:
+        return [("facets", self.facets), ("colour", self.colour)]
 
     def url(self, path: str = "/", **changes: object) -> str:
-        """Return the URL of this state with some fields changed; for an upload the path alone."""
-        if self.upload:
-            return path
+        """Return the URL of this state with some fields changed; of an upload only the filter."""
         state = replace(self, **changes)  # type: ignore[arg-type]
+        if self.upload:
+            state = PageState(filter=state.filter)
         pairs = state.hidden_fields()
         if state.mode:
             pairs.append(("mode", state.mode))
@@ -145,7 +182,7 @@ class PageState:
             pairs.append(("duplicates", "show"))
         if state.page > 1:
             pairs.append(("page", str(state.page)))
-        return f"{path}?{urlencode(pairs, safe=',')}" if pairs else path
+        return f"{path}?{urlencode(pairs, safe=',=')}" if pairs else path
 
 
 def base64_text(data: bytes) -> str:
@@ -175,6 +212,12 @@ def _vector(feature: str) -> np.ndarray:
 def _ids(fields: MultiDict[str, str], name: str) -> tuple[int, ...]:
     """Return the ids of a repeated field, without duplicates, in order."""
     return tuple(dict.fromkeys(parse_int(name, text) for text in fields.getlist(name) if text))
+
+
+def _clauses(fields: MultiDict[str, str]) -> tuple[str, ...]:
+    """Return the clauses of a form or a URL, each once, without those that are to be removed."""
+    clauses = dict.fromkeys(text.strip() for text in fields.getlist("filter"))
+    return tuple(one for one in clauses if one and one not in fields.getlist("remove_filter"))
 
 
 def _box(text: str) -> Box | None:

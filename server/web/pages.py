@@ -1,11 +1,13 @@
 """The search page and the page of one image. Both work without JavaScript."""
 
+from dataclasses import replace
+
 from flask import Blueprint, Response, redirect, render_template, request
 from werkzeug.datastructures import MultiDict
 from werkzeug.wrappers import Response as AnyResponse
 
 from indexer.errors import InvalidQuery, LookalikeError
-from indexer.search import Query, Searcher, Selection
+from indexer.search import Query, Searcher, Selection, name_text
 from server.admission.capacity import run_search
 from server.api import search_answers
 from server.api.bodies import local_url, uploaded_image
@@ -17,7 +19,8 @@ from server.errors import (
     set_retry_after,
     status_of,
 )
-from server.web import layout
+from server.web import facets, layout
+from server.web.metadata import described
 from server.web.page_state import PageState, base64_text
 
 blueprint = Blueprint("pages", __name__)
@@ -25,28 +28,31 @@ blueprint = Blueprint("pages", __name__)
 SAMPLE_SIZE = 24
 PREVIEW_SIDE = 320
 NEIGHBOUR_COUNT = 12
+MAX_SUGGESTIONS = 50
 
 
 @blueprint.get("/")
 def start() -> AnyResponse | str:
-    """Show the results for the URL's state, or a sample of images to start from."""
+    """Show the results for the URL's state, or some images to start from."""
     searcher = current_index().searcher()
-    state = PageState.parse(request.args, {})
-    if state.is_empty:
-        return render("search.html", searcher, sample=searcher.collection.sample(SAMPLE_SIZE))
-    if request.args.getlist("drop"):
-        return redirect(local_url(state.url()))
-    return _answer_page(searcher, state)
+    typed = facets.typed(searcher, PageState.parse(request.args, {}), request.args)
+    if facets.ADD in request.args and not typed.message:
+        return redirect(local_url(typed.state.url()))
+    if typed.state.is_empty:
+        return _start_page(searcher, typed)
+    if "drop" in request.args:
+        return redirect(local_url(typed.state.url()))
+    return _answer_page(searcher, typed)
 
 
 @blueprint.post("/")
 def search() -> str:
     """Show the results for an uploaded image, which is not stored."""
     searcher = current_index().searcher()
-    state = read_form()
-    if state.is_empty:
+    typed = facets.typed(searcher, read_form(), request.form)
+    if typed.state.is_empty:
         raise InvalidQuery("No image was chosen.", "Choose a file, then search.")
-    return _answer_page(searcher, state)
+    return _answer_page(searcher, typed)
 
 
 @blueprint.get("/random")
@@ -65,7 +71,7 @@ def image(image_id: int) -> str:
     row = searcher.collection.image(image_id)
     state = PageState.parse(request.args, {})
     own = Query(image_id=image_id)
-    neighbours = run_search(searcher, own, Selection(k=NEIGHBOUR_COUNT + 1))
+    neighbours = run_search(searcher, own, Selection(k=NEIGHBOUR_COUNT + 1, filter=state.filter))
     vector, distance = neighbours.vector, None
     if not state.is_empty:
         vector = run_search(searcher, state.query(), Selection(k=1)).vector
@@ -76,6 +82,7 @@ def image(image_id: int) -> str:
         searcher,
         image=row,
         boxes=layout.on_top(searcher.collection.boxes_beside(row)),
+        metadata=described(searcher, row.metadata),
         state=state,
         neighbours=[hit for hit in neighbours.hits if hit.image.id != image_id][:NEIGHBOUR_COUNT],
         distance=distance,
@@ -103,17 +110,25 @@ def error_page(error: LookalikeError) -> Response:
         searcher = None
     shown = public_error(error)
     page = render(
-        "search.html", searcher, message=shown["message"], hint=error.hint and shown["hint"]
+        "search.html",
+        searcher,
+        message=shown["message"],
+        hint=error.hint and shown["hint"],
+        state=_stated(),
+        text=request.values.get("text"),
     )
     response = Response(page, status_of(error), mimetype="text/html")
     return set_retry_after(response, error.code)
 
 
-def render(template: str, searcher: Searcher | None, **values: object) -> str:
+def render(template: str, searcher: Searcher | None, *, state: PageState, **values: object) -> str:
     """Render a page with the values that all pages need."""
     config = current_index().config
     return render_template(
         template,
+        state=state,
+        nothing=PageState(),
+        fields=_field_names(searcher) if searcher else [],
         info=searcher.info if searcher else None,
         limits=config.search,
         max_upload_bytes=config.server.max_upload_bytes,
@@ -128,17 +143,52 @@ def render(template: str, searcher: Searcher | None, **values: object) -> str:
     )
 
 
-def _answer_page(searcher: Searcher, state: PageState) -> str:
-    answer = run_search(searcher, state.query(), state.selection(), preview_side=PREVIEW_SIDE)
+def _field_names(searcher: Searcher) -> list[str]:
+    """Return some names of fields that a filter can begin with, as suggestions."""
+    names = dict.fromkeys(field.name for field in searcher.collection.fields)
+    return [name_text(name) for name in names if "." not in name][:MAX_SUGGESTIONS]
+
+
+def _stated() -> PageState:
+    """Return the state in the URL of a page that failed, whose filter may be the reason."""
+    try:
+        return PageState.parse(request.args, {})
+    except InvalidQuery:
+        return PageState()
+
+
+def _start_page(searcher: Searcher, typed: facets.Typed) -> str:
+    """Show images to start from: a sample of all, or the first that pass the filter."""
+    state = typed.state
+    found = facets.listed(searcher, state, k=SAMPLE_SIZE)
+    return render(
+        "search.html",
+        searcher,
+        state=state,
+        typed=typed,
+        facets=facets.lists(searcher, state, found),
+        passing=found.total if found and state.filter else None,
+        sample=found.images if found else searcher.collection.sample(SAMPLE_SIZE),
+        has_texts=searcher.collection.has_texts,
+    )
+
+
+def _answer_page(searcher: Searcher, typed: facets.Typed) -> str:
+    state = typed.state
+    names = facets.wanted(searcher, state) if state.page == 1 else []
+    selection = replace(state.selection(), facets=names)
+    answer = run_search(searcher, state.query(), selection, preview_side=PREVIEW_SIDE)
     examples = [searcher.collection.image(i) for i in (*state.positives, *state.negatives)]
-    first = None if state.upload else examples.pop(0)
+    first = None if state.upload or state.text else examples.pop(0)
     return render(
         "search.html",
         searcher,
         answer=answer,
         state=state.with_answer(answer),
+        typed=typed,
+        facets=facets.lists(searcher, state, answer),
         first=first,
         combined=examples,
-        subject=first.key if first else state.upload and state.upload.name,
+        subject=first.key if first else state.upload.name if state.upload else state.text,
         preview=base64_text(answer.preview) if answer.preview else state.preview,
     )

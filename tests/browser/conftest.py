@@ -40,6 +40,23 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
+@contextmanager
+def served(config: Config) -> Iterator[str]:
+    """Run the application during the block, also mounted at ``/photos``; give its address."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # no line for each image
+    app = ready_app(config)
+    mounted = DispatcherMiddleware(app.wsgi_app, {"/photos": app})
+    server = make_server("127.0.0.1", 0, mounted, threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
 @pytest.fixture(scope="session")
 def demo_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The whole demo and three copies of its first windmill, indexed with both modes."""
@@ -68,21 +85,6 @@ def address(demo_store: Path) -> Iterator[str]:
     )
     with served(config) as address:
         yield address
-
-
-@contextmanager
-def served(config: Config) -> Iterator[str]:
-    """Serve an index for the block, also at ``/photos``, and return the address."""
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # no line for each image
-    app = ready_app(config)
-    mounted = DispatcherMiddleware(app.wsgi_app, {"/photos": app})
-    server = make_server("127.0.0.1", 0, mounted, threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
 
 
 class Visitor:

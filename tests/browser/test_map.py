@@ -70,6 +70,48 @@ def test_dragging_moves_and_does_not_open(page: Page) -> None:
     assert page.url.endswith("/collection")
 
 
+COUNT_COLOURS = """(canvas) => {
+  const style = getComputedStyle(canvas);
+  const parts = (colour) => [1, 3, 5].map((start) => parseInt(colour.slice(start, start + 2), 16));
+  const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+  return [1, 2, 3, 4, 5, 6, 7, 8].map((mark) => {
+    const wanted = parts(style.getPropertyValue(`--mark-${mark}`).trim());
+    let count = 0;
+    for (let at = 0; at < data.length; at += 4) {
+      count += data[at + 3] > 250 && wanted.every((part, i) => Math.abs(data[at + i] - part) < 3);
+    }
+    return count;
+  });
+}"""
+
+
+@pytest.mark.parametrize(
+    "visitor",
+    [
+        {"color_scheme": "light"},
+        {"color_scheme": "dark", "viewport": {"width": 390, "height": 844}},
+    ],
+    indirect=True,
+)
+def test_the_map_is_coloured_by_a_field_and_filtered(page: Page) -> None:
+    page.goto("/collection")
+    page.get_by_role("navigation", name="Colours").get_by_role("link", name="folder").click()
+    page.wait_for_url("**/collection?colour=folder")
+    settled(page)
+    canvas = page.locator("#map")
+    counts = canvas.evaluate(COUNT_COLOURS)
+    assert min(counts[:4]) > 100, counts  # other folders have a few images, perhaps behind others
+    page.get_by_role("region", name="Map").get_by_role("link", name="windmill").click()
+    page.wait_for_url("**/collection?filter=folder=windmill&colour=folder")
+    page.wait_for_function("() => document.getElementById('map').dataset.visible < 60")
+    page.wait_for_load_state("networkidle")
+    assert sorted(canvas.evaluate(COUNT_COLOURS))[-2:-1] == [0]
+    canvas.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/images/*")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("windmill/")
+
+
 def test_a_hundred_thousand_points_are_drawn(page: Page) -> None:
     """A synthetic map of that size on the real page; thumbnails appear after zooming in."""
     count = 100_000

@@ -15,8 +15,13 @@ PAGES = [
     "/?image_id=190&image_id=12&not=60",
     "/?image_id=190&crop=0.1,0.1,0.5,0.5&page=2",
     "/images/12?image_id=190",
+    "/?filter=folder=windmill",
+    "/?image_id=190&filter=folder=windmill&filter=width>1&facets=folder&add_filter=width",
+    "/images/12?filter=folder=windmill",
     "/collection",
-    "/collection/images",
+    "/collection?colour=folder&filter=folder=windmill,animal",
+    "/collection/images?filter=width>1",
+    "/?image_id=190&filter=width",
     "/?image_id=99999",
 ]
 PHONE: dict[str, Any] = {"viewport": {"width": 360, "height": 740}, "has_touch": True}

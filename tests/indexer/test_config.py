@@ -45,6 +45,8 @@ def test_several_roots_are_resolved_one_by_one(tmp_path: Path) -> None:
     dataset = load_config(file).dataset
     assert dataset.annotation_files == (tmp_path / "a.json", Path("/b.json"))
     assert DatasetConfig.model_validate_json(dataset.model_dump_json()) == dataset
+    file.write_text("dataset: {metadata: t.csv}\n")
+    assert load_config(file).dataset.metadata == tmp_path / "t.csv"
 
 
 def test_several_roots_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,6 +101,8 @@ def test_weights_that_are_no_path_stay_as_they_are(tmp_path: Path, weights: str)
         ("dataset: {exclude: ['/']}", "dataset.exclude.0"),
         ("dataset: {exclude: raw}", "dataset.exclude"),
         ("dataset: {follow_links: sometimes}", "dataset.follow_links"),
+        ("dataset: {gps: sometimes}", "dataset.gps"),
+        ("dataset: {metadata: 5}", "dataset.metadata"),
         ("dataset: {kind: tar, annotations: a.json}", "dataset.annotations is given"),
         ("dataset: {kind: list, root: [a.txt, b.txt]}", "takes one dataset.root"),
         ("a: [", "cannot be read"),

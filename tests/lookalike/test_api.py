@@ -66,6 +66,21 @@ def test_every_kind_of_query_finds_the_image_itself(
     )
 
 
+def test_words_find_what_looks_like_the_images_whose_captions_have_them(
+    captioned_config: Config,
+) -> None:
+    index = lookalike.open(captioned_config.store)
+    found, expected = index.search(text="bus", k=5), index.search(4, k=5)
+    assert [hit.image_id for hit in found] == [hit.image_id for hit in expected]
+    for query in (1, b"", [1.0]):
+        with pytest.raises(lookalike.LookalikeError, match="Give one of"):
+            index.search(query, text="bus")
+    with pytest.raises(lookalike.LookalikeError, match="nothing to search with"):
+        index.search()
+    with pytest.raises(lookalike.LookalikeError, match="No text of an image says cat"):
+        index.search(text="cat")
+
+
 @pytest.mark.parametrize("mode", ["exact", "approximate"])
 def test_results_are_those_of_the_searcher(
     index: lookalike.Index, demo_config: Config, mode: Mode
@@ -77,6 +92,18 @@ def test_results_are_those_of_the_searcher(
     assert results.to_list() == [
         {name: hit[name] for name in fields} for hit in answer.to_dict()["results"]
     ]
+
+
+def test_a_filter_is_one_clause_or_several(index: lookalike.Index) -> None:
+    (folder, count), *others = index.facet("folder")
+    assert count >= max((n for _, n in others), default=0)
+    for some in (f"folder={folder}", [f"folder={folder}", "width>=1"]):
+        results = index.search(1, k=40, filter=some)
+        assert len(results) == count
+        assert {result.key.rpartition("/")[0] for result in results} == {folder}
+        assert index.facet("folder", filter=some) == [(folder, count)]
+    with pytest.raises(lookalike.LookalikeError, match="No image has a field colour"):
+        index.search(1, filter="colour=red")
 
 
 def test_results_are_a_sequence(index: lookalike.Index) -> None:
@@ -200,3 +227,20 @@ def test_a_script_without_a_guard_can_build_an_index(images: Path, tmp_path: Pat
         cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (0, "6\n"), done.stderr
+
+
+def test_a_table_describes_the_images(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # there is no config.yaml
+    photo = next(images.rglob("*.jpg"))
+    table = tmp_path / "t.csv"
+    table.write_text(f"path,year\n{photo.relative_to(images)},1999\n")
+    options = {"store": tmp_path / "s", "encoder": "efficientnet_lite0"}
+    index = lookalike.index(images, **options, metadata=table)
+    assert index.search(photo, k=1).to_list()[0]["metadata"] == {"year": 1999}
+    table.write_text(f"path,year\n{photo.relative_to(images)},2000\n")
+    index = lookalike.index(**options)  # those of the last time
+    assert index.search(photo, k=1).to_list()[0]["metadata"] == {"year": 2000}
+    index = lookalike.index(images, **options)
+    assert index.search(photo, k=1).to_list()[0]["metadata"] == {}

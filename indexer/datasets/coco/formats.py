@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta, Raw, Struct
 from tqdm import tqdm
 
-from indexer.datasets.base import Listing
+from indexer.datasets.base import BAR_DELAY_S, Listing
 from indexer.text import NOT_FINITE, NOT_TEXT, decode, parse_json, storable
 
 Id = int | float | str | None
@@ -28,9 +28,6 @@ NULL = Raw(b"null")
 
 MAX_DIGITS = 100
 """Longer numbers written as text stay text: Python refuses to read thousands of digits."""
-
-BAR_DELAY_S = 1
-"""What takes less time needs no progress bar."""
 
 
 class Sentence(Struct, gc=False):

@@ -9,6 +9,7 @@ let timer;
 export function formState(form, submitter) {
   const fields = new FormData(form, submitter);
   if (fields.get("threshold") === form.elements.threshold.max) fields.delete("threshold");
+  if (!fields.get("add_filter")) fields.delete("add_filter");
   return fields;
 }
 
@@ -19,7 +20,7 @@ export function stateRequest(form, fields) {
 }
 
 /** Returns the URL of a state, formatted as the server does. */
-export const stateUrl = (fields) => `${ROOT}?${new URLSearchParams(fields)}`.replaceAll("%2C", ",");
+export const stateUrl = (fields) => `${ROOT}?${new URLSearchParams(fields)}`.replaceAll("%2C", ",").replaceAll("%3D", "=");
 
 export function watchControls() {
   addEventListener("input", ({ target }) => {
@@ -30,7 +31,7 @@ export function watchControls() {
     }
   });
   addEventListener("change", ({ target }) => {
-    if (target.form?.id !== "state") return;
+    if (target.form?.id !== "state" || target.id === "add-filter") return;
     clearTimeout(timer);
     timer = setTimeout(() => target.form.isConnected && submit(target.form, null, target.id), DEBOUNCE_MS);
   });
@@ -38,7 +39,9 @@ export function watchControls() {
     const isExport = event.submitter?.hasAttribute("formaction");
     if (event.target.id !== "state" || isExport) return;
     event.preventDefault();
-    if (event.submitter?.name !== "page") submit(event.target, event.submitter);
+    clearTimeout(timer);
+    const isTyped = document.activeElement.id === "add-filter";
+    if (event.submitter?.name !== "page") submit(event.target, event.submitter, isTyped && "add-filter");
   });
 }
 

@@ -1,6 +1,6 @@
 // The map of the collection: a point for every image, similar images near each other, thumbnails
 // when zoomed in. The view converts a point's coordinates (0 to 1) to pixels: x * scale + view.x.
-import { loadPoints } from "./map_points.js";
+import { loadPoints, markColours } from "./map_points.js";
 import { Pictures } from "./map_pictures.js";
 import { ROOT } from "./server.js";
 
@@ -21,7 +21,7 @@ start();
 
 async function start() {
   try {
-    points = await loadPoints(canvas.dataset.source);
+    points = await loadPoints(canvas.dataset.source, canvas.dataset.marks);
   } catch {
     canvas.nextElementSibling.textContent = "The map cannot be loaded. Reload the page to try again.";
     return;
@@ -54,7 +54,7 @@ function redraw() {
     isQueued = false;
     const start = performance.now();
     const visible = points.draw(canvas, context, view);
-    const shown = pictures.draw(context, points, visible, view);
+    const shown = pictures.draw(context, points, visible, view, markColours(canvas));
     canvas.dataset.visible = visible.length;
     canvas.dataset.pictures = shown;
     canvas.dataset.ms = (performance.now() - start).toFixed(1);

@@ -5,6 +5,7 @@ import { ROOT } from "./server.js";
 const MAX_VISIBLE = 4000; // images in view; with more of them no thumbnails are shown
 const CELL_PX = 66;
 const THUMBNAIL_PX = 60; // longest side
+const FRAME_PX = 4;
 const MAX_LOADING = 6; // requests at the same time
 const MAX_CACHED = 1200; // decoded thumbnails in memory
 
@@ -20,19 +21,19 @@ export class Pictures {
   }
 
   /** Draws the thumbnails of a view and loads missing ones; returns how many it drew. */
-  draw(context, points, visible, view) {
+  draw(context, points, visible, view, colours) {
     this.#drawn = [];
     this.#wanted = [];
     if (visible.length > MAX_VISIBLE) return 0;
     const occupied = new Set();
-    for (const i of visible) {
+    for (const i of scattered(visible, points.marks)) {
       const [x, y] = points.at(i, view);
       const cell = `${Math.floor((x - view.x) / CELL_PX)} ${Math.floor((y - view.y) / CELL_PX)}`;
       if (occupied.has(cell)) continue;
       occupied.add(cell);
       const id = points.ids[i];
       const image = this.#loaded.get(id);
-      if (image) this.#paint(context, id, image, view, x, y);
+      if (image) this.#paint(context, id, image, view, x, y, points.marks[i] && colours[points.marks[i]]);
       else if (image === undefined) this.#wanted.push(id);
     }
     this.#load();
@@ -45,8 +46,8 @@ export class Pictures {
     return hit ? hit.id : null;
   }
 
-  /** Draws a thumbnail in the middle of its cell. */
-  #paint(context, id, image, view, px, py) {
+  /** Draws a thumbnail in the middle of its cell, in a frame of a colour if it has one. */
+  #paint(context, id, image, view, px, py, colour) {
     const scale = THUMBNAIL_PX / Math.max(image.naturalWidth, image.naturalHeight);
     const width = image.naturalWidth * scale;
     const height = image.naturalHeight * scale;
@@ -54,6 +55,11 @@ export class Pictures {
     const x = middle(px, view.x) - width / 2;
     const y = middle(py, view.y) - height / 2;
     context.drawImage(image, x, y, width, height);
+    if (colour) {
+      context.strokeStyle = colour;
+      context.lineWidth = FRAME_PX;
+      context.strokeRect(x, y, width, height);
+    }
     this.#drawn.push({ id, x, y, width, height });
   }
 
@@ -81,4 +87,10 @@ export class Pictures {
       this.#loaded.delete(id);
     }
   }
+}
+
+/** Returns indexes of points in a fixed order, marked ones first, in which neighbours in the index are apart. */
+function scattered(visible, marks) {
+  const place = (i) => Math.imul(i, 0x9e3779b1) >>> 0;
+  return [...visible].sort((a, b) => !marks[a] - !marks[b] || place(a) - place(b));
 }

@@ -47,7 +47,9 @@ async function append(end) {
   const button = document.getElementById("next");
   if (!button) return false;
   try {
-    const { method, url = ROOT, body } = stateRequest(button.form, formState(button.form, button));
+    const fields = formState(button.form, button);
+    fields.delete("add_filter"); // what is being typed
+    const { method, url = ROOT, body } = stateRequest(button.form, fields);
     const response = await fetch(url, { method, body, headers: { Accept: "text/html" } });
     const page = new DOMParser().parseFromString(await response.text(), "text/html");
     if (!end.isConnected || location.href !== startUrl) return false; // another search was made

@@ -16,6 +16,7 @@ export async function searchWith(file, crop = "") {
   const body = new FormData();
   body.append("image", file);
   if (crop) body.append("crop", crop);
+  for (const { dataset } of document.querySelectorAll("[data-filter]")) body.append("filter", dataset.filter);
   lastUpload = file;
   await search({ method: "POST", body });
 }

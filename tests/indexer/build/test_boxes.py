@@ -311,7 +311,6 @@ def test_the_plan_counts_boxes_and_the_files_to_read(
 ) -> None:
     monkeypatch.setattr(indexer.build.plan, "open_encoder", lambda _: Corners())
     monkeypatch.setattr(indexer.build.rates, "SAMPLE_SECONDS", 0.1)
-    monkeypatch.setattr(indexer.build.rates, "SAMPLE_COMMIT_BYTES", 24_000)
     found = plan(annotate())
     assert (found.images, found.files) == (12, 3)
     assert found.image_bytes == sum(file.stat().st_size for file in root.iterdir())

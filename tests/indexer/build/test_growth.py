@@ -150,6 +150,11 @@ def searched(config: Config, **selection: Any) -> None:
     Searcher.open(config).search(Query(image_id=1), Selection(**selection))
 
 
+def counted_values(config: Config) -> None:
+    """Count the values of a field in all images."""
+    Searcher.open(config).collection.facets(["format", "width"])
+
+
 def listed(config: Config, count: int) -> None:
     """Read the last page of the list of all images."""
     last = Searcher.open(config).collection.page_by_key("indexed", offset=count - 60, limit=60)
@@ -161,6 +166,8 @@ READERS: dict[str, tuple[Callable[[Config, int], object], bool]] = {
     "a search": (lambda config, _: searched(config, k=30), True),
     "a page of results": (lambda config, _: searched(config, k=30, page=3), True),
     "near-duplicates": (lambda config, _: searched(config, k=1, collapse_duplicates=True), True),
+    "a filter": (lambda config, _: searched(config, filter=[f"key={KEPT}"]), True),
+    "facets": (lambda config, _: counted_values(config), True),
     "the end of the list": (listed, False),
     "status": (lambda config, _: status(config), True),
     "verify": (lambda config, _: verify(config), False),

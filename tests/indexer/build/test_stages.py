@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -19,9 +20,10 @@ import pytest
 import indexer.build.extract
 import indexer.build.ingest
 from indexer.build import build
-from indexer.build.extract import Batch
+from indexer.build.extract import Batch, extract
 from indexer.build.ingest import Ingest
 from indexer.config import Config
+from indexer.datasets import Folder, Listing
 from indexer.encoders.spec import Images, Vectors
 from indexer.errors import LookalikeError
 from indexer.executors import LocalExecutor
@@ -170,13 +172,17 @@ def test_processes_make_the_index_that_threads_make(
 
 
 def decoders() -> list[int]:
-    """The processes that decode for this one."""
+    """The processes that decode for this one: they have loaded Pillow."""
     found = []
     for task in Path("/proc/self/task").iterdir():
-        for child in (task / "children").read_text().split():
-            with suppress(OSError):
-                if b"executors.processes" in Path(f"/proc/{child}/cmdline").read_bytes():
-                    found.append(int(child))
+        with suppress(OSError):
+            for child in map(int, (task / "children").read_text().split()):
+                with suppress(OSError):
+                    is_executors = (
+                        b"executors.processes" in Path(f"/proc/{child}/cmdline").read_bytes()
+                    )
+                    if is_executors and "_imaging" in Path(f"/proc/{child}/maps").read_text():
+                        found.append(child)
     return found
 
 
@@ -193,13 +199,18 @@ def test_decoders_that_are_killed_change_nothing(
     monkeypatch.setattr(indexer.build.extract, "AHEAD", 8)
     in_processes = partial(LocalExecutor, 2, processes=True)
     monkeypatch.setattr(indexer.build.extract, "LocalExecutor", in_processes)
-    killed = 0
+    killed, last = 0, len(photos) // Encoder.batch_size - 4  # the others may all be decoded
 
     def kill(number: int) -> None:
         nonlocal killed
-        while killed < kills * min(1, number * Encoder.batch_size / len(photos)):
-            time.sleep(random.uniform(0, 0.2))
-            for process in random.sample(running := decoders(), min(1, len(running))):
+        deadline = time.monotonic() + 60
+        while killed < kills * min(number, last) / last:
+            assert time.monotonic() < deadline
+            before = decoders()
+            time.sleep(random.uniform(0.1, 0.3))
+            # Not the one that tries a file again: after its second death the file is skipped.
+            running = [process for process in decoders() if process in before]
+            for process in random.sample(running, min(1, len(running))):
                 os.kill(process, signal.SIGKILL)
                 killed += 1
 
@@ -233,6 +244,30 @@ def test_a_content_that_is_taken_for_another_one_is_encoded(
     (tmp_path / "images" / "copy.png").write_bytes(picture(0))
     report = build(config, Encoder())
     assert (report.encoded, report.recognised, report.indexed) == (1, 1, PICTURES + 2)
+
+
+class Described(Folder):
+    """A folder whose images have more metadata than fit into the buffers between two processes."""
+
+    def scan(self) -> Listing:
+        listing = super().scan()
+        text = "x" * 1_000_000
+        listing.items = [replace(item, metadata={"text": text}) for item in listing.items]
+        return listing
+
+
+def test_long_metadata_does_not_stop_the_exchange_with_processes(config: Config) -> None:
+    dataset = Described(config.dataset.roots[0])
+    batches = extract(
+        dataset,
+        dataset.scan().items,
+        Encoder(),
+        max_pixels=1000,
+        executor=LocalExecutor(2, processes=True),
+    )
+    images = [image for batch in batches for image in batch.prepared]
+    assert len(images) == PICTURES
+    assert all(len(image.item.metadata["text"]) == 1_000_000 for image in images)
 
 
 SLOW = """

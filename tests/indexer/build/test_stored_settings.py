@@ -24,7 +24,12 @@ def stored(store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Sto
             encoder=dict(spec),
             dim=DIM,
             dataset=DatasetConfig(
-                kind="coco", root=Path("/photos"), annotations=Path("/a.json"), max_pixels=9
+                kind="coco",
+                root=Path("/photos"),
+                annotations=Path("/a.json"),
+                metadata=Path("/t.csv"),
+                gps=True,
+                max_pixels=9,
             ),
             index=IndexConfig(approximate="IVF4,SQ8", recall=0.5),
         )
@@ -50,6 +55,10 @@ def test_one_setting_leaves_the_others_of_its_section_as_they_were(
     assert settings(stored, "encoder.precision") == ["bfloat16"]
     names = ("dataset.kind", "dataset.root", "dataset.annotations", "dataset.max_pixels")
     assert settings(stored, *names) == ["coco", "/photos", "/a.json", 7]
+    assert settings(stored, "dataset.metadata", "dataset.gps") == ["/t.csv", True]
+    monkeypatch.setenv("LOOKALIKE_DATASET__METADATA", "/u.csv")
+    assert settings(stored, *names) == ["coco", "/photos", "/a.json", 7]
+    assert settings(stored, "dataset.metadata") == ["/u.csv"]
 
 
 def test_other_images_or_another_model_are_not_mixed_with_those_that_were(
@@ -59,6 +68,7 @@ def test_other_images_or_another_model_are_not_mixed_with_those_that_were(
     monkeypatch.setenv("LOOKALIKE_ENCODER__MODEL", "efficientnet_lite0")
     names = ("dataset.kind", "dataset.root", "dataset.annotations", "dataset.max_pixels")
     assert settings(stored, *names) == ["folder", "/others", None, 9]
+    assert settings(stored, "dataset.metadata", "dataset.gps") == [None, True]
     assert settings(stored, "encoder.model", "encoder.weights") == [
         "efficientnet_lite0",
         "imagenet",

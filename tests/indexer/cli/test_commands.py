@@ -62,7 +62,10 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert __version__ in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["search"], ["build", "--nonsense"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["nonsense"], ["search"], ["search", "a.jpg", "--text", "dog"], ["build", "--nonsense"]],
+)
 def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(arguments)
@@ -88,7 +91,13 @@ def test_build_search_status_verify(images: Path, tmp_path: Path) -> None:
     first, *_, last = done.stdout.splitlines()
     assert first.split() == ["1", "0.0000", str(photo.relative_to(images))]
     assert last.startswith("3 results, exact, encoder efficientnet_lite0")
-    done = run("status", *flags)
+    done = run("search", str(photo), "--filter", "width>=1", "--facets", "format", *flags)
+    assert "format: JPEG 6" in done.stdout.splitlines()
+    done = run("search", str(photo), "--filter", "colour=red", *flags)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "No image has a field colour.\nFields: " in done.stderr
+    done = run("status", "--fields", *flags)
+    assert "width  number, 6 images" in done.stdout.splitlines()
     assert "found      6 = indexed 6 + skipped 0" in done.stdout
     assert "last run   found 6" in done.stdout
     done = run("verify", *flags)
@@ -224,15 +233,26 @@ def test_annotation_files_are_named_one_by_one(verb: str, files: tuple[str, ...]
     assert (dataset.kind, tuple(map(str, dataset.annotation_files))) == ("coco", files)
 
 
+@pytest.mark.parametrize("verb", ["index", "build", "plan"])
+def test_flags_name_the_table_and_decide_about_positions(verb: str) -> None:
+    flags = flags_of(_parser().parse_args([verb, "/p", "--metadata=/t.csv", "--gps"]))
+    dataset = load_config(None, flags).dataset
+    assert (dataset.kind, dataset.metadata, dataset.gps) == ("folder", Path("/t.csv"), True)
+    flags = flags_of(_parser().parse_args([verb, "--no-gps"]))
+    assert flags == {"dataset": {"gps": False}}
+
+
 def test_make_takes_several_annotation_files_and_names_with_spaces() -> None:
+    variables = ["IMAGES=my images", "ANNOTATIONS=my a.json,b.json", "METADATA=my t.csv"]
     done = subprocess.run(
-        ["make", "-n", "index", "IMAGES=my images", "ANNOTATIONS=my a.json,b.json"],  # noqa: S607
+        ["make", "-n", "index", *variables],  # noqa: S607
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=True,
     )
     assert '--images "my images" --annotations "my a.json" --annotations "b.json"' in done.stdout
+    assert '--metadata "my t.csv"' in done.stdout
 
 
 def test_json_for_machines(
@@ -247,6 +267,19 @@ def test_json_for_machines(
     assert status["skipped"][0]["key"] == "broken.jpg"
     assert main(["verify", store, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["problems"] == []
+
+
+def test_images_are_found_by_words(
+    captioned_config: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    search = ["search", "--store", str(captioned_config.store), "--k", "3", "--text"]
+    assert main([*search, "surf board"]) == 0
+    *hits, summary, total = capsys.readouterr().out.splitlines()
+    assert {hit.split()[-1] for hit in hits} >= {"00.jpg", "02.jpg"}
+    assert summary == "2 captions of 2 images say so; these look like them."
+    assert total.startswith("3 results, exact, encoder efficientnet_lite0")
+    assert main([*search, "cat"]) == 1
+    assert capsys.readouterr().err.startswith("Error: No text of an image says cat.\nTry fewer")
 
 
 def test_skipped_files_are_listed_with_their_reasons(

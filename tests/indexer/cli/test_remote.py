@@ -68,6 +68,21 @@ def test_the_json_of_a_server_and_of_the_store_is_one(
     assert json.dumps(local) == json.dumps(remote)
 
 
+def test_a_server_is_asked_for_words(
+    captioned_config: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    search, answers = ["search", "--text", "caf\u00e9", "--k", "4"], []
+    with running_server(captioned_config, "/readyz") as (_, port):
+        for where in (
+            ("--server", f"http://127.0.0.1:{port}"),
+            ("--store", str(captioned_config.store)),
+        ):
+            assert main([*search, *where]) == 0
+            answers.append(capsys.readouterr().out.splitlines()[:-1])
+    assert answers[0] == answers[1]
+    assert answers[0][-1] == "1 caption says so; these look like it."
+
+
 def test_random_weights_are_announced_by_whoever_asks_a_server(
     images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -96,18 +111,41 @@ def test_what_the_server_says_is_passed_on(
 @pytest.mark.parametrize(
     ("image", "asked", "code"),
     [
-        (b"text", {"key": KEY}, "unsupported_image"),
-        (b"", {"key": None}, "unauthorized"),
-        (b"", {"key": KEY, "k": 10**6}, "invalid_query"),
-        (b"", {"key": KEY, "mode": "slow"}, "invalid_request"),
+        (b"text", [], "unsupported_image"),
+        (b"", [("k", "1000000")], "invalid_query"),
+        (b"", [("mode", "slow")], "invalid_request"),
+        (b"", [("filter", "colour=red")], "invalid_query"),
     ],
 )
 def test_a_refusal_has_the_code_of_the_server(
-    url: str, image: bytes, asked: dict[str, Any], code: str
+    url: str, image: bytes, asked: list[tuple[str, str]], code: str
 ) -> None:
     with pytest.raises(RemoteError) as caught:
-        search_remotely(url, image, **{"k": None, "mode": None, **asked})
+        search_remotely(url, image, asked, key=KEY)
     assert caught.value.code == code
+
+
+def test_a_missing_key_is_refused_with_the_code_of_the_server(url: str) -> None:
+    with pytest.raises(RemoteError) as caught:
+        search_remotely(url, b"", [])
+    assert caught.value.code == "unauthorized"
+
+
+def test_filters_and_facets_are_the_same_with_and_without_a_server(
+    url: str, photos: list[Path], demo_config: Config, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("LOOKALIKE_KEY", KEY)
+    command = ["search", str(photos[0]), "--filter", "format=JPEG", "--filter", "width!=1..9"]
+    command += ["--facets", "format,width", "--k", "4"]
+    printed = []
+    for flags in (["--store", str(demo_config.store)], ["--server", url]):
+        assert main([*command, *flags]) == 0
+        printed.append(capsys.readouterr().out.splitlines()[:-1])
+    assert printed[0] == printed[1]
+    assert len(printed[0]) == 6
+    assert printed[0][4].startswith("format: JPEG ")
+    assert printed[0][5].startswith("width: ")
 
 
 @pytest.fixture
@@ -158,12 +196,16 @@ def test_control_characters_in_keys_are_escaped(
         {"encoder": None},
         {"timings_ms": {}},
         {"mode": 3},
+        {"facets": []},
+        {"facets": {"a": {"values": [{"count": 1}], "others": 0}}},
+        {"facets": {"a": {"values": [{"value": 1, "count": "1"}], "others": 0}}},
+        {"facets": {"a": {"values": []}}},
     ],
 )
 def test_an_answer_of_another_shape_is_refused(stranger: str, change: dict[str, Any]) -> None:
     server = f"{stranger}/200/{quote(json.dumps(ANSWER | change))}"
     with pytest.raises(RemoteError, match="not with results"):
-        search_remotely(server, b"image", k=None, mode=None)
+        search_remotely(server, b"image", [])
 
 
 @pytest.mark.parametrize("status", [200, 502])
@@ -172,7 +214,7 @@ def test_a_server_of_something_else_is_an_error_of_ours(
     stranger: str, status: int, body: str
 ) -> None:
     with pytest.raises(RemoteError, match="answers") as caught:
-        search_remotely(f"{stranger}/{status}/{quote(body)}", b"image", k=None, mode=None)
+        search_remotely(f"{stranger}/{status}/{quote(body)}", b"image", [])
     assert (caught.value.code, caught.value.hint) == ("remote_error", "Is it Lookalike's address?")
 
 

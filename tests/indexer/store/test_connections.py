@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from indexer.errors import StoreCorrupt
-from indexer.store import NewImage, Store, Version, open_writer
+from indexer.store import NewImage, Range, Store, Version, open_writer
 from indexer.store.connections import MAX_IDLE
 from indexer.vector_index import flat_file
 from tests.stores import DIM, publish
@@ -55,7 +55,7 @@ def wrong_reads(version: Version, seed: int) -> int:
                 found = catalogue.page_by_key("indexed", offset=wanted, limit=1)
                 wrong += [row.size for row in found] != [wanted]
             case _:
-                ids = catalogue.matching(f"{wanted:06}", {"n": wanted})
+                ids = catalogue.metadata.ids("n", [Range("number", wanted, wanted)])
                 wrong += ids.tolist() != [wanted + 1]
                 found = []
         if found is None:

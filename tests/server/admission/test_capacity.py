@@ -200,6 +200,8 @@ def test_without_a_slot_for_encoding_uploads_are_refused_and_searches_are_not(
         ({"collapse_duplicates": True, "page": 2}, 503),
         ({"collapse_duplicates": True, "k": 31}, 503),
         ({"allowed": {}}, 503),
+        ({"filter": ["width>=1"]}, 503),
+        ({"facets": ["width"]}, 503),
         ({"crop": {"x": 0.1, "y": 0.1, "width": 0.5, "height": 0.5}}, 503),
     ],
 )

@@ -131,3 +131,8 @@ def test_the_originals_of_boxes_in_one_picture_are_exported_once(
     response = client.get(f"/export.zip?image_id={ids['2.jpg#box=22']}&count=12")
     names = zipfile.ZipFile(BytesIO(response.data)).namelist()
     assert sorted(name.partition("_")[2] for name in names) == [f"{n}.jpg" for n in (1, 2, 3, 4)]
+
+
+def test_boxes_are_filtered_by_their_category(client: FlaskClient, ids: dict[str, int]) -> None:
+    found = search(client, image_id=ids["1.jpg#box=12"], filter=["category=corner"], k=12)
+    assert {result["key"] for result in found} == {f"{n}.jpg#box={n}2" for n in (1, 2, 3, 4)}

@@ -29,9 +29,9 @@ def test_search_by_upload(client: FlaskClient, photos: list[Path]) -> None:
     }  # fmt: skip
     assert answer["encoder"]["model"] == "efficientnet_lite0"
     assert answer["query"] == {
-        "kind": "image", "image_id": None, "url": None, "crop": None, "allowed": None,
-        "positives": [], "negatives": [], "k": 3, "page": 1, "threshold": None,
-        "collapse_duplicates": False, "note": "",
+        "kind": "image", "image_id": None, "text": None, "url": None, "crop": None,
+        "allowed": None, "filter": [], "positives": [], "negatives": [], "k": 3, "page": 1,
+        "threshold": None, "collapse_duplicates": False, "note": "",
     }  # fmt: skip
     assert set(answer["timings_ms"]) == {"decode", "encode", "search", "total"}
     first = answer["results"][0]

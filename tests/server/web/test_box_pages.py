@@ -30,7 +30,7 @@ def linked(page: str) -> list[int]:
 
 def test_results_show_the_boxes_on_their_pictures(client: FlaskClient, ids: dict[str, int]) -> None:
     page = client.get(f"/?image_id={ids['1.jpg#box=12']}").text
-    assert page.count('class="frame"') == page.count('class="distance"') == 4
+    assert page.count('class="boxes"') == page.count('class="distance"') == 4
     assert page.count('class="own"') == 4
     assert sorted(linked(page)) == sorted(ids.values()), "those that fold are drawn, too"
     assert page.count("whole=true") == 4
@@ -56,15 +56,14 @@ def test_the_page_of_a_box_shows_the_others_in_its_picture(
 def test_an_index_of_boxes_says_so(client: FlaskClient) -> None:
     assert "the most similar of 12 boxes" in client.get("/").text
     page = client.get("/collection/images").text
-    assert "All boxes" in page
-    assert page.count('class="frame"') == 12
+    assert "12 boxes of the collection" in page
+    assert page.count('class="boxes"') == 12
 
 
 def test_an_index_of_images_has_no_frames(demo_config: Config) -> None:
     client = ready_app(demo_config).test_client()
     for address in ("/", "/?image_id=1", "/images/1"):
         page = client.get(address).text
-        assert "frame" not in page
         assert "whole=" not in page
         assert "boxes" not in page
 
