@@ -65,10 +65,15 @@ def _short_measurements() -> Iterator[None]:
         yield
 
 
+def commit_batches_apart(patch: pytest.MonkeyPatch) -> None:
+    """Make builds commit every batch by itself, however fast it is encoded."""
+    patch.setattr(indexer.build.ingest, "COMMIT_VECTORS", 0)
+
+
 @pytest.fixture
 def batches_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Builds commit every batch by itself, however fast it is encoded."""
-    monkeypatch.setattr(indexer.build.ingest, "COMMIT_VECTORS", 0)
+    """Builds commit every batch by itself."""
+    commit_batches_apart(monkeypatch)
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,11 @@ MAX_VALUES = 1000
 MAX_NUMBERS = 20
 """How many, if they are numbers: more of them are a measure, which a range asks for."""
 
+COMMON = 8
+MIN_COMMON = 0.1
+"""What share of all values the :data:`COMMON` most frequent ones have in a field that comes first:
+of times or names of photographers hardly any value says much of the collection."""
+
 KINDS: tuple[Kind, ...] = ("text", "boolean", "number")
 
 
@@ -17,7 +22,7 @@ class _Candidate(NamedTuple):
     kind: Kind
     name: str
     counts: list[int]
-    """How many images have each of its values."""
+    """How many images have each of its values, ascending."""
 
     @property
     def is_telling(self) -> bool:
@@ -26,10 +31,11 @@ class _Candidate(NamedTuple):
         return 2 <= len(self.counts) <= most and sum(self.counts) >= 2 * len(self.counts)
 
     @property
-    def rank(self) -> tuple[int, int, bool, str]:
-        """Texts come first, then what has more values, then what the dataset says of its images."""
+    def rank(self) -> tuple[bool, int, int, bool, str]:
+        """What has common values comes first, then texts, more values, what the dataset says."""
+        has_common = sum(self.counts[-COMMON:]) >= MIN_COMMON * sum(self.counts)
         is_own = self.name in OWN_FIELDS
-        return KINDS.index(self.kind), -len(self.counts), is_own, self.name
+        return not has_common, KINDS.index(self.kind), -len(self.counts), is_own, self.name
 
 
 def telling_fields(index: MetadataIndex, images: int) -> list[str]:

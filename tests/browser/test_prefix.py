@@ -10,7 +10,7 @@ from tests.browser.test_scripted import choose, results
 
 
 def test_below_a_prefix_scripts_keep_it(browser: Browser, address: str, windmill: Path) -> None:
-    """Uploads, examples, endless results, regions, the map, the API's page, and Back."""
+    """Uploads, examples, endless results, regions, the map, filters, the API's page, and Back."""
     root = f"{address}/photos/"
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     visitor = Visitor(context, root)
@@ -31,6 +31,12 @@ def test_below_a_prefix_scripts_keep_it(browser: Browser, address: str, windmill
     page.wait_for_load_state("networkidle")
     page.locator("#map").press("Enter")
     expect(page).to_have_url(re.compile(f"{re.escape(root)}images/"))
+    page.goto(f"{root}collection?colour=folder")
+    page.get_by_role("region", name="Map").get_by_role("link", name="windmill").click()
+    expect(page).to_have_url(f"{root}collection?filter=folder=windmill&colour=folder")
+    page.wait_for_function("() => document.getElementById('map').dataset.visible < 60")
+    page.get_by_role("link", name="Remove the filter").click()
+    expect(page).to_have_url(f"{root}collection?colour=folder")
     page.goto(f"{root}docs")
     expect(page.locator(".opblock").first).to_be_visible()
     context.close()

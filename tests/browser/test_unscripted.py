@@ -36,7 +36,7 @@ def test_a_chosen_file_is_shown_beside_its_neighbours(
 
 def test_images_lead_on_to_more_like_them_and_back(page: Page) -> None:
     page.goto("/")
-    page.get_by_role("region", name="Start").get_by_role("link").nth(1).click()
+    page.get_by_role("region", name="Start").locator(".card a").nth(1).click()
     second = results(page).nth(1).get_by_role("img").first
     name = second.get_attribute("alt")
     assert name

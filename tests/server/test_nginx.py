@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from html import unescape
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
-from urllib.parse import urljoin
+from urllib.parse import parse_qsl, urljoin, urlsplit
 
 import numpy as np
 import pytest
@@ -245,7 +245,8 @@ def test_below_a_prefix_every_url_has_it(demo_config: Config) -> None:
         kinds = set()
         while to_see and len(seen) < 60:
             path = to_see.pop(0)
-            kind = re.sub(r"[\d.,]+", "", path)
+            parts = urlsplit(path)
+            kind = re.sub(r"[\d.,]+", "", parts.path), frozenset(dict(parse_qsl(parts.query)))
             if path in seen or kind in kinds:
                 continue
             status, page = get(proxy.port, path)
@@ -253,12 +254,13 @@ def test_below_a_prefix_every_url_has_it(demo_config: Config) -> None:
             seen.add(path)
             kinds.add(kind)
             text = page.decode("utf-8", "replace") if page.startswith(b"<!doctype html") else ""
-            for found in re.findall(r'(?:href|src|action|data-source)="([^"#]+)"', text):
+            for found in re.findall(r'(?:href|src|action|data-source|data-marks)="([^"#]+)"', text):
                 address = urljoin(path, unescape(found))
                 assert address.startswith(("/photos/", "data:")), (path, found)
                 if address.startswith("/photos/"):
                     to_see.append(address)
-        assert {"/photos/images/", "/photos/collection/images", "/photos/docs"} <= kinds
+        places = {place for place, _ in kinds}
+        assert {"/photos/images/", "/photos/collection/images", "/photos/docs"} <= places
         answered = json.loads(get(proxy.port, "/photos/api/v1/images/1")[1])
         assert get(proxy.port, answered["url"])[0] == 200
         document = json.loads(get(proxy.port, "/photos/openapi.json")[1])

@@ -11,7 +11,7 @@ from indexer.build import BuildReport, build
 from indexer.config import Config
 from indexer.maintenance import prune, status, verify
 from indexer.search import Query, Searcher, Selection
-from tests.conftest import small_config
+from tests.conftest import commit_batches_apart, small_config
 from tests.corners import Corners, picture
 from tests.work import Work, counted
 
@@ -179,7 +179,9 @@ READERS: dict[str, tuple[Callable[[Config, int], object], bool]] = {
 def of_copies(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Config]:
     """The settings of indexes of few and of many copies of one picture."""
     folder = tmp_path_factory.mktemp("copies")
-    return {count: indexed(folder / str(count), count, copies) for count in (FEW, MANY)}
+    with pytest.MonkeyPatch.context() as patch:
+        commit_batches_apart(patch)
+        return {count: indexed(folder / str(count), count, copies) for count in (FEW, MANY)}
 
 
 @pytest.mark.parametrize("name", READERS)

@@ -102,3 +102,17 @@ def test_numbers_with_many_values_are_measures(
     assert "stars" in telling_fields(index, 40)
     monkeypatch.setattr("indexer.search.facets.MAX_NUMBERS", 5)
     assert "stars" not in telling_fields(index, 40)
+
+
+def test_a_field_without_common_values_comes_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_writer(Store(tmp_path)) as writer:
+        index = add(writer, range(40)).catalogue.metadata
+    monkeypatch.setattr("indexer.search.facets.COMMON", 1)
+    monkeypatch.setattr("indexer.search.facets.MIN_COMMON", 0.2)
+    assert telling_fields(index, 40)[:2] == ["category", "licence"]
+    monkeypatch.setattr("indexer.search.facets.MIN_COMMON", 0.21)  # the licences are a fifth each
+    assert telling_fields(index, 40) == [
+        "category", "half", "split", "folder", "format", "crowd", "licence", "stars",
+    ]  # fmt: skip
