@@ -5,11 +5,11 @@ VENV   ?= .venv
 CONFIG ?= config.yaml
 PY     := $(VENV)/bin/python
 
-# IMAGES, ANNOTATIONS (A.json,B.json), METADATA, ENCODER, WEIGHTS, STORE and PORT, where given, become command-line flags.
+# IMAGES, ANNOTATIONS (A.json,B.json), ITEMS, METADATA, ENCODER, WEIGHTS, STORE and PORT, where given, become command-line flags.
 COMMA := ,
 INDEX_FLAGS = --config "$(CONFIG)" $(if $(IMAGES),--images "$(IMAGES)") \
               $(if $(ANNOTATIONS),--annotations "$(subst $(COMMA)," --annotations ",$(ANNOTATIONS))") \
-              $(if $(METADATA),--metadata "$(METADATA)") \
+              $(if $(ITEMS),--items $(ITEMS)) $(if $(METADATA),--metadata "$(METADATA)") \
               $(if $(ENCODER),--encoder $(ENCODER)) \
               $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(if $(STORE),--store "$(STORE)")
 BUILD_FLAGS = $(if $(ALLOW_SHRINK),--allow-shrink) $(if $(REREAD),--reread)
@@ -26,7 +26,7 @@ setup: $(VENV)/.installed ## Make the environment in .venv (the other targets do
 demo: $(VENV)/.installed ## Index the demo photographs and serve them on http://127.0.0.1:8000 (PORT=)
 	@$(PY) -m lookalike demo --store var/demo $(if $(PORT),--port $(PORT))
 
-index: $(VENV)/.installed ## Index images (IMAGES= ANNOTATIONS= METADATA= ENCODER= WEIGHTS= STORE= CONFIG= ALLOW_SHRINK= REREAD=)
+index: $(VENV)/.installed ## Index images (IMAGES= ANNOTATIONS= ITEMS= METADATA= ENCODER= WEIGHTS= STORE= CONFIG= ALLOW_SHRINK= REREAD=)
 	@$(PY) -m lookalike index $(INDEX_FLAGS) $(BUILD_FLAGS)
 
 plan: $(VENV)/.installed ## Say how long that will take and what it needs (the same variables)

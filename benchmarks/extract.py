@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from PIL import Image
 from benchmarks import stages
 from benchmarks.settings import Defaults
 from indexer.build import build
-from indexer.build.extract import Preparation, Prepared
+from indexer.build.extract import Preparation, Prepared, by_file
 from indexer.config import Config
 from indexer.datasets import Folder
 from indexer.encoders import Encoder, open_encoder
@@ -154,7 +155,8 @@ def in_batches(encoder: Encoder, pixels: np.ndarray) -> None:
 def ready_arrays(images: Path) -> np.ndarray:
     """Return all images of a folder as model inputs."""
     dataset = Folder(images)
-    outcomes = map(Preparation(dataset, 10**9), dataset.scan().items)
+    files = by_file(dataset.scan().items)
+    outcomes = chain.from_iterable(map(Preparation(dataset, 10**9), files))
     return np.stack([o.pixels for o in outcomes if isinstance(o, Prepared)])
 
 

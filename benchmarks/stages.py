@@ -176,9 +176,10 @@ def copied_pixels() -> Iterator[None]:
     """Replace reading and decoding by a copy in memory, in threads."""
     pixels = np.full((INPUT_SIDE, INPUT_SIDE, 3), 128, np.uint8)
 
-    def copy(_: Preparation, item: Item) -> Prepared:
+    def copy(_: Preparation, items: list[Item]) -> list[Prepared]:
+        (item,) = items
         content = hashlib.sha256(item.key.encode()).hexdigest()
-        return Prepared(item, content, "JPEG", *COCO_SIZE, pixels.copy())
+        return [Prepared(item, content, "JPEG", *COCO_SIZE, pixels.copy())]
 
     with patch.object(indexer.build.extract.Preparation, "__call__", copy):
         yield

@@ -103,6 +103,9 @@ class DatasetConfig(Section):
         default=Path("data/images"), validate_default=True
     )
     annotations: FolderPath | Annotated[tuple[FolderPath, ...], Field(min_length=1)] | None = None
+    items: Literal["images", "boxes"] = "images"
+    box_margin: float = Field(default=0.0, ge=0, le=1)
+    box_min_side: int = Field(default=16, ge=1)
     metadata: FolderPath | None = None
     exclude: tuple[Annotated[str, Field(pattern="[^/]")], ...] = EXCLUDED
     follow_links: bool | None = None
@@ -128,6 +131,8 @@ class DatasetConfig(Section):
             raise ValueError(f"dataset.kind is {self.kind}, but dataset.annotations is {named}")
         if self.kind in ("list", "coco") and len(self.roots) > 1:
             raise ValueError(f"dataset.kind is {self.kind}, which takes one dataset.root")
+        if self.kind != "coco" and self.items == "boxes":
+            raise ValueError(f"dataset.items is boxes, but dataset.kind is {self.kind}, not coco")
         return self
 
 

@@ -140,6 +140,7 @@ class Index:
                     hit.distance,
                     hit.cosine,
                     hit.image.metadata,
+                    hit.image.box and hit.image.box._asdict(),
                 )
                 for hit in hits
             ),

@@ -26,6 +26,15 @@ class Result:
     distance: float
     cosine: float
     metadata: Mapping[str, Any]
+    box: Mapping[str, float] | None = None
+    """Of a box: where it is in its picture, x, y, width and height as fractions; else None."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-ready values, named as in the HTTP API; ``box`` is there for a box only."""
+        values = {**asdict(self), "metadata": dict(self.metadata)}
+        if self.box is None:
+            del values["box"]
+        return values
 
 
 class Results(Sequence[Result]):
@@ -53,7 +62,7 @@ class Results(Sequence[Result]):
 
     def to_list(self) -> list[dict[str, Any]]:
         """Return a dictionary for each result, as JSON-ready values named as in the HTTP API."""
-        return [{**asdict(result), "metadata": dict(result.metadata)} for result in self]
+        return [result.to_dict() for result in self]
 
     def _repr_html_(self) -> str:
         rows = "".join(

@@ -140,6 +140,30 @@ def demo_config(tmp_path_factory: pytest.TempPathFactory, photos: list[Path]) ->
     return config
 
 
+@pytest.fixture(scope="session")
+def boxes_config(tmp_path_factory: pytest.TempPathFactory, photos: list[Path]) -> Config:
+    """The settings of a built index of three boxes in each of four photographs; read it only.
+
+    The first is the left half, the second nearly the same, the third the lower right quarter.
+    """
+    folder = tmp_path_factory.mktemp("boxes")
+    images, things = [], []
+    for number, photo in enumerate(photos[::60], 1):
+        shutil.copy(photo, folder / f"{number}.jpg")
+        size = {"width": 100, "height": 100}  # boxes are fractions of it
+        images.append({"id": number, "file_name": f"{number}.jpg", **size})
+        for n, bbox in enumerate([(0, 0, 50, 100), (0, 0, 52, 100), (50, 50, 50, 50)]):
+            named = {"id": 10 * number + n, "image_id": number, "category_id": n}
+            things.append(named | {"bbox": bbox})
+    names = [{"id": n, "name": name} for n, name in enumerate(("left", "wider", "corner"))]
+    content = {"images": images, "annotations": things, "categories": names}
+    (folder / "a.json").write_text(json.dumps(content))
+    dataset = {"kind": "coco", "root": folder, "annotations": folder / "a.json", "items": "boxes"}
+    config = small_config(folder, folder / "store", dataset=dataset)
+    build(config)
+    return config
+
+
 CAPTIONS = {
     0: ["A surf board on the beach", "Two dogs run past a surfboard"],
     1: ["A dog sleeps", "The old dog", "One dog on a sofa"],

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
-from indexer.datasets import Dataset, Item, Listing, links_in_words
+from indexer.datasets import Dataset, Item, Listing, box_in, is_box, links_in_words
 from indexer.datasets.walk import EXCLUDED
 from indexer.errors import (
     DatasetError,
@@ -157,6 +157,8 @@ def compare(
             f"There are no images in {dataset.source}.",
             "Name a folder that holds image files, at any depth: lookalike index FOLDER.",
         )
+    if known and found.isdisjoint(known):
+        _require_same_items(listing, known)
     if known and found.isdisjoint(known) and not _look_renamed(listing, known):
         raise DatasetError(
             f"None of the {len(known)} files of this store is in {dataset.source}.",
@@ -189,6 +191,19 @@ def _require_decision(links: Mapping[str, str]) -> None:
             f"Links lead out of the image folder: {links_in_words(links)}.",
             "To index what is there: --follow-links, or dataset.follow_links: true. To leave it "
             "out: --no-follow-links, or false; for one link, name it in dataset.exclude.",
+        )
+
+
+def _require_same_items(listing: Listing, known: Mapping[str, Stamp]) -> None:
+    """Raise DatasetError if boxes would replace images, or images boxes."""
+    boxes_before = any(map(is_box, known))
+    boxes_now = any(item.box is not None for item in listing.items)
+    if listing.items and boxes_before != boxes_now:
+        before, now = ("boxes", "images") if boxes_before else ("images", "boxes")
+        raise DatasetError(
+            f"This store holds {before}, and dataset.items says {now}.",
+            f"To index the {now}, name another store: --store FOLDER. To go on with the {before}: "
+            f"--items {before}.",
         )
 
 
@@ -238,9 +253,10 @@ def is_same_file(item: Item, known: Stamp) -> bool:
 
 
 def _looks_indexed(item: Item, known: Stamp | None) -> bool:
-    """Tell whether a file has the size and time of the one that was indexed."""
+    """Tell whether a file has the size and time of what was indexed, and a box also its place."""
     return (
         known is not None
         and known.reason is None
         and (known.size, known.mtime_ns) == (item.size, item.mtime_ns)
+        and (known.revision is None or box_in(known.revision) == box_in(item.revision))
     )

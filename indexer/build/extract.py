@@ -3,31 +3,36 @@
 import hashlib
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import islice
+from itertools import chain, groupby, islice
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from indexer.build.diff import TIMEOUT, WORKER_DIED
-from indexer.datasets import Dataset, Item
+from indexer.datasets import Dataset, Item, content_of_box
 from indexer.encoders import Encoder, Vectors
 from indexer.errors import ImageGone, ImageTooLarge, InvalidImage, LookalikeError, OutOfMemory
 from indexer.executors import Failure, LocalExecutor, untimed
 from indexer.images import (
     INPUT_SIDE,
+    Box,
     ExifFields,
     budget,
+    crop,
     decoded,
     exif_of,
     model_input,
     note,
     read_exif,
+    upright,
 )
 from indexer.machine import scratch_folder
 
@@ -37,12 +42,21 @@ AHEAD = 128
 BATCHES_AHEAD = 2
 """How many batches, for encoders of large batches."""
 
+MAX_TOGETHER = 64
+"""How many boxes of a file are prepared by one task, so that pixels of a file with thousands do not
+fill the memory. The next ones read and decode it again, which then hardly counts."""
+
+INPUT_BYTES = 3 * INPUT_SIDE**2
+
 NO_PIXELS = np.empty((0, 0, 3), np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A decoded image, ready for the encoder. Its pixels are dropped once it is encoded."""
+    """A decoded image, ready for the encoder. Its pixels are dropped once it is encoded.
+
+    Of a box, ``width`` and ``height`` are those of its picture, and ``pixels`` its own.
+    """
 
     item: Item
     sha256: str
@@ -54,6 +68,8 @@ class Prepared:
     """What is wrong with the file, if its picture is whole all the same."""
     exif: ExifFields = field(default_factory=dict)
     """What the camera noted in the file."""
+    box: Box | None = None
+    """The region of the upright picture that the pixels are, if it is not all of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,49 +130,70 @@ class Batch:
 class Preparation:
     """Reads, decodes and resizes files: a :class:`~indexer.executors.Worker`.
 
-    Any failure is an outcome, not an exception. A file whose content is ``known`` is only read. The
-    outcome's item has the modification time of the scan and the size of what was read, so that the
-    next build notices a file that changed between the two.
+    A task is the items of one file, which is read and decoded once: the image, or boxes in it.
+
+    Any failure is an outcome, not an exception. An image whose content is ``known`` is only read,
+    and a box not resized. The outcome's item has the modification time of the scan and the size of
+    what was read, so that the next build notices a file that changed between the two.
     """
 
     dataset: Dataset
     max_pixels: int
     known: Contents = field(default_factory=Contents)
 
-    def __call__(self, item: Item) -> Outcome:
-        """Prepare one file."""
+    def __call__(self, items: Sequence[Item]) -> list[Outcome]:
+        """Prepare the items of one file."""
         stage = "read"
         try:
-            data = self.dataset.read(item.key)
-            item = replace(item, size=len(data))
+            data = self.dataset.read(items[0].file)
+            items = [replace(item, size=len(data)) for item in items]
             sha256 = hashlib.sha256(data).hexdigest()
-            if sha256 in self.known:
-                return Recognised(item, sha256, read_exif(data))
+            if items[0].box is None and sha256 in self.known:
+                return [Recognised(item, sha256, read_exif(data)) for item in items]
             stage = "decode"
             with decoded(data, max_pixels=self.max_pixels, waiting=untimed()) as image:
-                return Prepared(
-                    item,
-                    sha256,
-                    str(image.format),
-                    image.width,
-                    image.height,
-                    model_input(image),
-                    note(image),
-                    exif_of(image),
-                )
+                return [self._prepare(item, image, sha256) for item in items]
         except (ImageGone, InvalidImage, OutOfMemory) as error:
-            return _skip(item, stage, error)
+            return [_skip(item, stage, error) for item in items]
         except MemoryError:
             message = f"There is not enough memory to {stage} it."
-            return Skipped(item, stage, OutOfMemory.code, message)
+            return [Skipped(item, stage, OutOfMemory.code, message) for item in items]
 
-    def failed(self, item: Item, failure: Failure, seconds: float) -> Outcome:
-        """Return the outcome of a file that could not be prepared in time, or at all."""
+    def failed(self, items: Sequence[Item], failure: Failure, seconds: float) -> list[Outcome]:
+        """Return the outcomes of a file that could not be prepared in time, or at all."""
         if failure == "timeout":  # decoding has a limit of its own, and a smaller one
             message = f"Reading and decoding it took more than {seconds:.0f} s."
-            return Skipped(item, "read", TIMEOUT, message)
+            return [Skipped(item, "read", TIMEOUT, message) for item in items]
         message = "Decoding it ended the process that did it, twice."
-        return Skipped(item, "decode", WORKER_DIED, message)
+        return [Skipped(item, "decode", WORKER_DIED, message) for item in items]
+
+    def _prepare(self, item: Item, image: Image.Image, sha256: str) -> Prepared | Recognised:
+        """Prepare an item of a file that was decoded, which has this SHA-256."""
+        box, part = None, image
+        if item.box is not None:
+            box = upright(image, item.box)
+            sha256 = content_of_box(sha256, box)
+            if sha256 in self.known:
+                return Recognised(item, sha256, exif_of(image))
+            part = crop(image, box)
+        return Prepared(
+            item,
+            sha256,
+            str(image.format),
+            image.width,
+            image.height,
+            model_input(part),
+            note(image),
+            exif_of(image),
+            box,
+        )
+
+
+def by_file(items: Iterable[Item]) -> Iterator[list[Item]]:
+    """Yield neighbouring items that lie in one file, up to :data:`MAX_TOGETHER` together."""
+    for _, group in groupby(items, key=attrgetter("file")):
+        while together := list(islice(group, MAX_TOGETHER)):
+            yield together
 
 
 def prepared_batches(
@@ -170,17 +207,23 @@ def prepared_batches(
     A file that takes longer than the executor allows is skipped. Raises
     :class:`~indexer.errors.ExtractionStalled` if too many do.
     """
-    executor = executor or LocalExecutor(slot_bytes=3 * INPUT_SIDE**2)
+    files = list(by_file(items))
+    most, total = max(map(len, files), default=1), sum(map(len, files))
+    executor = executor or LocalExecutor(slot_bytes=most * INPUT_BYTES)
     make = partial(_worker, preparation, os.getpid(), scratch_folder() / "decoding")
     ahead = max(AHEAD, BATCHES_AHEAD * batch_size)
+    if most > 1:  # as many boxes as there would be images
+        ahead = max(2 * executor.workers, ahead * len(files) // total)
     metadata: deque[Mapping[str, Any]] = deque()
 
-    def without_metadata() -> Iterator[Item]:
-        for item in items:
-            metadata.append(item.metadata)  # processes need none, and tasks should be small
-            yield replace(item, metadata={})
+    def without_metadata() -> Iterator[list[Item]]:
+        for file in files:
+            metadata.extend(item.metadata for item in file)
+            # Processes need none, and tasks should be small.
+            yield [replace(item, metadata={}) for item in file]
 
-    with closing(executor.run(make, without_metadata(), ahead=ahead)) as outcomes:
+    with closing(executor.run(make, without_metadata(), ahead=ahead)) as prepared:
+        outcomes = chain.from_iterable(prepared)
         while batch := list(islice(outcomes, batch_size)):
             yield [_with_metadata(outcome, metadata.popleft()) for outcome in batch]
 

@@ -309,4 +309,5 @@ def _row(item: Item, outcome: Prepared | Skipped | ImageRow) -> NewImage:
         format=outcome.format,
         width=outcome.width,
         height=outcome.height,
+        box=outcome.box,
     )

@@ -14,8 +14,8 @@ from indexer.encoders import Encoder, open_encoder
 from indexer.errors import DiskTooSmall
 from indexer.store import DerivedKind, Stamp, Store, live_catalogue, read_damage
 
-COCO_IMAGES = 118_287
-"""Those of COCO's train2017, which people know."""
+COCO = {"images": 118_287, "boxes": 860_001}
+"""What is in COCO's train2017, which people know."""
 
 CATALOGUE_BYTES_PER_IMAGE = 1_000  # a row and its indexes, in the store and in a version
 SEARCH_BYTES_PER_IMAGE = 40  # its id, its row, and whether it is deleted
@@ -29,8 +29,11 @@ class Plan:
     """What a build will take. Times in seconds, rates in images per second."""
 
     runtime: str
+    items: Literal["images", "boxes"]
     images: int
-    """Files to encode."""
+    """Images, or boxes, to encode."""
+    files: int
+    """The files that they are or lie in, which are read."""
     unchanged: int
     removed: int
     image_bytes: int
@@ -53,7 +56,8 @@ class Plan:
     @property
     def summary(self) -> str:
         """The plan as a few lines of text."""
-        work = f"{self.images} images to encode ({self.image_bytes / 1e6:.1f} MB)"
+        what = "images" if self.items == "images" else f"boxes in {self.files} images"
+        work = f"{self.images} {what} to encode ({self.image_bytes / 1e6:.1f} MB)"
         lines = [f"{work}, {self.unchanged} unchanged, {self.removed} gone"]
         if self.rate and self.seconds is not None and self.memory_bytes is not None:
             lines.append(
@@ -63,9 +67,9 @@ class Plan:
                 f"decode {self.decode_rate:.1f} img/s, encode {self.encode_rate:.1f} img/s, "
                 f"commit {self.commit_rate:.1f} img/s: limited by {self.slowest}"
             )
+            coco = COCO[self.items]
             lines.append(
-                f"COCO's train2017 ({COCO_IMAGES:,} images) would take "
-                f"{_duration(COCO_IMAGES / self.rate)}"
+                f"COCO's train2017 ({coco:,} {self.items}) would take {_duration(coco / self.rate)}"
             )
             uses = ", ".join(
                 f"{use} {size / 1e9:.1f} GB" for use, size in self.memory_bytes.items()
@@ -121,6 +125,7 @@ def estimate(
     Raises :class:`~indexer.errors.DiskTooSmall`.
     """
     items = changes.to_encode
+    files = {item.file: item.size for item in items}
     total = len(items) + changes.unchanged
     structures = _structures(config, encoder.spec.dim, len(items), total)
     rates = None
@@ -140,10 +145,12 @@ def estimate(
         )
     forecast = Plan(
         runtime=encoder.runtime,
+        items=config.dataset.items,
         images=len(items),
+        files=len(files),
         unchanged=changes.unchanged,
         removed=len(changes.removed),
-        image_bytes=sum(item.size for item in items),
+        image_bytes=sum(files.values()),
         disk_bytes=disk,
         disk_free_bytes=free,
     )

@@ -5,16 +5,22 @@ import time
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
 
-from indexer.build.extract import Preparation, Prepared, prepared_batches
+from indexer.build.extract import (
+    INPUT_BYTES,
+    MAX_TOGETHER,
+    Preparation,
+    Prepared,
+    by_file,
+    prepared_batches,
+)
 from indexer.datasets import Dataset, Item
 from indexer.encoders import Encoder, Images
 from indexer.executors import FEW_CORES, LocalExecutor
-from indexer.images import INPUT_SIDE
 from indexer.machine import available_cores, scratch_folder
 from indexer.store import NewImage, Store, open_writer
 
@@ -56,8 +62,9 @@ def measure_rates(
 
     Commits are measured in the system's folder for temporary files.
     """
-    indices = np.linspace(0, len(items) - 1, min(SAMPLE_FILES, len(items)), dtype=int)
-    sample = [items[index] for index in np.random.default_rng(0).permutation(indices)]
+    files = list(by_file(items))  # with all of their boxes, as a build decodes each of them once
+    indices = np.linspace(0, len(files) - 1, min(SAMPLE_FILES, len(files)), dtype=int)
+    sample = [files[index] for index in np.random.default_rng(0).permutation(indices)]
     encoder.load()
     decode, decoded = _decode(Preparation(dataset, max_pixels), sample, encoder.batch_size)
     if not decoded:
@@ -70,16 +77,17 @@ def measure_rates(
 
 
 def _decode(
-    preparation: Preparation, sample: Sequence[Item], wanted: int
+    preparation: Preparation, sample: Sequence[Sequence[Item]], wanted: int
 ) -> tuple[float, list[Prepared]]:
-    """Return the rate, and the first ``wanted`` images.
+    """Return the rate of the images or boxes in files, and the first ``wanted`` of them.
 
     Where there are many cores and files, a build decodes in processes, which take a while to start.
     """
     in_processes = available_cores() > FEW_CORES and len(sample) == SAMPLE_FILES
-    executor = LocalExecutor(slot_bytes=3 * INPUT_SIDE**2, processes=in_processes)
+    executor = LocalExecutor(slot_bytes=MAX_TOGETHER * INPUT_BYTES, processes=in_processes)
+    items = chain.from_iterable(sample)
     decoded, count, began = list[Prepared](), 0, time.perf_counter()
-    with closing(prepared_batches(preparation, sample, SAMPLE_BATCH, executor)) as batches:
+    with closing(prepared_batches(preparation, items, SAMPLE_BATCH, executor)) as batches:
         for batch in batches:
             found = (outcome for outcome in batch if isinstance(outcome, Prepared))
             decoded += islice(found, max(0, wanted - len(decoded)))

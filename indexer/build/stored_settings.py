@@ -9,9 +9,9 @@ from indexer.store import Store
 
 S = TypeVar("S", bound=Section)
 
-IMAGES = {"kind", "root", "annotations"}
-"""Settings of a dataset that together name the images: setting one replaces all of them, and the
-table of metadata, which describes these images."""
+IMAGES = {"kind", "root", "annotations", "items"}
+"""Settings of a dataset that together name what is indexed: setting one replaces all of them, and
+the table of metadata, which describes these images."""
 
 
 def with_stored_settings(config: Config) -> Config:

@@ -63,6 +63,11 @@ def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         "--annotations FILE",
     )
     source.add_argument(
+        "--items",
+        choices=("images", "boxes"),
+        help="whether images are found, or each box of COCO's annotations by itself",
+    )
+    source.add_argument(
         "--metadata",
         metavar="FILE",
         help="a table that describes the images: .csv, .jsonl or .parquet",
@@ -206,6 +211,7 @@ def flags_of(options: argparse.Namespace) -> dict[str, Any]:
     places = {
         "store": ("store",),
         "annotations": ("dataset", "annotations"),
+        "items": ("dataset", "items"),
         "metadata": ("dataset", "metadata"),
         "follow_links": ("dataset", "follow_links"),
         "gps": ("dataset", "gps"),

@@ -2,7 +2,8 @@
 
 from indexer.config import DatasetConfig
 from indexer.datasets.base import Dataset, Item, Listing, links_in_words
-from indexer.datasets.coco import Coco
+from indexer.datasets.boxes import box_in, content_of_box, file_of_box, is_box, key_of_box
+from indexer.datasets.coco import Boxes, Coco
 from indexer.datasets.exclusion import Exclusion
 from indexer.datasets.files import require_folder
 from indexer.datasets.folder import Folder
@@ -12,6 +13,7 @@ from indexer.datasets.tar import TarShards
 from indexer.datasets.walk import Rules
 
 __all__ = [
+    "Boxes",
     "Coco",
     "Dataset",
     "Described",
@@ -22,6 +24,11 @@ __all__ = [
     "Listing",
     "Rules",
     "TarShards",
+    "box_in",
+    "content_of_box",
+    "file_of_box",
+    "is_box",
+    "key_of_box",
     "links_in_words",
     "open_dataset",
     "require_folders",
@@ -42,7 +49,10 @@ def _open_images(config: DatasetConfig) -> Dataset:
     if config.kind == "list":
         return ImageList(first)
     if config.kind == "coco":
-        return Coco(first, *config.annotation_files)
+        boxes = None
+        if config.items == "boxes":
+            boxes = Boxes(config.box_margin, config.box_min_side)
+        return Coco(first, *config.annotation_files, boxes=boxes)
     if config.kind == "tar":
         return TarShards(*config.roots, rules=rules)
     return Folder(*config.roots, rules=rules)

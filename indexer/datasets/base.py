@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Protocol
 
+from indexer.datasets.boxes import file_of_box
+from indexer.images import Box
 from indexer.text import escaped
 
 SHOWN = 3
@@ -17,7 +19,7 @@ BAR_DELAY_S = 1
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One image, with a stable ``key``, in which ``/`` separates folders.
+    """One image, or a box in one, with a stable ``key``, in which ``/`` separates folders.
 
     ``size`` (bytes), ``mtime_ns`` and ``revision`` tell, without reading the file, whether it may
     have changed since the last scan. Numbers beyond 64 bits become the nearest within.
@@ -30,6 +32,14 @@ class Item:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     revision: str = ""
     """Another text whenever the file was written or replaced, and sometimes when it was not."""
+    box: Box | None = None
+    """The region of the file's picture that counts, as it is stored: EXIF may say that it is
+    turned. None is all of it."""
+
+    @property
+    def file(self) -> str:
+        """The key of its file, by which it is read; of a whole image, its own key."""
+        return self.key if self.box is None else file_of_box(self.key)
 
     def __post_init__(self) -> None:
         for name in ("size", "mtime_ns"):

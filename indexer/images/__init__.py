@@ -18,9 +18,18 @@ from indexer.images.decoding import (
     read_file,
 )
 from indexer.images.exif import POSITION, ExifFields
-from indexer.images.resizing import INPUT_SIDE, Box, crop, model_input, thumbnail
+from indexer.images.resizing import (
+    BOX_DIGITS,
+    INPUT_SIDE,
+    Box,
+    crop,
+    model_input,
+    thumbnail,
+    upright,
+)
 
 __all__ = [
+    "BOX_DIGITS",
     "FORMATS",
     "INPUT_SIDE",
     "MAX_SIDE",
@@ -39,4 +48,5 @@ __all__ = [
     "read_exif",
     "read_file",
     "thumbnail",
+    "upright",
 ]

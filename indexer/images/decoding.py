@@ -44,7 +44,9 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 
-NOTE, EXIF = "note", "exif_fields"  # Pillow has an "exif" of its own
+NOTE, EXIF, TURN = "note", "exif_fields", "turn"  # Pillow has an "exif" of its own
+"""What is kept of a file in ``Image.info``: what is wrong with it, what the camera noted, and how
+it was turned."""
 
 
 def _silence_decoders() -> None:
@@ -165,7 +167,7 @@ def _decode(
         if image.format == "JPEG":
             _check_complete(image, data, clock)
         found = f"{found} The file ends without an end marker.".strip()
-    image.info = {NOTE: found, EXIF: noted}
+    image.info |= {NOTE: found, EXIF: noted}
     return image
 
 
@@ -205,6 +207,7 @@ def _first_frame(image: ImageFile, file: TimedFile) -> Image.Image:
     image.info.pop("xmp", None)
     image.decodermaxblock = block_size(_most_pixels(image))
     frame = image.tile[0].extents if image_format == "GIF" and image.tile else None
+    turn_of_tiff = _turn(image) if image_format == "TIFF" else None
     image.load()  # turns a TIFF, and forgets its orientation
     turn = _turn(image)
     rgb = to_rgb(image)
@@ -212,6 +215,7 @@ def _first_frame(image: ImageFile, file: TimedFile) -> Image.Image:
         rgb = _on_white_canvas(rgb, frame)
     rgb = rgb if turn is None else rgb.transpose(turn)
     rgb.format = image_format
+    rgb.info = {TURN: turn_of_tiff if turn is None else turn}
     return rgb
 
 

@@ -9,9 +9,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from indexer.errors import InvalidQuery
+from indexer.images.decoding import TURN
 
 INPUT_SIDE = 224
 """Side of the square input of every encoder, in pixels."""
+
+
+BOX_DIGITS = 7
+"""Decimal places of a region: a hundredth of a pixel of the largest picture."""
 
 
 class Box(NamedTuple):
@@ -21,6 +26,36 @@ class Box(NamedTuple):
     y: float
     width: float
     height: float
+
+
+def upright(image: Image.Image, box: Box) -> Box:
+    """Return a region of the stored picture, as one of the upright image decoded from it.
+
+    EXIF may say that the picture is turned or mirrored. Annotations refer to what is stored.
+    """
+    x, y, width, height = box
+    right, bottom = _rounded(1 - x - width), _rounded(1 - y - height)
+    match image.info.get(TURN):
+        case Image.Transpose.FLIP_LEFT_RIGHT:
+            return Box(right, y, width, height)
+        case Image.Transpose.ROTATE_180:
+            return Box(right, bottom, width, height)
+        case Image.Transpose.FLIP_TOP_BOTTOM:
+            return Box(x, bottom, width, height)
+        case Image.Transpose.TRANSPOSE:
+            return Box(y, x, height, width)
+        case Image.Transpose.ROTATE_270:
+            return Box(bottom, x, height, width)
+        case Image.Transpose.TRANSVERSE:
+            return Box(bottom, right, height, width)
+        case Image.Transpose.ROTATE_90:
+            return Box(y, right, height, width)
+    return box
+
+
+def _rounded(fraction: float) -> float:
+    """Return a fraction without the noise of arithmetic, to a hundredth of the smallest pixel."""
+    return max(0.0, round(fraction, BOX_DIGITS))
 
 
 def crop(image: Image.Image, box: Box) -> Image.Image:

@@ -21,6 +21,7 @@ from indexer.search.filters import (
     parse_filter,
     parse_names,
 )
+from indexer.search.image_sources import file_of
 from indexer.search.queries import Allowed, Example, Query, Selection
 from indexer.search.searcher import Searcher
 from indexer.search.words import WordMatches
@@ -59,6 +60,7 @@ __all__ = [
     "WordMatches",
     "equal_clause",
     "facets_to_dict",
+    "file_of",
     "name_text",
     "parse_filter",
     "parse_names",

@@ -46,10 +46,12 @@ class Hit:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the hit as JSON-ready values, named and ordered as in the HTTP API."""
+        box = {} if self.image.box is None else {"box": self.image.box._asdict()}
         return {
             "rank": self.rank,
             "image_id": self.image.id,
             "key": self.image.key,
+            **box,
             "distance": self.distance,
             "cosine": self.cosine,
             "metadata": dict(self.image.metadata),

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexer.config import DatasetConfig
+from indexer.datasets import file_of_box, key_of_box
 from indexer.errors import LookalikeError, UnknownImage
-from indexer.images import decoded, media_type, thumbnail
+from indexer.images import crop, decoded, media_type, thumbnail
 from indexer.search.answers import Distribution, ImageFile, ListedImages
 from indexer.search.facets import telling_fields
 from indexer.search.filters import (
@@ -35,6 +36,9 @@ from indexer.vector_index.base import Ids, Rows
 
 DISTRIBUTION_SAMPLE = 1000
 """How many images the distribution of distances is estimated from."""
+
+BOXES_SHOWN = 200
+"""How many boxes of one picture are shown."""
 
 OVERVIEW_FIELDS = 4
 """How many fields are counted where nobody has asked for one."""
@@ -84,6 +88,24 @@ class Collection:
     def images(self, image_ids: Iterable[int]) -> dict[int, ImageRow]:
         """Return the rows of images by id; unknown ids are missing."""
         return self._version.catalogue.get_many(image_ids)
+
+    @property
+    def has_boxes(self) -> bool:
+        """Whether the images are boxes, of which several can lie in one picture."""
+        return self._version.manifest.dataset.items == "boxes"
+
+    def pictures(self, image_ids: Ids) -> Ids:
+        """Return a number for each box, int64 (n,), which is that of its picture."""
+        keys = self._version.catalogue.keys(image_ids)
+        return np.array([hash(file_of_box(keys[i])) for i in image_ids.tolist()], np.int64)
+
+    def boxes_beside(self, row: ImageRow) -> list[ImageRow]:
+        """Return a box and others in its picture, up to :data:`BOXES_SHOWN`; none for an image."""
+        if row.box is None:
+            return []
+        start = key_of_box(file_of_box(row.key), "")
+        found = self._version.catalogue.with_prefix(start, limit=BOXES_SHOWN)
+        return found if row in found else [row, *found[1:]]
 
     @property
     def fields(self) -> Sequence[Field]:
@@ -180,12 +202,12 @@ class Collection:
         return combined(features, [1.0] * len(features), features[:0], [])
 
     def image_file(self, image_id: int) -> ImageFile:
-        """Return the bytes of an indexed image.
+        """Return the bytes of an indexed image; of a box, those of its picture.
 
         Raises :class:`~indexer.errors.ImageGone` if the file has vanished or changed since.
         """
         row = self.image(image_id)
-        data = self._files.read(row.key, str(row.sha256))
+        data = self._files.read(row)
         return ImageFile(data, media_type(str(row.format)), str(row.sha256))
 
     def files_problem(self) -> LookalikeError | None:
@@ -200,11 +222,15 @@ class Collection:
                 return None
         return problem
 
-    def thumbnail(self, image_id: int, side: int) -> bytes:
-        """Return an indexed image as a JPEG that fits into ``side`` x ``side`` pixels."""
-        data = self.image_file(image_id).data
-        with decoded(data, max_pixels=self.max_pixels) as image:
-            return thumbnail(image, side=side)
+    def thumbnail(self, image_id: int, side: int, *, whole: bool = False) -> bytes:
+        """Return an indexed image as a JPEG that fits into ``side`` x ``side`` pixels.
+
+        Of a box it is what lies in the box, or with ``whole`` its picture.
+        """
+        row = self.image(image_id)
+        with decoded(self._files.read(row), max_pixels=self.max_pixels) as image:
+            part = image if whole or row.box is None else crop(image, row.box)
+            return thumbnail(part, side=side)
 
     @property
     def max_pixels(self) -> int:

@@ -9,8 +9,9 @@ import hashlib
 from collections.abc import Iterator
 
 from indexer.config import DatasetConfig
-from indexer.datasets import Dataset, open_dataset
+from indexer.datasets import Dataset, content_of_box, file_of_box, open_dataset
 from indexer.errors import ImageGone, ImageUnreadable
+from indexer.store import ImageRow
 
 
 class ImageSources:
@@ -22,22 +23,29 @@ class ImageSources:
             for dataset in (*_relocated(recorded, configured), recorded)
         ]
 
-    def read(self, key: str, sha256: str) -> bytes:
-        """Return the bytes of an image file, which have this SHA-256.
+    def read(self, row: ImageRow) -> bytes:
+        """Return the bytes of an image's file, or of the one that a box lies in, as indexed.
 
         Raises :class:`~indexer.errors.ImageGone` or one of the other errors of a dataset.
         """
         failures: list[ImageGone] = []
+        key = file_of(row)
         for dataset, renamed in self._sources:
             try:
                 data = dataset.read(_translated(key, renamed))
             except ImageGone as error:
                 failures.append(error)
                 continue
-            if hashlib.sha256(data).hexdigest() == sha256:
+            content = hashlib.sha256(data).hexdigest()
+            if row.sha256 == (content if row.box is None else content_of_box(content, row.box)):
                 return data
             failures.append(_Changed(key))
         raise max(failures, key=lambda error: isinstance(error, _Changed | ImageUnreadable))
+
+
+def file_of(row: ImageRow) -> str:
+    """Return the key of an image's file; of a box, that of its picture."""
+    return row.key if row.box is None else file_of_box(row.key)
 
 
 class _Changed(ImageGone):

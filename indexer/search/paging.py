@@ -1,4 +1,7 @@
-"""From neighbours to a page of results, with near-duplicates collapsed if asked for."""
+"""From neighbours to a page of results, with near-duplicates collapsed if asked for.
+
+Boxes in one picture collapse like near-duplicates.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -11,6 +14,9 @@ from indexer.errors import InvalidQuery
 Ids = NDArray[np.int64]
 Distances = NDArray[np.float32]
 Vectors = NDArray[np.float32]
+
+Pictures = Callable[[Ids], Ids]
+"""Returns a number for each of n boxes, int64 (n,), which is that of its picture."""
 
 Neighbours = Callable[[int], tuple[Distances, Ids]]
 """Returns the ``k`` nearest: distances float32 (m,), ascending, and image ids, m <= k."""
@@ -36,7 +42,7 @@ MAX_FACTOR = 4
 
 @dataclass(frozen=True, slots=True)
 class RankedHit:
-    """A neighbour and its rank, counted from 1, with the near-duplicates that fold under it."""
+    """A neighbour and its rank, counted from 1, with those that fold under it."""
 
     rank: int
     image_id: int
@@ -75,14 +81,15 @@ def collapsed_page_of(
     k: int,
     page: int,
     threshold: float | None,
+    pictures: Pictures | None = None,
 ) -> tuple[list[RankedHit], bool]:
     """Return one page of ``k`` results with their near-duplicates, and whether there is another.
 
-    A neighbour folds under the best-ranked result that is within :data:`DUPLICATE_DISTANCE` of it
-    and at most :data:`DUPLICATE_WINDOW` ranks above it. Folding depends on better-ranked neighbours
-    alone, so that pages are consistent at any depth. Raises
-    :class:`~indexer.errors.InvalidQuery` if there are so many near-duplicates that more than
-    :data:`MAX_RANKS` would have to be looked at.
+    A neighbour folds under the best-ranked result that is within :data:`DUPLICATE_DISTANCE` of it,
+    or in the same one of ``pictures``, and at most :data:`DUPLICATE_WINDOW` ranks above it. Folding
+    depends on better-ranked neighbours alone, so that pages are consistent at any depth. Raises
+    :class:`~indexer.errors.InvalidQuery` if so many fold that more than :data:`MAX_RANKS` would
+    have to be looked at.
     """
     depth = first_depth(count, k, page, threshold, collapse=True)
     if not depth:
@@ -90,7 +97,7 @@ def collapsed_page_of(
     deepest = max(MAX_RANKS, MAX_FACTOR * page * k)
     while True:
         distances, ids = _within(neighbours(depth), threshold)
-        leaders = fold(vectors, ids)
+        leaders = fold(vectors, ids, pictures)
         firsts = np.flatnonzero(leaders == np.arange(len(leaders)))
         # The page is complete once nothing below can fold under one of its results.
         last = firsts[page * k - 1] if len(firsts) > page * k else len(ids)
@@ -111,7 +118,9 @@ def collapsed_page_of(
     return results, len(firsts) > page * k
 
 
-def fold(vectors: Callable[[Ids], Vectors], ids: Ids) -> NDArray[np.int64]:
+def fold(
+    vectors: Callable[[Ids], Vectors], ids: Ids, pictures: Pictures | None = None
+) -> NDArray[np.int64]:
     """Return for each image, by rank, the position of the one it folds under, or its own.
 
     ``vectors`` returns the features of images, float32 (n, dim). Those of at most twice
@@ -119,11 +128,15 @@ def fold(vectors: Callable[[Ids], Vectors], ids: Ids) -> NDArray[np.int64]:
     """
     least_cosine = 1 - DUPLICATE_DISTANCE**2 / 2
     leaders = np.arange(len(ids))
-    before = vectors(ids[:0])
+    before, seen = vectors(ids[:0]), ids[:0]
     for start in range(0, len(ids), DUPLICATE_WINDOW):
         block = vectors(ids[start : start + DUPLICATE_WINDOW])
         first = start - len(before)
         near = block @ np.concatenate([before, block]).T >= least_cosine
+        if pictures:
+            own = pictures(ids[start : start + DUPLICATE_WINDOW])
+            near |= own[:, np.newaxis] == np.concatenate([seen, own])
+            seen = own
         for row in range(start, start + len(block)):
             lowest = max(row - DUPLICATE_WINDOW, 0)
             others = lowest + np.flatnonzero(near[row - start, lowest - first : row - first])

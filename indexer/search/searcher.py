@@ -321,6 +321,9 @@ class Searcher:
 
         k, page, threshold = search.k, selection.page, selection.threshold
         if selection.collapse_duplicates:
-            features = self.collection.features
-            return collapsed_page_of(neighbours, features, count, k, page, threshold)
+            collection = self.collection
+            pictures = collection.pictures if collection.has_boxes else None
+            return collapsed_page_of(
+                neighbours, collection.features, count, k, page, threshold, pictures
+            )
         return page_of(neighbours, count, k, page, threshold)

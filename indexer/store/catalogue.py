@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexer.errors import StoreCorrupt
+from indexer.images import Box
 from indexer.store.connections import ConnectionPool, translated_errors, translated_values
 from indexer.store.files import inodes
 from indexer.store.layers import connect_layers
@@ -69,6 +70,20 @@ class Catalogue:
         wanted = json.dumps([int(image_id) for image_id in image_ids])
         rows = self._select("WHERE id IN (SELECT value FROM json_each(?))", wanted)
         return {row.id: row for row in rows}
+
+    def keys(self, image_ids: Iterable[int]) -> dict[int, str]:
+        """Return the keys of many ids by id; unknown ids are left out."""
+        wanted = json.dumps([int(image_id) for image_id in image_ids])
+        return dict(
+            self._query(
+                "SELECT id, key FROM images WHERE id IN (SELECT value FROM json_each(?))", (wanted,)
+            )
+        )
+
+    def with_prefix(self, prefix: str, *, limit: int) -> list[ImageRow]:
+        """Return up to ``limit`` rows of indexed images whose key begins like this, by key."""
+        condition = "WHERE status = 'indexed' AND key >= ? AND key < ? ORDER BY key LIMIT ?"
+        return list(self._select(condition, prefix, f"{prefix}\U0010ffff", limit))
 
     def rows(self, status: str | None = None) -> Iterator[ImageRow]:
         """Yield all rows, or those of one status, in order of their ids."""
@@ -146,4 +161,5 @@ class Catalogue:
             row = dict(zip(_NAMES, values_of_row, strict=True))
             with translated_values(self.path):
                 row["metadata"] = json.loads(row["metadata"])
+                row["box"] = Box(*json.loads(row["box"])) if row["box"] else None
             yield ImageRow(**row)

@@ -11,6 +11,11 @@ from indexer.store.records import FORMAT
 from indexer.store.rows import OWN_NAMES, ROW_COLUMNS
 
 OWN_COLUMNS = ", ".join(f"{name} TEXT" for name in OWN_NAMES)
+DESCRIBED = f"""
+CREATE TRIGGER images_described AFTER UPDATE OF {ROW_COLUMNS} ON images BEGIN
+    INSERT OR IGNORE INTO changed VALUES (old.id);
+END;
+"""
 DEAD_BY_SEGMENT = "CREATE INDEX IF NOT EXISTS dead_by_segment ON dead (segment)"
 
 SCHEMA = f"""
@@ -40,10 +45,7 @@ CREATE TRIGGER images_removed AFTER DELETE ON images BEGIN
     INSERT INTO dead SELECT old.id, old.segment WHERE old.segment IS NOT NULL;
     UPDATE segments SET alive = alive - 1 WHERE name = old.segment;
 END;
-CREATE TRIGGER images_described AFTER UPDATE OF {ROW_COLUMNS} ON images BEGIN
-    INSERT OR IGNORE INTO changed VALUES (old.id);
-END;
-
+{DESCRIBED}
 CREATE TABLE runs (
     id INTEGER PRIMARY KEY,
     started TEXT NOT NULL, seconds REAL NOT NULL,
@@ -75,3 +77,8 @@ def _upgrade(connection: sqlite3.Connection) -> None:
     for name in OWN_NAMES:
         if name not in names:
             connection.execute(f"ALTER TABLE images ADD COLUMN {name} TEXT")
+    if "box" not in names:
+        connection.executescript(
+            "BEGIN; ALTER TABLE images ADD COLUMN box TEXT; DROP TRIGGER images_described; "
+            f"{DESCRIBED} COMMIT;"
+        )

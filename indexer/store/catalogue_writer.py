@@ -301,9 +301,12 @@ class CatalogueWriter(OwnCatalogue):
 
 def _values(image: NewImage) -> Iterator[object]:
     """Yield a row's values in the order of its columns, without the deep copy of ``astuple``."""
-    return (_json(v) if isinstance(v, Mapping) else v for v in _values_of(image))
+    return (_json(v) if isinstance(v, Mapping | tuple) else v for v in _values_of(image))
 
 
-def _json(metadata: Metadata | None) -> str | None:
-    """Return metadata as JSON that SQLite can read. Raises :class:`ValueError` for infinity."""
-    return None if metadata is None else json.dumps(metadata, allow_nan=False)
+def _json(value: Metadata | tuple[float, ...] | None) -> str | None:
+    """Return metadata, or a box, as JSON that SQLite can read.
+
+    Raises :class:`ValueError` for infinity.
+    """
+    return None if value is None else json.dumps(value, allow_nan=False)

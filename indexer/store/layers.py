@@ -19,10 +19,13 @@ from indexer.store.connections import IMMUTABLE, connect, require_format, transl
 from indexer.store.files import sync
 from indexer.store.metadata_schema import is_complete, show_index, write_index
 from indexer.store.records import FORMAT, CatalogueLayer
-from indexer.store.rows import ROW_COLUMNS
+from indexer.store.rows import ROW_COLUMNS, ROW_NAMES
 
 GROWTH = 8
 """A layer that is less than this many times as large as a new one is merged into it."""
+
+WITHOUT_BOXES = ", ".join("NULL AS box" if name == "box" else name for name in ROW_NAMES)
+"""The columns of a layer that an older version of Lookalike wrote."""
 
 COLUMNS = """
     key TEXT NOT NULL,
@@ -30,7 +33,8 @@ COLUMNS = """
     format TEXT, width INTEGER, height INTEGER,
     metadata TEXT NOT NULL DEFAULT '{}',
     status TEXT NOT NULL CHECK (status IN ('indexed', 'skipped')),
-    stage TEXT, reason TEXT, message TEXT
+    stage TEXT, reason TEXT, message TEXT,
+    box TEXT  -- x, y, width and height in JSON
 """
 
 SCHEMA = f"""
@@ -142,8 +146,9 @@ def show_layers(
     selects = []
     for number, name in enumerate(names):
         shown = [f"id NOT IN (SELECT id FROM {newer}.hidden)" for newer in names[number + 1 :]]
+        columns = ROW_COLUMNS if _has_boxes(connection, name) else WITHOUT_BOXES
         selects.append(
-            f"SELECT {ROW_COLUMNS}, id, NULL AS segment, NULL AS row "
+            f"SELECT {columns}, id, NULL AS segment, NULL AS row "
             f"FROM {name}.images WHERE {' AND '.join(shown) or 'true'}"
         )
     connection.execute(f"CREATE TEMP VIEW {view} AS {' UNION ALL '.join(selects)}")
@@ -154,3 +159,11 @@ def is_indexed(path: Path) -> bool:
     """Tell whether a layer has an index of its metadata; those of older Lookalikes lack some."""
     with closing(connect(path, IMMUTABLE)) as connection:
         return is_complete(connection, "main")
+
+
+def _has_boxes(connection: sqlite3.Connection, name: str) -> bool:
+    """Tell whether a layer has the column of boxes."""
+    found = connection.execute(
+        "SELECT 1 FROM pragma_table_info('images', ?) WHERE name = 'box'", (name,)
+    )
+    return found.fetchone() is not None

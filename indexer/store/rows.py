@@ -4,15 +4,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
+from indexer.images import Box
+
 
 @dataclass(frozen=True, slots=True)
 class NewImage:
-    """A file's row before it has an id. Skipped files have a reason, indexed ones a segment."""
+    """A file's row before it has an id. Skipped files have a reason, indexed ones a segment.
+
+    A box in a picture has a row like a file, with its file's size, format, width and height.
+    """
 
     key: str
     size: int | None = None
     mtime_ns: int | None = None
     sha256: str | None = None
+    """Of the file's content; of a box, see :func:`indexer.datasets.content_of_box`."""
     format: str | None = None
     width: int | None = None
     height: int | None = None
@@ -22,6 +28,8 @@ class NewImage:
     reason: str | None = None
     message: str | None = None
     """Why it was skipped, or what is wrong with the file of an indexed image."""
+    box: Box | None = None
+    """The region of the upright picture that was encoded, if it is not all of it."""
     revision: str | None = None
     """Of the file, for the next build. Only the store's own catalogue has it, and no row that is
     read from one: versions do not need it."""

@@ -80,7 +80,8 @@ class SearchRequest(Request):
         FiniteFloat | None, Field(ge=0, le=2, description="Largest distance of a result.")
     ] = None
     collapse_duplicates: Annotated[
-        bool, Field(description="Group near-duplicates under the nearest of them.")
+        bool,
+        Field(description="Group near-duplicates, and boxes in one picture, under the nearest."),
     ] = False
     filter: Annotated[Filter, Field(default_factory=list, description=FILTER)]
     explain: Annotated[
@@ -327,8 +328,11 @@ def _check_side(side: int) -> int:
 
 
 class ThumbnailQuery(FileQuery):
-    """The size of a thumbnail."""
+    """The size of a thumbnail, and what it shows."""
 
+    whole: Annotated[
+        bool, Field(description="Of a box, show all of its picture; of an image, no difference.")
+    ] = False
     side: Annotated[
         int,
         AfterValidator(_check_side),

@@ -197,18 +197,19 @@ def image_file(path: requests.ImagePath, query: requests.FileQuery) -> Response:
     },
 )
 def image_thumbnail(path: requests.ImagePath, query: requests.ThumbnailQuery) -> Response:
-    """Return a JPEG that fits into a square of ``side`` pixels."""
+    """Return a JPEG of an image or a box that fits into a square of ``side`` pixels."""
     searcher = current_index().searcher()
 
     def make() -> bytes:
         with capacity().thumbnails.hold(THUMBNAIL_WAIT_S):
-            return searcher.collection.thumbnail(row.id, query.side)
+            return searcher.collection.thumbnail(row.id, query.side, whole=query.whole)
 
     row = searcher.collection.image(path.image_id)
-    response = _image_response(row, query, f"{row.sha256}-{query.side}")
+    name = f"{query.side}-whole" if row.box and query.whole else f"{query.side}"
+    response = _image_response(row, query, f"{row.sha256}-{name}")
     if response.status_code != HTTPStatus.NOT_MODIFIED:
         thumbnails: ThumbnailCache = current_app.extensions["thumbnails"]
-        response.data = thumbnails.get(str(row.sha256), query.side, make)
+        response.data = thumbnails.get(str(row.sha256), name, make)
         response.mimetype = "image/jpeg"
     return response
 

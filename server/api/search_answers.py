@@ -19,7 +19,9 @@ ImageId = Annotated[
     int,
     Field(description="Id of the image; it changes when the content changes and is never reused."),
 ]
-Key = Annotated[str, Field(description="Path relative to the image folder.")]
+Key = Annotated[
+    str, Field(description="Path relative to the image folder; of a box, with #box= and its id.")
+]
 Metadata = Annotated[
     dict[str, Any], Field(description="Metadata from the dataset, such as captions.")
 ]
@@ -33,6 +35,15 @@ ThumbnailUrl = Annotated[
 def _is_none(value: object) -> bool:
     return value is None
 
+
+Region = Annotated[
+    Box | None,
+    Field(
+        description="Where the box is in its picture, if boxes are indexed: the region that was "
+        "encoded.",
+        exclude_if=_is_none,
+    ),
+]
 
 Facets = Annotated[
     dict[str, Facet] | None,
@@ -77,15 +88,22 @@ class Encoder(BaseModel):
 
 
 class Image(BaseModel):
-    """An indexed image."""
+    """An indexed image, or a box in one: width, height, bytes and format are its picture's."""
 
     image_id: ImageId
     key: Key
+    box: Region = None
     width: Annotated[int, Field(description="In pixels, after rotation to upright.")]
     height: Annotated[int, Field(description="In pixels, after rotation to upright.")]
     bytes: Annotated[int, Field(description="Size of the file.")]
     format: Annotated[str, Field(description="Such as JPEG or PNG.")]
-    sha256: Annotated[str, Field(description="SHA-256 of the file, 64 hexadecimal digits.")]
+    sha256: Annotated[
+        str,
+        Field(
+            description="SHA-256 of the file, 64 hexadecimal digits; of a box, that of its file's "
+            "and the region."
+        ),
+    ]
     metadata: Metadata
     note: Annotated[
         str,
@@ -101,6 +119,7 @@ class Image(BaseModel):
             {
                 "image_id": row.id,
                 "key": row.key,
+                "box": region(row),
                 "width": row.width,
                 "height": row.height,
                 "bytes": row.size,
@@ -120,13 +139,18 @@ class Result(BaseModel):
     rank: Annotated[int, Field(description="From 1, counted over all pages.")]
     image_id: ImageId
     key: Key
+    box: Region = None
     distance: Annotated[float, Field(description="Euclidean distance to the query, 0 to 2.")]
     cosine: Annotated[float, Field(description="Cosine similarity, 1 - distance^2 / 2, -1 to 1.")]
     url: FileUrl
     thumbnail_url: ThumbnailUrl
     metadata: Metadata
     duplicates: Annotated[
-        list["Result"], Field(description="Its near-duplicates, with collapse_duplicates.")
+        list["Result"],
+        Field(
+            description="With collapse_duplicates: its near-duplicates, and other boxes in its "
+            "picture."
+        ),
     ]
 
     @classmethod
@@ -136,6 +160,7 @@ class Result(BaseModel):
             rank=hit.rank,
             image_id=hit.image.id,
             key=hit.image.key,
+            box=region(hit.image),
             distance=hit.distance,
             cosine=hit.cosine,
             url=file_url(hit.image),
@@ -311,8 +336,13 @@ class BatchAnswer(BaseModel):
     ]
 
 
+def region(row: ImageRow) -> Box | None:
+    """Return where a box is in its picture; None for an image."""
+    return Box(**row.box._asdict()) if row.box else None
+
+
 def file_url(row: ImageRow) -> str:
-    """Return the URL path of an indexed image's file, with the content's version.
+    """Return the URL path of an indexed image's file, or a box's, with the content's version.
 
     Ids begin at 1 in every store: without the version a browser could show cached images of another
     store that was served at the same address.

@@ -1,8 +1,8 @@
 """A cache of thumbnails on disk, of limited size.
 
 It is in the user's cache folder, not in the store, which may be read-only. A file's name is the
-SHA-256 of the image and the thumbnail's side: it is never stale, and stores can share it. If the
-folder cannot be written, each request makes its thumbnail; this is logged once.
+SHA-256 of the image and the thumbnail's side and kind: it is never stale, and stores can share it.
+If the folder cannot be written, each request makes its thumbnail; this is logged once.
 """
 
 import logging
@@ -33,11 +33,14 @@ class ThumbnailCache:
         except NoHome as error:
             self._stop_writing(str(error))
 
-    def get(self, sha256: str, side: int, make: Callable[[], bytes]) -> bytes:
-        """Return a thumbnail from the cache, or make it with ``make`` and keep it."""
+    def get(self, sha256: str, name: str, make: Callable[[], bytes]) -> bytes:
+        """Return a thumbnail from the cache, or make it with ``make`` and keep it.
+
+        ``name`` tells it from other thumbnails of the same content: by its side, for instance.
+        """
         if self.folder is None:
             return make()
-        path = self.folder / sha256[:2] / f"{sha256[2:]}-{side}.jpg"
+        path = self.folder / sha256[:2] / f"{sha256[2:]}-{name}.jpg"
         with suppress(OSError):
             data = path.read_bytes()
             if data:  # a crash of the machine can leave an empty file

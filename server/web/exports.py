@@ -13,7 +13,7 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from indexer.errors import InvalidQuery, LookalikeError
-from indexer.search import Hit, Searcher
+from indexer.search import Hit, Searcher, file_of
 from indexer.tables import csv_row
 from server.admission.capacity import capacity, run_search
 from server.current_index import current_index
@@ -97,18 +97,25 @@ def _download(content: str | Iterator[bytes], media_type: str, name: str) -> Res
 
 
 def _stream_zip(searcher: Searcher, hits: Sequence[Hit]) -> Iterator[bytes]:
-    """Yield the zip file by file, uncompressed, with one original in memory at a time."""
+    """Yield the zip file by file, uncompressed, with one original in memory at a time.
+
+    A picture with several of the boxes is there once, with the rank of the first.
+    """
     buffer = _Buffer()
-    missing = []
+    missing, seen = [], set[str]()
     with zipfile.ZipFile(buffer, "w") as archive:
         for hit in hits:
+            file = file_of(hit.image)
+            if file in seen:
+                continue
+            seen.add(file)
             try:
                 data = searcher.collection.image_file(hit.image.id).data
             except LookalikeError as error:
                 line = f"{hit.image.key!r}: {error.message}\n"  # one line, whatever the name
                 missing.append(line)
                 continue
-            archive.writestr(_zip_entry(safe_name(hit.rank, hit.image.key)), data)
+            archive.writestr(_zip_entry(safe_name(hit.rank, file)), data)
             yield buffer.drain()
         if missing:
             archive.writestr(_zip_entry("missing.txt"), "".join(missing))

@@ -1,12 +1,13 @@
-"""Geometry that the templates draw: aspect ratios, distance bars and the histogram.
+"""Geometry that the templates draw: aspect ratios, boxes, distance bars and the histogram.
 
 The Content-Security-Policy forbids style attributes, so proportions are CSS classes and SVG.
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from indexer.search import Distribution, ImageRow
+from indexer.search import Distribution, Hit, ImageRow, file_of
 
 MIN_ASPECT = 0.4
 ASPECT_STEP = 1.05
@@ -20,7 +21,7 @@ PLOT_WIDTH, PLOT_HEIGHT = 400.0, 90.0
 
 
 class Rectangle(NamedTuple):
-    """A bar of a plot, in the plot's units; ``y`` points down."""
+    """A bar of a plot in its units, or a box in pixels of its picture; ``y`` points down."""
 
     x: float
     y: float
@@ -43,6 +44,30 @@ def aspect_class(image: ImageRow) -> str:
     ratio = (image.width or 1) / (image.height or 1)
     step = round(math.log(ratio / MIN_ASPECT, ASPECT_STEP))
     return f"a{min(max(step, 0), ASPECT_CLASSES - 1)}"
+
+
+def rectangle(image: ImageRow) -> Rectangle:
+    """Return what an image shows of its picture in pixels: all of it, or its box."""
+    width, height = image.width or 1, image.height or 1
+    if image.box is None:
+        return Rectangle(0, 0, width, height)
+    x, y, wide, high = image.box
+    x, wide = round(x * width, 1), max(round(wide * width, 1), 1)
+    return Rectangle(x, round(y * height, 1), wide, max(round(high * height, 1), 1))
+
+
+def on_top(boxes: Sequence[ImageRow]) -> list[ImageRow]:
+    """Return boxes of one picture in the order in which to draw them: small ones come last."""
+    shares = {row.id: row.box.width * row.box.height for row in boxes if row.box}
+    return sorted(boxes, key=lambda row: shares[row.id], reverse=True)
+
+
+def boxes_on(image: ImageRow, hit: Hit | None) -> list[ImageRow]:
+    """Return a box, and those that fold under it in the same picture; nothing for an image."""
+    if image.box is None:
+        return []
+    folded = [other.image for other in hit.duplicates] if hit else []
+    return on_top([image, *(row for row in folded if file_of(row) == file_of(image))])
 
 
 def distance_bar(distance: float) -> float:

@@ -63,7 +63,10 @@ def random_image() -> AnyResponse:
 
 @blueprint.get("/images/<int:image_id>")
 def image(image_id: int) -> str:
-    """Show one image: the original, its metadata, its neighbours, its distance to the query."""
+    """Show one image: the original, its metadata, its neighbours, its distance to the query.
+
+    A box is shown in its picture, with the other boxes there.
+    """
     searcher = current_index().searcher()
     row = searcher.collection.image(image_id)
     state = PageState.parse(request.args, {})
@@ -78,6 +81,7 @@ def image(image_id: int) -> str:
         "image.html",
         searcher,
         image=row,
+        boxes=layout.on_top(searcher.collection.boxes_beside(row)),
         metadata=described(searcher, row.metadata),
         state=state,
         neighbours=[hit for hit in neighbours.hits if hit.image.id != image_id][:NEIGHBOUR_COUNT],
@@ -131,6 +135,9 @@ def render(template: str, searcher: Searcher | None, *, state: PageState, **valu
         file_url=search_answers.file_url,
         thumbnail_url=search_answers.thumbnail_url,
         aspect=layout.aspect_class,
+        rectangle=layout.rectangle,
+        boxes_on=layout.boxes_on,
+        things="boxes" if searcher and searcher.collection.has_boxes else "images",
         bar=layout.distance_bar,
         **values,
     )

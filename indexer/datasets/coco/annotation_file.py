@@ -7,6 +7,7 @@ from typing import NoReturn
 from msgspec import Raw
 
 from indexer.datasets.base import Listing
+from indexer.datasets.coco.boxes import usable_box
 from indexer.datasets.coco.dialects import (
     USUAL_HINT,
     folders_of,
@@ -22,6 +23,7 @@ from indexer.datasets.coco.formats import (
     Image,
     Named,
     R,
+    Segment,
     comparable,
     records,
     split_file,
@@ -33,17 +35,22 @@ from indexer.text import as_utf8, storable
 KeyOf = Callable[[Image, list[str], str], str | None]
 """Returns the key of an image, or None if it has none, given the folders that may hold it and its
 place in the file."""
+ANOTHER_BOX = "boxes with the id of another one in the picture"
 Key = int | str | None
 """A comparable id; None is that of nothing."""
 
 
 class AnnotationFile:
-    """A COCO file. ``label`` names it in messages. What it says in vain goes to the listing."""
+    """A COCO file. ``label`` names it in messages. What it says in vain goes to the listing.
 
-    def __init__(self, path: Path, label: str, listing: Listing) -> None:
+    With ``boxes`` those of its annotations are kept, too.
+    """
+
+    def __init__(self, path: Path, label: str, listing: Listing, *, boxes: bool = False) -> None:
         self._path = path
         self._label = label
         self._listing = listing
+        self._boxes = boxes
         self._split = split_of_file(path)
         self._images: dict[Key, list[Fields]] = {}
         self._lists: dict[str, list[Raw]] = {}
@@ -155,11 +162,24 @@ class AnnotationFile:
                 fields.add_caption(record.caption)
         for thing in record.segments_info or (record,):
             category = categories.get(comparable(thing.category_id))
-            if category is not None:
-                for fields in images:
-                    fields.add_thing(thing, category)
-            elif thing.category_id is not None:
+            if category is None and thing.category_id is not None:
                 self._listing.pass_over("annotations of no category in the list", place)
+                continue
+            for fields in images:
+                if category is not None:
+                    fields.add_thing(thing, category)
+                if self._boxes:
+                    self._add_box(thing, category, fields, place)
+
+    def _add_box(
+        self, thing: Segment, category: Category | None, fields: Fields, place: str
+    ) -> None:
+        box = usable_box(thing, category)
+        if box is None:
+            if thing.bbox is not None:
+                self._listing.pass_over("boxes that are not four numbers", place)
+        elif not fields.add_box(comparable(thing.id), box):
+            self._listing.pass_over(ANOTHER_BOX, place)
 
     def _refuse(self, problem: str, hint: str = USUAL_HINT) -> NoReturn:
         raise DatasetError(

@@ -1,7 +1,7 @@
 """The metadata of an image: what annotation files say of it."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any, NamedTuple, Self
 
@@ -22,19 +22,28 @@ class Category(NamedTuple):
     above: str | None
 
 
+class AnnotatedBox(NamedTuple):
+    """A box of an annotation: ``bbox`` is x, y, width and height in pixels."""
+
+    bbox: tuple[float, ...]
+    category: Category | None
+    area: float | None
+    iscrowd: bool | None
+
+
 class Fields:
     """What annotation files say of one image.
 
     Categories count by their name, as ids may differ between files.
     """
 
-    __slots__ = ("_above", "_areas", "_captions", "_counts", "_crowd", "_image", "_pixels")
+    __slots__ = ("_above", "_areas", "_captions", "_counts", "_crowd", "_image", "boxes", "size")
 
     def __init__(
         self, image: Image, *, split: str | None, captured: str | None, licence: str | None
     ) -> None:
         values: dict[str, Any] = {
-            "coco_id": _plain_id(image.cocoid if image.id is None else image.id),
+            "coco_id": plain_id(image.cocoid if image.id is None else image.id),
             "split": split,
             "width": image.width,
             "height": image.height,
@@ -45,7 +54,12 @@ class Fields:
             "flickr_url": image.flickr_url,
         }
         self._image = {name: value for name, value in values.items() if value not in (None, "")}
-        self._pixels = (image.width or 0) * (image.height or 0)
+        self.size: tuple[int, int] | None = None
+        """Width and height in pixels, if the record has both."""
+        if image.width and image.height:
+            self.size = image.width, image.height
+        self.boxes: dict[int | str, AnnotatedBox] = {}
+        """The boxes in the picture by the ids of their annotations, if they are wanted."""
         self._counts: dict[str, int] = {}
         self._areas: dict[str, float] = {}
         self._above: tuple[str | None, ...] = ()
@@ -68,17 +82,29 @@ class Fields:
         self._counts[name] = self._counts.get(name, 0) + 1
         if above not in self._above and above not in NO_SUPERCATEGORY:
             self._above += (above,)
-        if thing.area is not None and self._pixels > 0:
-            self._areas[name] = max(self._areas.get(name, 0), thing.area / self._pixels)
+        if thing.area is not None and self.size:
+            share = thing.area / (self.size[0] * self.size[1])
+            self._areas[name] = max(self._areas.get(name, 0), share)
         if thing.iscrowd is not None:
             self._crowd = bool(self._crowd or thing.iscrowd)
 
-    def merge(self, other: Self) -> None:
+    def add_box(self, name: int | str | None, box: AnnotatedBox) -> bool:
+        """Add a box by its id, and return whether none with the id is another one.
+
+        Without an id it gets its number among the boxes of the picture.
+        """
+        if name is None:
+            name = f"n{len(self.boxes) + 1}"
+        return self.boxes.setdefault(name, box)[:2] == box[:2]
+
+    def merge(self, other: Self) -> list[int | str]:
         """Add what another file says of the same image.
 
         Files describe the same things: ``instances`` and ``person_keypoints`` have the same
-        persons. So the larger count holds, and a caption is added unless it is known.
+        persons. So the larger count holds, and a caption is added unless it is known. Return the
+        ids of boxes that were not added, as another one has the id.
         """
+        self.size = self.size or other.size
         for field, value in other._image.items():
             self._image.setdefault(field, value)
         for name, count in other._counts.items():
@@ -90,6 +116,13 @@ class Fields:
         self._captions += [caption for caption in other._captions if caption not in known]
         if other._crowd is not None:
             self._crowd = bool(self._crowd or other._crowd)
+        return [name for name, box in other.boxes.items() if not self.add_box(name, box)]
+
+    def some(self, names: Iterable[str], repairs: set[str]) -> dict[str, Any]:
+        """Return some of the fields of the image itself; see :meth:`metadata`."""
+        values = {name: self._image[name] for name in names if name in self._image}
+        fields: dict[str, Any] = storable(values, repairs)
+        return fields
 
     def metadata(self, repairs: set[str]) -> dict[str, Any]:
         """Return the fields by name; those with several values are lists.
@@ -116,6 +149,11 @@ class Fields:
             yield sys.intern(f"area.{name}"), round(area, AREA_DIGITS)
 
 
+def share_of(area: float | None, size: tuple[int, int] | None) -> float | None:
+    """Return an area in pixels as a share of the picture, or None if one of them is unknown."""
+    return None if area is None or not size else round(area / (size[0] * size[1]), AREA_DIGITS)
+
+
 def iso_date(text: Id) -> str | None:
     """Return a date and time in ISO 8601, with ``T``, or None for none.
 
@@ -126,7 +164,7 @@ def iso_date(text: Id) -> str | None:
     return datetime.fromisoformat(text.strip().replace("/", "-")).isoformat()
 
 
-def _plain_id(value: Id) -> int | str | None:
+def plain_id(value: Id) -> int | str | None:
     """Return an id as it is written; a number that a catalogue cannot hold becomes text."""
     number = value if isinstance(value, str) else comparable(value)
     return str(number) if isinstance(number, int) and not _fits(number) else number

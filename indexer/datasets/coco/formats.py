@@ -57,7 +57,9 @@ class Image(Struct, gc=False):
 class Segment(Struct, gc=False):
     """What an annotation says of a thing; a panoptic one has several, in ``segments_info``."""
 
+    id: Id = None
     category_id: Id = None
+    bbox: list[float] | None = None
     area: Annotated[float, Meta(ge=0)] | None = None
     iscrowd: bool | int | None = None
 
@@ -65,7 +67,6 @@ class Segment(Struct, gc=False):
 class Annotation(Segment, gc=False):
     """A record of ``annotations``, without its polygons, which most of a file consists of."""
 
-    id: Id = None
     image_id: Id = None
     caption: str | None = None
     segments_info: list[Segment] | None = None

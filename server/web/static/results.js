@@ -61,7 +61,7 @@ export function watchHistory() {
     const link = event.target.closest?.(`a[href^="${ROOT}?"]`);
     if (!link || event.defaultPrevented || event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
     event.preventDefault();
-    search({ method: "GET", url: link.href });
+    search({ method: "GET", url: new URL(link.getAttribute("href"), location.href).href }); // a box is an SVG link
   });
 }
 

@@ -229,7 +229,7 @@ def test_a_file_without_permission_to_read_is_unreadable() -> None:
         if user == 0:  # root can read everything
             os.seteuid(nobody)
         try:
-            outcome = Preparation(Folder(folder), LIMIT)(item)
+            (outcome,) = Preparation(Folder(folder), LIMIT)([item])
         finally:
             os.seteuid(user)
     assert isinstance(outcome, Skipped)

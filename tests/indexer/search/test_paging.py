@@ -121,6 +121,21 @@ def test_folding_in_blocks_is_folding_one_by_one() -> None:
     assert len(set(expected)) < 350
 
 
+def test_boxes_in_one_picture_fold_within_the_window() -> None:
+    """Also from one block to the next; a box that has folded itself takes none."""
+    pictures = np.arange(250)
+    pictures[[0, 60, 100, 101]] = 1000  # ranks 61 and 101 are within the window of rank 1
+    pictures[[99, 150]] = 1001
+    vectors = np.eye(250, dtype=np.float32)
+    vectors[201] = vectors[200]  # a near-duplicate in another picture, which has one more box
+    pictures[[201, 202]] = 1002
+    expected = np.arange(250)
+    expected[[60, 100, 150, 201]] = [0, 0, 99, 200]
+    leaders = fold(lambda rows: vectors[rows], np.arange(250), lambda ids: pictures[ids])
+    assert leaders.tolist() == expected.tolist()
+    assert folded(vectors)[201] == 200
+
+
 def test_a_page_looks_ahead_by_the_duplicate_window() -> None:
     """Ranks 1 and 101 fold; ranks 2 and 103 are equal too, but beyond the window."""
     ids = np.arange(400)

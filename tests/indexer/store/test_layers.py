@@ -1,5 +1,7 @@
 """A version's catalogue: layers that are read as one table, and hold what changed."""
 
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from itertools import pairwise
 
@@ -7,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from indexer.store import ImageRow, Store, Version, Writer, open_writer
+from indexer.store import Catalogue, ImageRow, Store, Version, Writer, open_writer
+from indexer.store.catalogue_writer import CatalogueWriter
 from indexer.store.layers import GROWTH, layers_to_keep
 from indexer.store.records import CatalogueLayer, FileRecord
 from tests.stores import commit, damage, image, publish
@@ -222,3 +225,26 @@ def take(writer: Writer, step: str, keys: list[str]) -> None:
             row = next((row for row in catalogue.rows("indexed") if row.key == keys[0]), None)
             if row:
                 catalogue.rename(row.id, image(keys[1]))
+
+
+def test_a_store_of_an_older_version_gets_the_column_of_boxes(store: Store) -> None:
+    """Its layers stay as they are, and no row counts as changed."""
+    with open_writer(store) as writer:
+        commit(writer, ["a", "b"])
+        before = rows(publish(writer))
+    layer = store.layers / "00000001.sqlite"
+    for path in (store.catalogue, layer):
+        with closing(sqlite3.connect(path)) as connection:
+            connection.executescript(
+                "DROP TRIGGER IF EXISTS images_described; ALTER TABLE images DROP COLUMN box;"
+                "CREATE TRIGGER IF NOT EXISTS images_described AFTER UPDATE OF key ON images "
+                "BEGIN SELECT 1; END;"
+                if path == store.catalogue
+                else "ALTER TABLE images DROP COLUMN box;"
+            )
+    with closing(Catalogue.open_snapshot([layer])) as catalogue:
+        assert list(catalogue.rows()) == before
+    with closing(CatalogueWriter(store.catalogue)) as catalogue, catalogue.transaction():
+        assert [row.box for row in catalogue.rows()] == [None, None]
+        assert catalogue.update_metadata([("a", {"caption": "new"})]) == 1
+        assert catalogue.changes_since(catalogue.next_id()) == 1, "the trigger was made again"

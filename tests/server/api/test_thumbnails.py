@@ -22,10 +22,10 @@ def test_a_thumbnail_is_made_once(tmp_path: Path) -> None:
         made.append(1)
         return b"picture"
 
-    assert [cache.get(SHA, 256, make) for _ in range(3)] == [b"picture"] * 3
+    assert [cache.get(SHA, "256", make) for _ in range(3)] == [b"picture"] * 3
     assert cache.get(SHA, 128, make) == b"picture"
     assert len(made) == 2
-    assert ThumbnailCache(10**6, tmp_path).get(SHA, 256, lambda: b"other") == b"picture"
+    assert ThumbnailCache(10**6, tmp_path).get(SHA, "256", lambda: b"other") == b"picture"
     assert [path for path in tmp_path.rglob("*") if path.name.startswith(".")] == []
 
 
@@ -45,8 +45,8 @@ def test_an_empty_file_is_not_a_thumbnail(tmp_path: Path) -> None:
     cache = ThumbnailCache(10**6, tmp_path)
     (tmp_path / "ab").mkdir()
     (tmp_path / "ab" / f"{SHA[2:]}-256.jpg").touch()
-    assert cache.get(SHA, 256, lambda: b"picture") == b"picture"
-    assert cache.get(SHA, 256, lambda: b"other") == b"picture"
+    assert cache.get(SHA, "256", lambda: b"picture") == b"picture"
+    assert cache.get(SHA, "256", lambda: b"other") == b"picture"
 
 
 def test_without_a_writable_folder_each_is_made_again_and_it_is_logged_once(
@@ -55,12 +55,12 @@ def test_without_a_writable_folder_each_is_made_again_and_it_is_logged_once(
     (tmp_path / "file").touch()
     cache = ThumbnailCache(10**6, tmp_path / "file" / "folder")
     for content in (b"one", b"two"):
-        assert cache.get(SHA, 256, lambda content=content: content) == content  # type: ignore[misc]
+        assert cache.get(SHA, "256", lambda content=content: content) == content  # type: ignore[misc]
     assert caplog.text.count("Thumbnails are not cached") == 1
 
 
 def test_none_are_cached_with_a_size_of_0(tmp_path: Path) -> None:
-    ThumbnailCache(0, tmp_path).get(SHA, 256, lambda: b"picture")
+    ThumbnailCache(0, tmp_path).get(SHA, "256", lambda: b"picture")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -72,9 +72,9 @@ def test_the_server_makes_each_once_and_a_new_content_gets_its_own(
     made: list[int] = []
     original = Collection.thumbnail
 
-    def counted(self: Collection, image_id: int, side: int) -> bytes:
+    def counted(self: Collection, image_id: int, side: int, *, whole: bool) -> bytes:
         made.append(image_id)
-        return original(self, image_id, side)
+        return original(self, image_id, side, whole=whole)
 
     monkeypatch.setattr(Collection, "thumbnail", counted)
     answers = [
