@@ -1,7 +1,7 @@
 """The index of the words in metadata, for readers: which images have texts that say something."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ RANKED_IMAGES = 1000
 """How many images are ranked. If more match, it is an even sample of them: the best of hundreds
 are much alike, and the rank of a text takes five microseconds."""
 
-BATCH_ROWS = 10_000
+NO_VALUES: Mapping[str, object] = {}
 
 
 class TextMatches(NamedTuple):
@@ -68,7 +68,7 @@ class TextIndex:
         """
         self.require()
         with translated_values(self._path):
-            rows = self._rows(f"SELECT image FROM ({self._found})", *_asked(phrases, names))
+            rows = self._rows(f"SELECT image FROM ({self._found})", _asked(phrases, names))
             return np.array(rows, np.int64).reshape(-1)
 
     def best(self, phrases: Sequence[str], names: Iterable[str], count: int) -> TextMatches:
@@ -82,15 +82,13 @@ class TextIndex:
         counts = self._rows(
             f"WITH found AS MATERIALIZED ({self._found}) SELECT name, count(*), "
             "(SELECT count(DISTINCT image) FROM found) FROM found GROUP BY name ORDER BY name",
-            *asked,
+            asked,
         )
         images = counts[0][2] if counts else 0
         best = self._rows(
-            f"SELECT image FROM ({self._found}) WHERE image % ?3 = 0 "
-            "GROUP BY image ORDER BY sum(rank), image LIMIT ?4",
-            *asked,
-            -(-images // RANKED_IMAGES),
-            count,
+            f"SELECT image FROM ({self._found}) WHERE image % :step = 0 "
+            "GROUP BY image ORDER BY sum(rank), image LIMIT :count",
+            {**asked, "step": -(-images // RANKED_IMAGES), "count": count},
         )
         with translated_values(self._path):
             ids = [int(image) for (image,) in best]
@@ -123,8 +121,8 @@ class TextIndex:
     def _found(self) -> str:
         """The statement that selects image, field and rank of the texts that match.
 
-        Its parameters are FTS5's expression and the names of fields, as JSON. The cross joins have
-        SQLite look for the words first.
+        Its parameters are FTS5's expression, ``words``, and the names of ``fields``, as JSON. The
+        cross joins have SQLite look for the words first.
         """
         selects = []
         for number, layer in enumerate(self._layers):
@@ -135,21 +133,22 @@ class TextIndex:
             selects.append(
                 f"SELECT image, name, rank FROM {layer}.words CROSS JOIN {layer}.texts "
                 f"ON texts.id = words.rowid CROSS JOIN {layer}.fields ON fields.id = field "
-                f"WHERE {' AND '.join(['words MATCH ?1', *shown])} "
-                "AND name IN (SELECT value FROM json_each(?2))"
+                f"WHERE {' AND '.join(['words MATCH :words', *shown])} "
+                "AND name IN (SELECT value FROM json_each(:fields))"
             )
         return " UNION ALL ".join(selects)
 
-    def _rows(self, statement: str, *values: object) -> list[Any]:
+    def _rows(self, statement: str, values: Mapping[str, object] = NO_VALUES) -> list[Any]:
         with translated_errors(self._path, "read"), self._pool.connection() as connection:
             return connection.execute(statement, values).fetchall()
 
 
-def _asked(phrases: Sequence[str], names: Iterable[str]) -> tuple[str, str]:
-    """Return FTS5's expression for texts that have all phrases, and names of fields as JSON.
+def _asked(phrases: Sequence[str], names: Iterable[str]) -> dict[str, object]:
+    """Return the parameters of :attr:`TextIndex._found`.
 
     The phrases are strings of FTS5, in which nothing is syntax; they end at a zero byte.
     """
     texts = [phrase.encode(errors="replace").decode().replace("\0", " ") for phrase in phrases]
     strings = [text.replace('"', '""') for text in texts]
-    return " AND ".join(f'"{string}"' for string in strings), json.dumps([*names])
+    words = " AND ".join(f'"{string}"' for string in strings)
+    return {"words": words, "fields": json.dumps([*names])}

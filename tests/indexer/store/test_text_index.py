@@ -177,7 +177,7 @@ def test_it_is_an_index_that_answers(store: Store) -> None:
         version = publish(writer)
     index = version.catalogue.metadata.words
     statement = f"EXPLAIN QUERY PLAN SELECT image FROM ({index._found})"  # noqa: S608
-    plan = [row[3] for row in version.catalogue._query(statement, ('"cat"', "[]"))]
+    plan = [row[3] for row in index._rows(statement, {"words": '"cat"', "fields": "[]"})]
     assert sum(".words VIRTUAL TABLE INDEX 0:M" in step for step in plan) == 2, plan
     assert sum(".texts USING INTEGER PRIMARY KEY" in step for step in plan) == 2, plan
     assert [step for step in plan if "SCAN" in step and ".words" not in step] == [
