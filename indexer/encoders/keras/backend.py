@@ -152,7 +152,7 @@ def compiled(network: "keras.Model", preprocessing: Preprocessing) -> Compiled:
     def start(images: Images, largest: int) -> Callable[[], NDArray[np.float32]]:
         count = len(images)
         computing = call(_padded(images, largest) if backend == "jax" else images)
-        return lambda: _fetched(computing)[:count]
+        return lambda: _fetched(computing, backend)[:count]
 
     return start
 
@@ -173,9 +173,9 @@ def _padded(images: Images, largest: int) -> Images:
     return np.concatenate([images, np.zeros((size - len(images), *images.shape[1:]), np.uint8)])
 
 
-def _fetched(computing: Any) -> NDArray[np.float32]:
+def _fetched(computing: Any, backend: str) -> NDArray[np.float32]:
     """Wait for activations and copy them from the GPU."""
-    on_host = computing.cpu() if hasattr(computing, "cpu") else computing
+    on_host = computing.cpu() if backend == "torch" else computing
     return np.asarray(on_host, dtype=np.float32)
 
 
