@@ -167,7 +167,7 @@ def _unchanged_version(
     except StoreCorrupt:  # publishing again repairs it
         return None
     manifest = published.manifest
-    if not published.catalogue.metadata.exists:  # publishing again makes it
+    if not published.catalogue.metadata.is_complete:  # publishing again makes it
         return None
     ours = (
         config.dataset,

@@ -98,6 +98,11 @@ class MetadataIndex:
         """Whether the version has an index."""
         return bool(self._rows("SELECT 1 FROM sqlite_temp_master WHERE name = 'postings'"))
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether the version has all that a build would now make of its metadata."""
+        return self.exists and self.words.is_complete
+
     @cached_property
     def fields(self) -> Sequence[Field]:
         """The fields: those of every image first, then the others, the most frequent first.

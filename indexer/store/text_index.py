@@ -53,6 +53,11 @@ class TextIndex:
         selects = [f"SELECT name FROM {layer}.fields WHERE has_words" for layer in self._layers]
         return [name for (name,) in self._rows(f"{' UNION '.join(selects)} ORDER BY name")]
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether the version has an index, or SQLite could make none."""
+        return not isinstance(self._problem, NoMetadataIndex)
+
     def require(self) -> None:
         """Raise :class:`~indexer.errors.NoMetadataIndex` if the version has no index.
 

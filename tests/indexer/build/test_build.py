@@ -10,6 +10,7 @@ from PIL import Image
 
 import indexer.build.ingest
 import indexer.build.pipeline
+import indexer.store.metadata_schema
 from indexer.build import build
 from indexer.config import Config
 from indexer.errors import ConfigError, DatasetError, EncoderMismatch
@@ -272,3 +273,17 @@ def test_an_impossible_approximate_index_is_refused_before_encoding(
         wanted = small_config(images, config.store, index={"approximate": factory})
         with pytest.raises(ConfigError, match=r"index\.approximate"):
             build(wanted)
+
+
+def test_an_index_without_words_is_completed_and_encodes_nothing(
+    reindex: Reindex, monkeypatch: pytest.MonkeyPatch, config: Config
+) -> None:
+    """An older version of Lookalike has made it."""
+    with monkeypatch.context() as older:
+        older.setattr(indexer.store.metadata_schema, "write_words", lambda *_, besides: None)
+        reindex()
+    assert not Store(config.store).open_published().catalogue.metadata.is_complete
+    report = reindex()
+    assert (report.version, report.encoded) == ("00000002", 0)
+    assert Store(config.store).open_published().catalogue.metadata.is_complete
+    assert reindex().version == "00000002"
