@@ -46,6 +46,7 @@ def test_a_click_on_a_box_finds_boxes_like_it(page: Page) -> None:
     boxes = picture.locator("rect")
     expect(boxes).to_have_count(3)
     image = picture.locator("img")
+    expect(image).to_have_js_property("complete", True)  # an image takes its place once loaded
     for box in boxes.all():
         assert is_inside(box, image)
     corner = place(boxes.last)
