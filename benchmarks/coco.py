@@ -13,7 +13,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -26,6 +26,8 @@ RESULTS = Path("benchmarks/results/coco.json")
 SPLIT = "train2017"
 PER_IMAGE = 860_001 / 118_287
 ALTERNATIVES = ("json", "lookalike")
+SIZES = (640, 480), (480, 640), (640, 427), (500, 375)
+CATEGORIES = ("person", "dog", *(f"category {n}" for n in range(2, 80)))
 
 
 def main() -> None:
@@ -69,29 +71,33 @@ def name_of(number: int) -> str:
     return f"{number:012d}.jpg"
 
 
-def stand_in(count: int) -> Iterator[str]:
-    """Yield the pieces of an annotation file: one for each image, and what is around them."""
+def stand_in(count: int, sizes: Sequence[tuple[int, int]] = SIZES) -> Iterator[str]:
+    """Yield the pieces of an annotation file: one for each image, and what is around them.
+
+    The images have the sizes in turn: width and height in pixels.
+    """
     chosen = random.Random(0)  # noqa: S311 -- not for secrets
     categories = [
-        {"supercategory": f"above {n % 12}", "id": n, "name": f"category {n}"} for n in range(80)
+        {"supercategory": f"above {n % 12}", "id": n, "name": name}
+        for n, name in enumerate(CATEGORIES)
     ]
     yield f'{{"categories": {json.dumps(categories)}, "images": [\n'
     for number in range(count):
-        yield ("," if number else "") + json.dumps(image(number))
+        yield ("," if number else "") + json.dumps(image(number, *sizes[number % len(sizes)]))
     yield '\n], "annotations": [\n'
     for number in range(round(count * PER_IMAGE)):
         yield ("," if number else "") + json.dumps(annotation(number, number % count, chosen))
     yield "\n]}"
 
 
-def image(number: int) -> dict[str, Any]:
+def image(number: int, width: int, height: int) -> dict[str, Any]:
     """Return a record of an image, with all that COCO's have."""
     return {
         "license": number % 8 + 1,
         "file_name": name_of(number),
         "coco_url": f"http://images.cocodataset.org/{SPLIT}/{name_of(number)}",
-        "height": 480,
-        "width": 640,
+        "height": height,
+        "width": width,
         "date_captured": f"2013-11-{number % 30 + 1:02d} 17:02:52",
         "flickr_url": f"http://farm7.staticflickr.com/6116/{number:010d}_da26cf2c9e_z.jpg",
         "id": number,
