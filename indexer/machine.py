@@ -17,6 +17,9 @@ MEMORY_FOLDER = "/dev/shm"  # noqa: S108 -- files there are made under names of 
 INTERRUPTED = 130
 """The exit code after Ctrl-C: 128 and the number of SIGINT, as shells have it."""
 
+CLOSED_PIPE = 141
+"""The exit code if nobody reads the output any more: 128 and the number of SIGPIPE."""
+
 
 def limit_spinning() -> None:
     """Keep idle threads of OpenMP and OpenBLAS from spinning. Call it before NumPy is imported.

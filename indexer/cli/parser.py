@@ -1,9 +1,11 @@
 """The verbs of ``lookalike`` and of ``python -m indexer``: their options, and how they end.
 
-Exit status 0 for success, 1 for a failure explained on stderr, 2 for wrong usage, 130 for Ctrl-C.
+Exit status 0 for success, 1 for a failure explained on stderr, 2 for wrong usage, 130 for Ctrl-C,
+141 if what reads the output stops early, as ``head`` does.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from indexer import __version__
 from indexer.cli import commands
 from indexer.errors import ConfigError, LookalikeError
-from indexer.machine import INTERRUPTED
+from indexer.machine import CLOSED_PIPE, INTERRUPTED
 from indexer.text import printable
 
 if TYPE_CHECKING:
@@ -186,7 +188,11 @@ def _run(verb: Callable[[argparse.Namespace, "Config"], int], options: argparse.
     try:
         from indexer.config import load_config
 
-        return verb(options, load_config(options.config, flags_of(options)))
+        status = verb(options, load_config(options.config, flags_of(options)))
+        sys.stdout.flush()
+    except BrokenPipeError:  # what reads it, such as head, has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it again
+        return CLOSED_PIPE
     except LookalikeError as error:
         _explain(error.message)
         if error.hint:
@@ -198,6 +204,7 @@ def _run(verb: Callable[[argparse.Namespace, "Config"], int], options: argparse.
     except KeyboardInterrupt:
         print("\nInterrupted. What was committed is kept; run it again to go on.", file=sys.stderr)
         return INTERRUPTED
+    return status
 
 
 def _explain(problem: str) -> None:

@@ -1,6 +1,7 @@
 """The command line as a person or a script uses it: real processes, real exit statuses."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -386,3 +387,15 @@ def test_a_build_interrupted_from_the_terminal_says_how_to_go_on(
     assert process.returncode == 130, errors
     assert "run it again to go on" in errors
     assert run(*build).returncode == 0
+
+
+def test_a_reader_that_has_read_enough_is_no_error(store: str) -> None:
+    """As ``lookalike status | head -1``; here the pipe is closed before anything is written."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "indexer", "status", store]
+    done = subprocess.run(
+        command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False, cwd=ROOT
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "")
