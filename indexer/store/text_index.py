@@ -69,11 +69,13 @@ class TextIndex:
     def ids(self, phrases: Sequence[str], names: Iterable[str]) -> Ids:
         """Return the images with a text in one of these fields that has all phrases, int64 (n,).
 
-        They are in any order, and an image with several such texts is there several times.
+        They are in any order; each is there once.
         """
         self.require()
         with translated_values(self._path):
-            rows = self._rows(f"SELECT image FROM ({self._found})", _asked(phrases, names))
+            rows = self._rows(
+                f"SELECT DISTINCT image FROM {self._selected('image')}", _asked(phrases, names)
+            )
             return np.array(rows, np.int64).reshape(-1)
 
     def best(self, phrases: Sequence[str], names: Iterable[str], count: int) -> TextMatches:
@@ -84,20 +86,22 @@ class TextIndex:
         """
         self.require()
         asked = _asked(phrases, names)
+        name = "(SELECT name FROM {layer}.fields WHERE id = field) AS name"
+        by_field = self._selected(f"{name}, count(*) AS texts", "GROUP BY field")
         counts = self._rows(
-            f"WITH found AS MATERIALIZED ({self._found}) SELECT name, count(*), "
-            "(SELECT count(DISTINCT image) FROM found) FROM found GROUP BY name ORDER BY name",
-            asked,
+            f"SELECT name, sum(texts) FROM {by_field} GROUP BY name ORDER BY name", asked
         )
-        images = counts[0][2] if counts else 0
+        ((images,),) = self._rows(
+            f"SELECT count(DISTINCT image) FROM {self._selected('image')}", asked
+        )
         best = self._rows(
-            f"SELECT image FROM ({self._found}) WHERE image % :step = 0 "
+            f"SELECT image FROM {self._selected('image, rank')} WHERE image % :step = 0 "
             "GROUP BY image ORDER BY sum(rank), image LIMIT :count",
             {**asked, "step": -(-images // RANKED_IMAGES), "count": count},
         )
         with translated_values(self._path):
             ids = [int(image) for (image,) in best]
-        return TextMatches({name: texts for name, texts, _ in counts}, images, ids)
+        return TextMatches(dict(counts), images, ids)
 
     @cached_property
     def _problem(self) -> NoMetadataIndex | MissingDependency | None:
@@ -122,12 +126,12 @@ class TextIndex:
         rows = self._rows("SELECT name FROM pragma_database_list WHERE name <> 'temp' ORDER BY seq")
         return [name for (name,) in rows]
 
-    @cached_property
-    def _found(self) -> str:
-        """The statement that selects image, field and rank of the texts that match.
+    def _selected(self, columns: str, group: str = "") -> str:
+        """Return the statement that selects columns of the texts that match, in every layer.
 
-        Its parameters are FTS5's expression, ``words``, and the names of ``fields``, as JSON. The
-        cross joins have SQLite look for the words first.
+        There are ``image``, ``field`` and ``rank``; ``{layer}`` stands for the layer. The
+        parameters are FTS5's expression, ``words``, and the names of ``fields``, as JSON. The cross
+        join has SQLite look for the words first.
         """
         selects = []
         for number, layer in enumerate(self._layers):
@@ -136,12 +140,12 @@ class TextIndex:
                 for newer in self._layers[number + 1 :]
             ]
             selects.append(
-                f"SELECT image, name, rank FROM {layer}.words CROSS JOIN {layer}.texts "
-                f"ON texts.id = words.rowid CROSS JOIN {layer}.fields ON fields.id = field "
-                f"WHERE {' AND '.join(['words MATCH :words', *shown])} "
-                "AND name IN (SELECT value FROM json_each(:fields))"
+                f"SELECT {columns.format(layer=layer)} FROM {layer}.words CROSS JOIN {layer}.texts "
+                f"ON texts.id = words.rowid WHERE {' AND '.join(['words MATCH :words', *shown])} "
+                f"AND field IN (SELECT id FROM {layer}.fields "
+                f"WHERE name IN (SELECT value FROM json_each(:fields))) {group}"
             )
-        return " UNION ALL ".join(selects)
+        return f"({' UNION ALL '.join(selects)})"
 
     def _rows(self, statement: str, values: Mapping[str, object] = NO_VALUES) -> list[Any]:
         with translated_errors(self._path, "read"), self._pool.connection() as connection:
@@ -149,7 +153,7 @@ class TextIndex:
 
 
 def _asked(phrases: Sequence[str], names: Iterable[str]) -> dict[str, object]:
-    """Return the parameters of :attr:`TextIndex._found`.
+    """Return the parameters of :meth:`TextIndex._selected`.
 
     The phrases are strings of FTS5, in which nothing is syntax; they end at a zero byte.
     """
