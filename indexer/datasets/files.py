@@ -13,7 +13,7 @@ from indexer.errors import DatasetError, ImageGone, ImageTooLarge, ImageUnreadab
 from indexer.images import SUFFIXES
 from indexer.text import escaped, is_text
 
-UNREADABLE_FORMATS = frozenset((".heic", ".heif", ".jxl", ".jp2", ".svg"))
+UNREADABLE_FORMATS = frozenset((".jxl", ".jp2", ".svg"))
 """Endings of image formats that cannot be read; such files are skipped, not ignored."""
 
 MAX_FILE_BYTES = 500_000_000

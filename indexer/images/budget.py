@@ -11,8 +11,8 @@ from typing import BinaryIO
 PIXELS_AT_ONCE = 200_000_000
 """Eight photographs of 24 megapixels, or two of the largest images that the settings allow.
 
-Decoding takes 8 bytes of memory for each pixel of most formats, up to 20 for WebP and AVIF: 1.6 to
-4 GB in all.
+Decoding takes 8 bytes of memory for each pixel of most formats, up to 20 for WebP, AVIF and HEIC:
+1.6 to 4 GB in all.
 """
 
 MAX_HELD_S = 60.0

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 
+import pi_heif
 from PIL import Image, UnidentifiedImageError, _imaging
 from PIL.ImageFile import ImageFile
 
@@ -22,12 +23,15 @@ from indexer.images.colours import to_rgb
 from indexer.images.exif import ExifFields, exif_fields
 from indexer.images.timed_file import Clock, TimedFile, block_size
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF")
 """Pillow's names of the formats that are read; all others are refused."""
 
 SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
-)
+    (
+        ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif",
+        ".heic", ".heif", ".hif",
+    )
+)  # fmt: skip
 """File name endings of those formats."""
 
 MAX_SIDE = 65_500
@@ -64,6 +68,10 @@ def _silence_decoders() -> None:
 
 
 _silence_decoders()
+# One thread, as files are decoded side by side; and only the picture itself.
+pi_heif.register_heif_opener(
+    decode_threads=1, thumbnails=False, depth_images=False, aux_images=False
+)
 # Pillow's own limit only warns and applies to the whole process; decode() checks the caller's
 # limit before it decodes a pixel.
 Image.MAX_IMAGE_PIXELS = None
@@ -181,7 +189,7 @@ def _domain_error(error: Exception) -> LookalikeError:
     if isinstance(error, MemoryError):
         return _out_of_memory()
     return InvalidImage(
-        f"The image is damaged: {error or type(error).__name__}.",
+        f"The image is damaged: {' '.join(str(error).split()) or type(error).__name__}.",
         "Open it in an image editor and save it again.",
     )
 

@@ -317,7 +317,7 @@ class FileQuery(Request):
     ] = None
 
 
-SIDES = (96, 128, 256, 320, 480, 1024)
+SIDES = (96, 128, 256, 320, 480, 1024, 2048)
 """Sizes of thumbnails in pixels: only a few, so that most are in the cache."""
 
 

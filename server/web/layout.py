@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from indexer.search import Distribution, Hit, ImageRow, file_of
+from server.api.search_answers import file_url, thumbnail_url
 
 MIN_ASPECT = 0.4
 ASPECT_STEP = 1.05
@@ -16,6 +17,9 @@ ASPECT_CLASSES = 44
 
 FULL_BAR_DISTANCE = math.sqrt(2)
 """The distance that fills a bar: that of orthogonal features."""
+
+SHOWN_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF")
+"""The formats that browsers show; of others they get a large thumbnail."""
 
 PLOT_WIDTH, PLOT_HEIGHT = 400.0, 90.0
 
@@ -44,6 +48,13 @@ def aspect_class(image: ImageRow) -> str:
     ratio = (image.width or 1) / (image.height or 1)
     step = round(math.log(ratio / MIN_ASPECT, ASPECT_STEP))
     return f"a{min(max(step, 0), ASPECT_CLASSES - 1)}"
+
+
+def picture_url(image: ImageRow) -> str:
+    """Return the URL path of what browsers can show of an image, or of a box's picture."""
+    if image.format in SHOWN_FORMATS:
+        return file_url(image)
+    return f"{thumbnail_url(image)}&side=2048&whole=true"
 
 
 def rectangle(image: ImageRow) -> Rectangle:

@@ -133,6 +133,7 @@ def render(template: str, searcher: Searcher | None, *, state: PageState, **valu
         limits=config.search,
         max_upload_bytes=config.server.max_upload_bytes,
         file_url=search_answers.file_url,
+        picture_url=layout.picture_url,
         thumbnail_url=search_answers.thumbnail_url,
         aspect=layout.aspect_class,
         rectangle=layout.rectangle,

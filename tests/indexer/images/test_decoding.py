@@ -30,7 +30,7 @@ from indexer.images import (
 from tests.conftest import ROOT
 from tests.indexer.images.matrix.other_files import jpegs
 from tests.indexer.images.matrix.png_files import pngs
-from tests.indexer.images.matrix.scene import File
+from tests.indexer.images.matrix.scene import File, heif
 from tests.indexer.images.matrix.writers import chunk, png, tiff
 
 LIMIT = 1_000_000
@@ -59,11 +59,9 @@ def test_a_photograph_becomes_what_the_original_made_of_it(photos: list[Path]) -
 
 @pytest.mark.parametrize("image_format", [f for f in FORMATS if f != "JPEG"])
 def test_every_listed_format_is_read(image_format: str) -> None:
-    data = encoded(
-        Image.new("RGB", (8, 6), RED),
-        image_format,
-        **({"lossless": True} if image_format == "WEBP" else {}),
-    )
+    picture = Image.new("RGB", (8, 6), RED)
+    options = {"lossless": True} if image_format == "WEBP" else {}
+    data = heif(picture) if image_format == "HEIF" else encoded(picture, image_format, **options)
     image = decode(data, max_pixels=LIMIT)
     assert (image.mode, image.size, image.format) == ("RGB", (8, 6), image_format)
     assert np.allclose(corner(data), RED, atol=6)

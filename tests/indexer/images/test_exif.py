@@ -4,7 +4,6 @@ import struct
 import zlib
 from collections.abc import Callable, Mapping
 from fractions import Fraction
-from io import BytesIO
 from typing import Any
 
 import pytest
@@ -12,6 +11,7 @@ from PIL import Image
 from PIL.ExifTags import GPS, IFD, Base
 
 from indexer.images import decode, exif_of, read_exif, thumbnail
+from tests.indexer.images.matrix.scene import heif, saved
 
 MAIN = {Base.Make: "Canon", Base.Model: "Canon EOS 5D", Base.Orientation: 6}
 PHOTO = {
@@ -35,7 +35,7 @@ FIELDS = {
     "longitude": 151.2155,
     "altitude": 12.5,
 }
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "AVIF")
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "AVIF", "HEIF")
 Tags = Mapping[int, Any]
 PILLOW_WARNS = pytest.mark.filterwarnings("ignore::UserWarning")  # outside of tests they are off
 
@@ -49,9 +49,10 @@ def exif(main: Tags = MAIN, photo: Tags = PHOTO, gps: Tags = SYDNEY) -> bytes:
 
 
 def file_with(data: bytes, image_format: str = "JPEG") -> bytes:
-    file = BytesIO()
-    Image.new("RGB", (64, 48), "teal").save(file, image_format, exif=data)
-    return file.getvalue()
+    picture = Image.new("RGB", (64, 48), "teal")
+    if image_format == "HEIF":
+        return heif(picture, exif=data or None)
+    return saved(picture, image_format, exif=data)
 
 
 def fields(data: bytes, image_format: str = "JPEG") -> dict[str, Any]:

@@ -32,6 +32,7 @@ IMAGEMAGICK_DIFFERS = {
     "bmp-bgra-0-*": "it shows nothing where browsers show an opaque picture",
     "gif-small-frame*": "it returns the frame without its canvas",
     "avif-alpha.avif": "it forgets the alpha",
+    "heic-alpha.heic": "it forgets the alpha",
     "turn?.png": "it does not know the EXIF chunk",
     "turn?.webp": "it does not apply the EXIF orientation",
     "no-end.png": "it does not read it",

@@ -1,15 +1,19 @@
 """The pages as the server renders them, and their headers."""
 
+import re
+from html import unescape
 from io import BytesIO
 from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
+from PIL import Image
 
 from indexer.build import build
 from indexer.config import Config
 from server.app import CONTENT_SECURITY_POLICY, create_app
 from tests.conftest import small_config
+from tests.indexer.images.matrix.scene import heif
 
 
 def shown(page: str) -> int:
@@ -174,3 +178,28 @@ def test_the_docs_load_nothing_from_other_hosts(client: FlaskClient) -> None:
         with client.get(f"/docs/{name}") as response:
             assert response.status_code == 200
     assert client.get("/docs/../app.py").status_code == 404
+
+
+def test_a_picture_that_browsers_cannot_show_is_shown_as_jpeg(
+    tmp_path: Path, photos: list[Path]
+) -> None:
+    (tmp_path / "images").mkdir()
+    with Image.open(photos[0]) as photo:
+        photo.save(tmp_path / "images" / "scan.tif")
+        (tmp_path / "images" / "phone.heic").write_bytes(heif(photo))
+        photo.save(tmp_path / "images" / "web.png")
+    config = small_config(tmp_path / "images", tmp_path / "store")
+    assert build(config).indexed == 3
+    client = create_app(config).test_client()
+    for image_id, (source, media_type) in {
+        1: ("thumbnail", "image/jpeg"),  # phone.heic
+        2: ("thumbnail", "image/jpeg"),  # scan.tif
+        3: ("file", "image/png"),
+    }.items():
+        (picture,) = re.findall(
+            r'title="Open the original"><img src="([^"]+)"', client.get(f"/images/{image_id}").text
+        )
+        assert f"/{image_id}/{source}?" in picture
+        assert client.get(unescape(picture)).mimetype == media_type
+    original = client.get("/api/v1/images/1/file")
+    assert original.mimetype == "image/heif"

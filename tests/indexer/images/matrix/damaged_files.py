@@ -12,6 +12,7 @@ from tests.indexer.images.matrix.scene import (
     Pixels,
     gentle,
     grey,
+    heif,
     oriented,
     saved,
     scene,
@@ -24,12 +25,12 @@ XMP = b'<x:xmpmeta xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="
 CUT = (
     "png-rgb8-plain.png", "png-rgb8-interlaced.png", "raw.tif", "tiff_lzw.tif", "bmp-rgb-40.bmp",
     "gif.gif", "jpeg-plain.jpg", "jpeg-progressive.jpg", "webp-lossless.webp", "webp-lossy.webp",
-    "avif.avif",
+    "avif.avif", "heic.heic",
 )  # fmt: skip
 WITHOUT_END = ("jpeg-plain", "jpeg-progressive", "jpeg-restarts", "jpeg-grey", "jpeg-cmyk-adobe")
 TRAILED = (
     "png-rgb8-plain.png", "raw.tif", "bmp-rgb-40.bmp", "gif.gif", "jpeg-plain.jpg",
-    "webp-lossless.webp",
+    "webp-lossless.webp", "heic.heic",
 )  # fmt: skip
 
 
@@ -58,6 +59,8 @@ def orientations() -> Iterator[File]:
             exif = oriented(turn)  # Pillow takes the orientation out when it writes an AVIF
             data = saved(Image.fromarray(gentle()), image_format, exif=exif, quality=95)
             yield File(f"turn{turn}.{suffix}", data, _turned(gentle(), turn), 6)
+        data = heif(Image.fromarray(gentle()), exif=oriented(turn).tobytes())
+        yield File(f"turn{turn}.heic", data, _turned(gentle(), turn), 6)
     text = chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + XMP)
     yield File("turn-xmp.png", png(scene(), 8, 2, text), scene())
     yield File("turn-xmp.webp", saved(picture, "WEBP", lossless=True, xmp=XMP), scene())

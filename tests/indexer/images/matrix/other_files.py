@@ -1,9 +1,11 @@
-"""BMP, GIF, JPEG, WebP and AVIF files."""
+"""BMP, GIF, JPEG, WebP, AVIF and HEIC files."""
 
 import struct
 from collections.abc import Iterator
+from io import BytesIO
 
 import numpy as np
+import pillow_heif
 from PIL import Image
 
 from tests.indexer.images.matrix.scene import (
@@ -12,6 +14,7 @@ from tests.indexer.images.matrix.scene import (
     File,
     gentle,
     grey,
+    heif,
     on_white,
     saved,
     scene,
@@ -159,3 +162,22 @@ def webps_and_avifs() -> Iterator[File]:
     yield File("avif-animated.avif", saved(picture, "AVIF", quality=95, **animated), gentle(), 6)
     opaque = np.full((*gentle().shape[:2], 1), 128)
     yield File("avif-alpha.avif", saved(clear, "AVIF", quality=95), on_white(gentle(), opaque), 6)
+
+
+def heifs() -> Iterator[File]:
+    """8 and 10 bits, colours and grey, with and without alpha; several pictures in one file."""
+    picture, opaque = Image.fromarray(gentle()), np.full((*gentle().shape[:2], 1), 128)
+    clear = picture.copy()
+    clear.putalpha(128)
+    yield File("heic.heic", heif(picture), gentle(), 6)
+    yield File("heic-444.heif", heif(picture, chroma=444), gentle(), 6)
+    yield File("heic-grey.heic", heif(picture.convert("L")), None, 6)
+    yield File("heic-alpha.heic", heif(clear), on_white(gentle(), opaque), 6)
+    buffer = BytesIO()
+    deep = gentle().astype(np.uint16) * 257
+    pillow_heif.encode("RGB;16", picture.size, deep.tobytes(), buffer, quality=95)
+    yield File("heic-10-bit.hif", buffer.getvalue(), gentle(), 6)
+    burst, buffer = pillow_heif.from_pillow(picture), BytesIO()
+    burst.add_from_pillow(picture.rotate(180))
+    burst.save(buffer, quality=95)
+    yield File("heic-burst.heic", buffer.getvalue(), gentle(), 6)

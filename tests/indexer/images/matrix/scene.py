@@ -5,6 +5,7 @@ from io import BytesIO
 from typing import Any
 
 import numpy as np
+import pillow_heif
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -85,6 +86,13 @@ def saved(image: Image.Image, image_format: str, **options: Any) -> bytes:
     """Return the file that Pillow writes."""
     buffer = BytesIO()
     image.save(buffer, image_format, **options)
+    return buffer.getvalue()
+
+
+def heif(image: Image.Image, **options: Any) -> bytes:
+    """Return a HEIC file as phones write it: HEVC, and an orientation beside the picture."""
+    buffer = BytesIO()
+    pillow_heif.from_pillow(image).save(buffer, quality=95, **options)
     return buffer.getvalue()
 
 
