@@ -278,7 +278,7 @@ def answer_unexpected_error(error: Exception) -> Response:
 
 def _error_response(status: int, code: str, message: str, hint: str) -> Response:
     """Return an error as JSON, or as a page for a browser that opened a page."""
-    if _wants_html():
+    if wants_html():
         page = render_template("error.html", status=status, message=message, hint=hint)
         response = Response(page, status, mimetype="text/html")
     else:
@@ -287,7 +287,7 @@ def _error_response(status: int, code: str, message: str, hint: str) -> Response
     return set_retry_after(response, code)
 
 
-def _wants_html() -> bool:
+def wants_html() -> bool:
     """Tell whether the answer is a page; the API answers in JSON whatever the client accepts."""
     if request.path.startswith(("/api/", "/healthz", "/readyz", "/metrics", "/openapi.json")):
         return False

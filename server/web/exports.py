@@ -29,6 +29,8 @@ MAX_NAME_BYTES = 140
 MAX_SUFFIX_BYTES = 16
 """Longest end of a name that counts as its suffix, such as .jpeg."""
 COLUMNS = ("rank", "image_id", "key", "distance", "cosine", "width", "height", "bytes", "sha256")
+BYTE_ORDER_MARK = "\ufeff"
+"""Before the table, so that Excel reads it as UTF-8."""
 ENTRY_TIME = (1980, 1, 1, 0, 0, 0)  # fixed, so that equal results give equal zips
 
 
@@ -43,7 +45,7 @@ def export_csv() -> Response:
         measures = (round(hit.distance, 6), round(hit.cosine, 6))
         file = (image.width, image.height, image.size, image.sha256)
         writer.writerow(csv_row((hit.rank, image.id, image.key, *measures, *file)))
-    return _download(text.getvalue(), "text/csv", "lookalike.csv")
+    return _download(f"{BYTE_ORDER_MARK}{text.getvalue()}", "text/csv", "lookalike.csv")
 
 
 @blueprint.route("/export.zip", methods=["GET", "POST"])

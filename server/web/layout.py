@@ -1,10 +1,11 @@
-"""Geometry that the templates draw: aspect ratios, boxes, distance bars and the histogram.
+"""What the templates draw: aspect ratios, boxes, how similar results are, and histograms.
 
 The Content-Security-Policy forbids style attributes, so proportions are CSS classes and SVG.
 """
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from indexer.search import Distribution, Hit, ImageRow, file_of
@@ -15,11 +16,11 @@ ASPECT_STEP = 1.05
 ASPECT_CLASSES = 44
 """Class ``a<n>`` of ``aspect.css`` has the aspect ratio 0.4 * 1.05^n, from 0.4 to 3.26."""
 
-FULL_BAR_DISTANCE = math.sqrt(2)
-"""The distance that fills a bar: that of orthogonal features."""
-
 SHOWN_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF")
 """The formats that browsers show; of others they get a large thumbnail."""
+
+MAX_DISTANCE = 2.0
+"""The distance of opposite vectors: there is no larger one."""
 
 PLOT_WIDTH, PLOT_HEIGHT = 400.0, 90.0
 
@@ -41,6 +42,25 @@ class Plot(NamedTuple):
     bars: list[Rectangle]
     marker: float | None
     max_distance: float
+
+
+class Slider(NamedTuple):
+    """A slider of distances, and the histogram behind it.
+
+    Scripts narrow it to the distances that there are, from ``least`` to ``most``. Without them it
+    has all, as :data:`MAX_DISTANCE` means no limit.
+    """
+
+    least: float
+    most: float
+    value: float
+    plot: Plot
+
+    def view(self, least: float, most: float) -> str:
+        """Return the part of the histogram between two distances, as SVG's ``viewBox``."""
+        scale = self.plot.width / self.plot.max_distance
+        width = max(most - least, 0.01) * scale
+        return f"{least * scale:.1f} 0 {width:.1f} {self.plot.height:g}"
 
 
 def aspect_class(image: ImageRow) -> str:
@@ -81,9 +101,38 @@ def boxes_on(image: ImageRow, hit: Hit | None) -> list[ImageRow]:
     return on_top([image, *(row for row in folded if file_of(row) == file_of(image))])
 
 
-def distance_bar(distance: float) -> float:
-    """Return how much of a bar a distance fills, in percent."""
-    return round(min(distance / FULL_BAR_DISTANCE, 1) * 100, 1)
+def similarity(distance: float) -> float:
+    """Return how similar two images at a distance are, in percent: their cosine similarity.
+
+    Features of these encoders have no negative components, so that it is at least 0.
+    """
+    return max(0.0, 100 * (1 - distance**2 / 2))
+
+
+def without_own(hits: Sequence[Hit], query_ids: Sequence[int]) -> list[Hit]:
+    """Return the hits but the images of the query, which the page shows beside them.
+
+    The nearest of an image's near-duplicates takes its place, and the others stay below it.
+    """
+    others = []
+    for hit in hits:
+        if hit.image.id not in query_ids:
+            others.append(hit)
+        elif hit.duplicates:
+            first, *rest = hit.duplicates
+            others.append(replace(first, duplicates=tuple(rest)))
+    return others
+
+
+def slider(distribution: Distribution, hits: Sequence[Hit], threshold: float | None) -> Slider:
+    """Return the range of distances to choose from: from the nearest hit to the farthest image."""
+    nearest = hits[0].distance if hits else 0.0
+    farthest = distribution.edges[-1]
+    least, most = math.floor(100 * nearest) / 100, math.ceil(100 * farthest) / 100
+    if threshold is not None:
+        least, most = min(least, threshold), max(most, threshold)
+    value = MAX_DISTANCE if threshold is None else threshold
+    return Slider(least, most, value, plot(distribution, None))
 
 
 def plot(distribution: Distribution, distance: float | None) -> Plot:

@@ -1,23 +1,27 @@
 """The search page and the page of one image. Both work without JavaScript."""
 
 from dataclasses import replace
+from http import HTTPStatus
 
 from flask import Blueprint, Response, redirect, render_template, request
 from werkzeug.datastructures import MultiDict
+from werkzeug.exceptions import NotFound
 from werkzeug.wrappers import Response as AnyResponse
 
 from indexer.errors import InvalidQuery, LookalikeError
-from indexer.search import Query, Searcher, Selection, name_text
+from indexer.search import Query, Searcher, Selection, file_of, name_text
 from server.admission.capacity import run_search
 from server.api import search_answers
 from server.api.bodies import local_url, uploaded_image
 from server.current_index import current_index
 from server.errors import (
+    answer_http_error,
     answer_unexpected_error,
     is_expected,
     public_error,
     set_retry_after,
     status_of,
+    wants_html,
 )
 from server.web import facets, layout
 from server.web.metadata import described
@@ -69,6 +73,7 @@ def image(image_id: int) -> str:
     """
     searcher = current_index().searcher()
     row = searcher.collection.image(image_id)
+    folder = file_of(row).rpartition("/")[0]
     state = PageState.parse(request.args, {})
     own = Query(image_id=image_id)
     neighbours = run_search(searcher, own, Selection(k=NEIGHBOUR_COUNT + 1, filter=state.filter))
@@ -84,6 +89,8 @@ def image(image_id: int) -> str:
         boxes=layout.on_top(searcher.collection.boxes_beside(row)),
         metadata=described(searcher, row.metadata),
         state=state,
+        folder=facets.choice("folder", folder) if folder else None,
+        file_name=file_of(row).rpartition("/")[2],
         neighbours=[hit for hit in neighbours.hits if hit.image.id != image_id][:NEIGHBOUR_COUNT],
         distance=distance,
         share_nearer=None if distance is None else distribution.share_nearer(distance),
@@ -104,14 +111,10 @@ def error_page(error: LookalikeError) -> Response:
     """Show the search page with an error in place of results."""
     if not is_expected(error):
         return answer_unexpected_error(error)
-    try:
-        searcher = current_index().searcher()
-    except LookalikeError:
-        searcher = None
     shown = public_error(error)
     page = render(
         "search.html",
-        searcher,
+        _searcher_if_any(),
         message=shown["message"],
         hint=error.hint and shown["hint"],
         state=_stated(),
@@ -119,6 +122,29 @@ def error_page(error: LookalikeError) -> Response:
     )
     response = Response(page, status_of(error), mimetype="text/html")
     return set_retry_after(response, error.code)
+
+
+@blueprint.app_errorhandler(HTTPStatus.NOT_FOUND)
+def no_such_page(error: NotFound) -> Response:
+    """Show a page that offers a search; answer clients of the API in JSON."""
+    if not wants_html():
+        return answer_http_error(error)
+    page = render(
+        "error.html",
+        _searcher_if_any(),
+        state=PageState(),
+        message="There is no such page.",
+        hint="The address may be misspelt, or the page may have been removed.",
+    )
+    return Response(page, HTTPStatus.NOT_FOUND, mimetype="text/html")
+
+
+def _searcher_if_any() -> Searcher | None:
+    """Return the searcher, None if there is no index that can be opened."""
+    try:
+        return current_index().searcher()
+    except LookalikeError:
+        return None
 
 
 def render(template: str, searcher: Searcher | None, *, state: PageState, **values: object) -> str:
@@ -139,9 +165,15 @@ def render(template: str, searcher: Searcher | None, *, state: PageState, **valu
         rectangle=layout.rectangle,
         boxes_on=layout.boxes_on,
         things="boxes" if searcher and searcher.collection.has_boxes else "images",
-        bar=layout.distance_bar,
+        similarity=layout.similarity,
         **values,
     )
+
+
+def _export_counts(searcher: Searcher, shown: int) -> list[int]:
+    """Return how many results can be exported: those shown, a hundred, or as many as may be."""
+    most = min(current_index().config.search.max_k, searcher.info.counts.indexed)
+    return sorted({min(count, most) for count in (shown, 100, most)})
 
 
 def _field_names(searcher: Searcher) -> list[str]:
@@ -181,15 +213,20 @@ def _answer_page(searcher: Searcher, typed: facets.Typed) -> str:
     answer = run_search(searcher, state.query(), selection, preview_side=PREVIEW_SIDE)
     examples = [searcher.collection.image(i) for i in (*state.positives, *state.negatives)]
     first = None if state.upload or state.text else examples.pop(0)
+    hits = layout.without_own(answer.hits, state.positives)
+    distribution = searcher.collection.distribution(answer.vector)
     return render(
         "search.html",
         searcher,
         answer=answer,
+        hits=hits,
+        slider=layout.slider(distribution, hits if answer.page == 1 else [], state.threshold),
         state=state.with_answer(answer),
         typed=typed,
         facets=facets.lists(searcher, state, answer),
         first=first,
         combined=examples,
+        export_counts=_export_counts(searcher, answer.k),
         subject=first.key if first else state.upload.name if state.upload else state.text,
         preview=base64_text(answer.preview) if answer.preview else state.preview,
     )

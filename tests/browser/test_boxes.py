@@ -56,11 +56,11 @@ def test_a_click_on_a_box_finds_boxes_like_it(page: Page) -> None:
     expect(page).to_have_url(re.compile(r"/\?image_id=\d+$"))
     expect(page.locator("#subject")).to_have_text("1.jpg#box=12")
     cards = page.locator("#results .card")
-    expect(cards).to_have_count(4)
+    expect(cards).to_have_count(4)  # the box itself is beside its results
     for card in cards.all():
         # A card has nearly the proportions of its picture, whose edges it cuts off.
         assert is_inside(card.locator("rect.own"), card.locator(".picture"), slack=8)
-    expect(cards.first.locator(".caption .key")).to_have_text("corner")
+    expect(page.locator("#results")).to_contain_text("corner")
 
 
 @pytest.mark.parametrize("visitor", SCRIPTS, indirect=True)

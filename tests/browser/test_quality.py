@@ -69,8 +69,9 @@ def test_the_start_page_offers_places_to_start_from(
 ) -> None:
     page.goto("/")
     keep(page, request, "start")
+    key = page.locator(".card .key").first.get_attribute("title")
     page.locator(".card a").first.click()
-    expect(page.locator("#results .card").first.locator(".distance")).to_have_text("0.0000")
+    expect(page.locator("#subject")).to_have_text(key or "")
 
 
 @pytest.mark.parametrize("visitor", [{"color_scheme": "dark"}], indirect=True)
@@ -110,7 +111,7 @@ def test_images_have_their_size_before_they_load(page: Page) -> None:
         "(all) => all.map((link) => { const own = link.querySelector('img').attributes;"
         " return [link.clientWidth / link.clientHeight, own.width.value / own.height.value]; })"
     )
-    assert len(boxes) == 30
+    assert len(boxes) == 29
     for shown, own in boxes:
         assert shown == pytest.approx(max(own, MIN_ASPECT), rel=0.06)
 

@@ -28,7 +28,7 @@ def test_a_chosen_file_is_shown_beside_its_neighbours(
     search(page, windmill)
     expect(results(page)).to_have_count(30)
     expect(results(page).first).to_contain_text(windmill.name)
-    expect(results(page).first.locator(".distance")).to_have_text("0.0000")
+    expect(results(page).first.locator(".similarity")).to_have_text("100 %")
     expect(page.get_by_role("img", name=windmill.name).first).to_be_visible()
     expect(page.get_by_role("contentinfo")).to_contain_text("efficientnet_lite0")
     keep(page, request, "unscripted")
@@ -67,18 +67,18 @@ def test_less_like_this_and_its_removal(page: Page, windmill: Path) -> None:
     expect(examples).to_contain_text("not like this")
     examples.get_by_role("button", name="Remove").click()
     expect(examples).to_have_count(0)
-    expect(results(page).first.locator(".distance")).to_have_text("0.0000")
+    expect(results(page).first.locator(".similarity")).to_have_text("100 %")
 
 
 def test_controls_apply_by_a_button(page: Page) -> None:
     page.goto("/?image_id=190")
-    page.get_by_label("Distance up to").fill("1")
+    page.get_by_label("Similar by").fill("1")
     page.get_by_label("Search mode", exact=True).select_option("approximate")
     page.get_by_role("button", name="Apply").click()
     expect(page).to_have_url(re.compile("threshold=1&|threshold=1$"))
     expect(page).to_have_url(re.compile("mode=approximate"))
     expect(page.get_by_role("contentinfo")).to_be_attached()  # the whole page has arrived
-    distances = [float(text) for text in results(page).locator(".distance").all_inner_texts()]
+    distances = [float(card.get_attribute("data-distance") or "") for card in results(page).all()]
     assert 0 < len(distances) < 30
     assert max(distances) <= 1
 
@@ -90,7 +90,8 @@ def test_a_region_by_numbers(page: Page) -> None:
     expect(page).to_have_url(re.compile("crop=0.25"))
     expect(page.get_by_role("img", name="Region of")).to_be_visible()
     page.get_by_role("link", name="Whole image").click()
-    expect(results(page).first.locator(".distance")).to_have_text("0.0000")
+    expect(page.get_by_role("img", name="Region of")).to_have_count(0)
+    expect(page).to_have_url(re.compile("image_id=190$"))
 
 
 def test_duplicates_open(page: Page, windmill: Path) -> None:

@@ -22,10 +22,31 @@ export function stateRequest(form, fields) {
 /** Returns the URL of a state, formatted as the server does. */
 export const stateUrl = (fields) => `${ROOT}?${new URLSearchParams(fields)}`.replaceAll("%2C", ",").replaceAll("%3D", "=");
 
+/** Returns how similar images at a distance are, as the server does. */
+const percent = (distance) => Math.round(Math.max(0, 100 * (1 - distance ** 2 / 2)));
+
+/** Narrows the slider to the distances that there are. */
+function narrow() {
+  const slider = document.getElementById("threshold");
+  if (!slider) return;
+  const { least, most } = slider.dataset;
+  const value = slider.value === slider.max ? most : slider.value;
+  Object.assign(slider, { min: least, max: most, value });
+  const histogram = slider.parentElement.querySelector("svg");
+  histogram.setAttribute("viewBox", histogram.dataset.view);
+  showValue(slider);
+}
+
+function showValue(slider) {
+  slider.form.querySelector("output").value = `${percent(slider.value)} % and more`;
+}
+
 export function watchControls() {
+  addEventListener("shown", narrow);
+  narrow();
   addEventListener("input", ({ target }) => {
     if (target.id !== "threshold") return;
-    target.form.querySelector("output").value = Number(target.value).toFixed(2);
+    showValue(target);
     for (const card of document.querySelectorAll("#results .card")) {
       card.hidden = Number(card.dataset.distance) > Number(target.value);
     }

@@ -16,23 +16,28 @@ from server.web.exports import safe_name
 from tests.server.helpers import form_fields
 
 
+def table(data: bytes) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(data.decode("utf-8-sig"))))
+
+
 def test_the_table_holds_what_the_page_shows(client: FlaskClient) -> None:
     response = client.get("/export.csv?image_id=3&not=20&count=40")
     assert response.mimetype == "text/csv"
     assert "attachment" in response.headers["Content-Disposition"]
-    rows = list(csv.DictReader(io.StringIO(response.text)))
+    assert response.data.startswith(b"\xef\xbb\xbf"), "Excel reads it as UTF-8"
+    rows = table(response.data)
     query = {"image_id": 3, "negatives": [{"image_id": 20}], "k": 40}
     answer = client.post("/api/v1/search", json=query).json
     assert answer is not None
     assert [int(row["image_id"]) for row in rows] == [r["image_id"] for r in answer["results"]]
     assert float(rows[5]["distance"]) == pytest.approx(answer["results"][5]["distance"], abs=1e-6)
-    assert len(list(csv.DictReader(io.StringIO(client.get("/export.csv?image_id=3").text)))) == 30
+    assert len(table(client.get("/export.csv?image_id=3").data)) == 30
 
 
 def test_an_uploads_results_can_be_exported(client: FlaskClient, photos: list[Path]) -> None:
     page = client.post("/", data={"image": (photos[0].open("rb"), "a.jpg")}).text
     response = client.post("/export.csv", data={**form_fields(page).to_dict(), "count": "3"})
-    rows = list(csv.DictReader(io.StringIO(response.text)))
+    rows = table(response.data)
     assert len(rows) == 3
     assert float(rows[0]["distance"]) < 1e-5
 

@@ -21,7 +21,7 @@ FULL = (
 
 
 def keys(page: str) -> list[str]:
-    return re.findall(r'<span class="key" title="([^"]*)">', page)
+    return re.findall(r'<span class="key filename" title="([^"]*)">', page)
 
 
 def test_a_url_has_the_whole_state() -> None:

@@ -18,14 +18,14 @@ from tests.indexer.images.matrix.scene import heif
 
 def shown(page: str) -> int:
     """How many results a page shows, without grouped near-duplicates."""
-    return page.count('class="distance"')
+    return page.count('class="similarity"')
 
 
 def test_the_start_page_offers_a_form_and_images_to_start_from(client: FlaskClient) -> None:
     page = client.get("/").text
     assert 'enctype="multipart/form-data"' in page
     assert page.count('class="picture"') == 24
-    assert "40 images, 1 skipped" in page
+    assert '40 images, <a href="/collection#skipped">1 skipped</a>' in page
 
 
 def test_every_page_names_encoder_and_version(client: FlaskClient, photos: list[Path]) -> None:
@@ -34,7 +34,7 @@ def test_every_page_names_encoder_and_version(client: FlaskClient, photos: list[
     for page in (client.get("/"), client.get("/?image_id=1"), client.post("/", data=upload)):
         assert "efficientnet_lite0" in page.text
         assert fingerprint in page.text
-        assert "version 1 of" in page.text
+        assert "Version 1 of" in page.text
 
 
 def test_an_upload_is_shown_beside_its_results(client: FlaskClient, photos: list[Path]) -> None:
@@ -42,7 +42,44 @@ def test_an_upload_is_shown_beside_its_results(client: FlaskClient, photos: list
     assert "data:image/jpeg;base64," in page
     assert "holiday.jpg" in page
     assert shown(page) == 30
-    assert "0.0000" in page
+    assert "100 %" in page
+
+
+def test_the_image_of_a_query_is_not_among_its_results(client: FlaskClient) -> None:
+    """A near-duplicate of it takes its place; the API returns it."""
+    answer = client.post(
+        "/api/v1/search", json={"image_id": 3, "k": 5, "collapse_duplicates": True}
+    ).json
+    assert answer is not None
+    assert answer["results"][0]["image_id"] == 3
+    page = client.get("/?image_id=3&k=5").text
+    shown_keys = re.findall(r'class="key filename" title="([^"]*)"', page)
+    assert shown_keys == [result["key"] for result in answer["results"][1:]]
+    assert "There is no other image" not in page
+
+
+def test_a_near_duplicate_takes_the_place_of_the_query(tmp_path: Path, photos: list[Path]) -> None:
+    (tmp_path / "images").mkdir()
+    for name, quality in {"a": 95, "b": 80, "c": 60}.items():
+        with Image.open(photos[0]) as photo:
+            photo.save(tmp_path / "images" / f"{name}.jpg", quality=quality)
+    config = small_config(tmp_path / "images", tmp_path / "store")
+    build(config)
+    page = create_app(config).test_client().get("/?image_id=1").text
+    assert re.findall(r'class="key filename" title="([^"]*)"', page) == ["b.jpg"]
+    assert "+1<span" in page
+    (tmp_path / "images" / "b.jpg").unlink()
+    (tmp_path / "images" / "c.jpg").unlink()
+    build(config, allow_shrink=True)
+    assert "There is no other image" in create_app(config).test_client().get("/?image_id=1").text
+
+
+def test_a_page_that_does_not_exist_offers_a_search(client: FlaskClient) -> None:
+    answer = client.get("/nothing", headers={"Accept": "text/html"})
+    assert answer.status_code == 404
+    assert "There is no such page." in answer.text
+    assert 'id="image" name="image"' in answer.text
+    assert client.get("/api/v1/nothing").json["error"]["code"] == "not_found"  # type: ignore[index]
 
 
 def test_names_are_escaped(client: FlaskClient, photos: list[Path]) -> None:
@@ -54,7 +91,7 @@ def test_names_are_escaped(client: FlaskClient, photos: list[Path]) -> None:
 
 def test_more_like_this_needs_no_upload(client: FlaskClient) -> None:
     page = client.get("/?image_id=2&k=5").text
-    assert shown(page) == 5
+    assert shown(page) == 4, "the image itself is beside its results"
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ def test_other_pages_keep_the_words(captioned: FlaskClient) -> None:
     assert 'name="filter" value="width&gt;1"' in again
     image = captioned.get("/images/7?text=dogs").text
     assert 'href="/?text=dogs">Back to the results' in image
-    assert "Distance to the query" in image
+    assert "similar to the query, at a distance of" in image
     rows = captioned.get("/export.csv?text=dogs&count=4").text.splitlines()
     page = captioned.get("/?text=dogs&k=4&duplicates=show").text
     assert [row.split(",")[1] for row in rows[1:]] == ids(page)
