@@ -167,6 +167,16 @@ def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     )
     verb.set_defaults(command=partial(_run, commands.export))
 
+    for name, help_text, command in (
+        ("push", "copy the index to object storage, only what is missing there", commands.push),
+        ("pull", "fetch the index that was pushed there, only what is missing here", commands.pull),
+    ):
+        verb = verbs.add_parser(name, parents=[shared], help=help_text)
+        verb.add_argument(
+            "address", metavar="ADDRESS", help="s3://bucket/path, or another address of fsspec"
+        )
+        verb.set_defaults(command=partial(_run, command))
+
     verb = verbs.add_parser("versions", parents=[shared], help="the published versions")
     verb.set_defaults(command=partial(_run, commands.versions))
 
