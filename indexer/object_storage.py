@@ -6,9 +6,11 @@ Nothing of it is imported, and nothing asked of a network, unless an address was
 import errno
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from indexer.config import is_address
 from indexer.errors import ConfigError, LookalikeError, MissingDependency, ObjectStorageError
 
 try:
@@ -37,6 +39,12 @@ CREDENTIALS_HINT = (
 CHANGED_CODES = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
 """What S3 answers to a conditional write if the object has changed."""
 
+EMPTY_CODES = {"InvalidRange", "416"}
+"""What S3 answers if a part of an object is asked for that has no bytes at all."""
+
+TIMES = ("LastModified", "mtime", "last_modified", "updated", "created")
+"""What the libraries of the storages call the time an object was written."""
+
 LOCAL = {"file", "local"}
 
 
@@ -52,6 +60,8 @@ class StoredObject(NamedTuple):
     size: int
     tag: str | None
     """What changes with its content: the ETag, or else the time it was written."""
+    mtime_ns: int
+    """When it was written; 0 if the storage does not say."""
 
 
 class ObjectFolder:
@@ -65,11 +75,11 @@ class ObjectFolder:
 
     def __init__(self, address: str) -> None:
         self.address = address.rstrip("/")
-        protocol, separator, rest = address.partition("://")
-        if not (protocol and separator and rest.strip("/")):
+        if not is_address(self.address):
             raise ConfigError(
                 f"{address} is no address.", "Give one like s3://bucket/path or file:///folder."
             )
+        protocol = address.partition("://")[0]
         # Listings must be those of now, not of an earlier call in this process.
         options = {"use_listings_cache": False, "skip_instance_cache": True}
         if protocol in LOCAL:
@@ -90,15 +100,19 @@ class ObjectFolder:
     def read(self, name: str, limit: int) -> bytes | None:
         """Return the content of a small object, or None if it does not exist.
 
-        Raises :class:`~indexer.errors.ObjectStorageError` if it has more than ``limit`` bytes.
+        Raises :class:`ObjectTooLarge` if it has more than ``limit`` bytes.
         """
         try:
             with self._explained(self._address_of(name)):
                 content = bytes(self._files.cat_file(self._path(name), start=0, end=limit + 1))
         except ObjectGone:
             return None
+        except ObjectStorageError as error:
+            if _answer_code(error.__cause__) not in EMPTY_CODES:
+                raise
+            content = b""
         if len(content) > limit:
-            raise ObjectStorageError(
+            raise ObjectTooLarge(
                 f"{self._address_of(name)} has more than {limit:,} bytes.", "Check the address."
             )
         return content
@@ -181,6 +195,10 @@ class ObjectGone(ObjectStorageError):
     """The object, or the bucket, does not exist."""
 
 
+class ObjectTooLarge(ObjectStorageError):
+    """The object has more bytes than expected."""
+
+
 class _Callback(Callback):  # type: ignore[misc]  # fsspec has no types
     """Passes the number of bytes on, in parts."""
 
@@ -193,9 +211,23 @@ class _Callback(Callback):  # type: ignore[misc]  # fsspec has no types
 
 
 def _stored(info: dict[str, Any]) -> StoredObject:
-    tags = (info.get(name) for name in ("ETag", "etag", "mtime", "LastModified", "created"))
-    tag = next((str(tag) for tag in tags if tag is not None), None)
-    return StoredObject(int(info.get("size") or 0), tag)
+    written = next((info[name] for name in TIMES if info.get(name) is not None), None)
+    tag = info.get("ETag") or info.get("etag")
+    if tag is None:
+        tag = "-".join(str(info[name]) for name in (*TIMES, "ino") if name in info) or None
+    return StoredObject(int(info.get("size") or 0), tag, _ns(written))
+
+
+def _ns(written: Any) -> int:
+    """Return a time as a storage's library gives it, in nanoseconds; 0 if it is none."""
+    if isinstance(written, str):
+        try:
+            written = datetime.fromisoformat(written)
+        except ValueError:
+            return 0
+    if isinstance(written, datetime):
+        written = written.timestamp()
+    return int(written * 10**9) if isinstance(written, int | float) else 0
 
 
 def _protocols(files: Any) -> tuple[str, ...]:
@@ -227,8 +259,8 @@ def _changed(address: str) -> ObjectChanged:
     )
 
 
-def _answer_code(error: BaseException) -> str | None:
+def _answer_code(error: BaseException | None) -> str | None:
     """Return the code of a storage's answer, as botocore keeps it behind an error."""
-    response = getattr(error.__cause__, "response", None) or {}
+    response = getattr(error and error.__cause__, "response", None) or {}
     code = response.get("Error", {}).get("Code")
     return None if code is None else str(code)

@@ -54,7 +54,7 @@ def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         nargs="*",
         default=[],
         metavar="PATH",
-        help="folders of images, a list of them (.txt) or .tar files",
+        help="folders of images, a list of them (.txt), .tar files or s3://bucket/path",
     )
     images.add_argument("--images", metavar="PATH", help="the same, for one PATH")
     source.add_argument(
@@ -260,6 +260,10 @@ def _kind(paths: Sequence[str], annotations: Sequence[str] | None) -> str | None
     """Return the kind of dataset that the flags can only mean, or None: then the configured one."""
     if annotations is not None:
         return "coco"
+    from indexer.config import is_address
+
+    if any(map(is_address, paths)):
+        return "objects"
     suffixes = {Path(path).suffix.lower() for path in paths}
     if ".json" in suffixes:
         raise ConfigError(

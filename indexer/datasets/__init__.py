@@ -8,6 +8,7 @@ from indexer.datasets.exclusion import Exclusion
 from indexer.datasets.files import require_folder
 from indexer.datasets.folder import Folder
 from indexer.datasets.image_list import ImageList
+from indexer.datasets.objects import Objects
 from indexer.datasets.tables import Described, require_table
 from indexer.datasets.tar import TarShards
 from indexer.datasets.walk import Rules
@@ -22,6 +23,7 @@ __all__ = [
     "ImageList",
     "Item",
     "Listing",
+    "Objects",
     "Rules",
     "TarShards",
     "box_in",
@@ -44,8 +46,10 @@ def open_dataset(config: DatasetConfig) -> Dataset:
 
 
 def _open_images(config: DatasetConfig) -> Dataset:
-    first, *_ = config.roots
     rules = Rules(Exclusion(config.exclude), config.follow_links)
+    if config.address:
+        return Objects(config.address, rules)
+    first, *_ = config.roots
     if config.kind == "list":
         return ImageList(first)
     if config.kind == "coco":
@@ -60,6 +64,8 @@ def _open_images(config: DatasetConfig) -> Dataset:
 
 def _beginnings_of_keys(config: DatasetConfig) -> dict[str, str]:
     """Return what keys begin with instead of the absolute path of each folder."""
+    if config.address:
+        return {f"{config.address.rstrip('/')}/": ""}
     folders = dict.fromkeys(config.roots, "")
     if config.kind == "folder":
         folders |= {other: f"{other.name}/" for other in config.roots[1:]}
