@@ -7,6 +7,8 @@ import errno
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,7 +44,7 @@ CHANGED_CODES = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409
 EMPTY_CODES = {"InvalidRange", "416"}
 """What S3 answers if a part of an object is asked for that has no bytes at all."""
 
-TIMES = ("LastModified", "mtime", "last_modified", "updated", "created")
+TIMES = ("LastModified", "Last-Modified", "mtime", "last_modified", "updated", "created")
 """What the libraries of the storages call the time an object was written."""
 
 LOCAL = {"file", "local"}
@@ -117,13 +119,18 @@ class ObjectFolder:
             )
         return content
 
-    def tag(self, name: str) -> str | None:
-        """Return what tells the object's content from others; None if there is no such object."""
+    def status(self, name: str) -> StoredObject | None:
+        """Return what a listing would have of one object; None if it does not exist."""
         try:
             with self._explained(self._address_of(name)):
-                return _stored(self._files.info(self._path(name))).tag
+                return _stored(self._files.info(self._path(name)))
         except ObjectGone:
             return None
+
+    def tag(self, name: str) -> str | None:
+        """Return what tells the object's content from others; None if there is no such object."""
+        found = self.status(name)
+        return found and found.tag
 
     def download(self, name: str, path: Path, progress: Callable[[int], None]) -> None:
         """Write an object to a file; ``progress`` is called with the number of bytes, in parts.
@@ -222,7 +229,8 @@ def _ns(written: Any) -> int:
     """Return a time as a storage's library gives it, in nanoseconds; 0 if it is none."""
     if isinstance(written, str):
         try:
-            written = datetime.fromisoformat(written)
+            is_http = "," in written  # Wed, 21 Oct 2015 07:28:00 GMT
+            written = parsedate_to_datetime(written) if is_http else datetime.fromisoformat(written)
         except ValueError:
             return 0
     if isinstance(written, datetime):
@@ -238,7 +246,7 @@ def _explain(error: Exception, address: str) -> LookalikeError:
     reason = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, FileExistsError) or _answer_code(error) in CHANGED_CODES:
         return _changed(address)
-    if isinstance(error, FileNotFoundError):
+    if isinstance(error, FileNotFoundError) and not _is_unknown(error.__cause__):
         return ObjectGone(
             f"{address} does not exist.", "Check the address. Lookalike makes no buckets."
         )
@@ -250,6 +258,15 @@ def _explain(error: Exception, address: str) -> LookalikeError:
         f"{address} cannot be reached: {reason}.",
         "Check the address and the network, then run it again: what has arrived is kept.",
     )
+
+
+def _is_unknown(cause: BaseException | None) -> bool:
+    """Tell whether an object may exist: fsspec takes every error of HTTP for a missing one.
+
+    The error of aiohttp behind it has the answer's status, or none if there was no answer.
+    """
+    is_http = cause is not None and type(cause).__module__.startswith("aiohttp")
+    return is_http and getattr(cause, "status", None) not in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
 
 
 def _changed(address: str) -> ObjectChanged:

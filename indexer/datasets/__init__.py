@@ -8,6 +8,7 @@ from indexer.datasets.exclusion import Exclusion
 from indexer.datasets.files import require_folder
 from indexer.datasets.folder import Folder
 from indexer.datasets.image_list import ImageList
+from indexer.datasets.object_list import ObjectList
 from indexer.datasets.objects import Objects
 from indexer.datasets.tables import Described, require_table
 from indexer.datasets.tar import TarShards
@@ -48,7 +49,8 @@ def open_dataset(config: DatasetConfig) -> Dataset:
 def _open_images(config: DatasetConfig) -> Dataset:
     rules = Rules(Exclusion(config.exclude), config.follow_links)
     if config.address:
-        return Objects(config.address, rules)
+        is_list = config.address.lower().endswith(".txt")
+        return (ObjectList if is_list else Objects)(config.address, rules)
     first, *_ = config.roots
     if config.kind == "list":
         return ImageList(first)
@@ -65,7 +67,9 @@ def _open_images(config: DatasetConfig) -> Dataset:
 def _beginnings_of_keys(config: DatasetConfig) -> dict[str, str]:
     """Return what keys begin with instead of the absolute path of each folder."""
     if config.address:
-        return {f"{config.address.rstrip('/')}/": ""}
+        is_list = config.address.lower().endswith(".txt")
+        folder = config.address.rpartition("/")[0] if is_list else config.address.rstrip("/")
+        return {f"{folder}/": ""}
     folders = dict.fromkeys(config.roots, "")
     if config.kind == "folder":
         folders |= {other: f"{other.name}/" for other in config.roots[1:]}
@@ -77,10 +81,13 @@ def _beginnings_of_keys(config: DatasetConfig) -> dict[str, str]:
 def require_folders(config: DatasetConfig) -> None:
     """Raise :class:`~indexer.errors.DatasetError` if a folder or table of the dataset is not there.
 
-    It takes no time, unlike a scan, or the download of an encoder's weights.
+    Of an address, whether there is a library for it. It takes no time, unlike a scan, or the
+    download of an encoder's weights.
     """
     if config.kind in ("folder", "coco"):
         for root in config.roots:
             require_folder(root)
+    if config.address:
+        Objects(config.address).connect()
     if config.metadata:
         require_table(config.metadata)

@@ -50,7 +50,7 @@ class Objects:
     def scan(self) -> Listing:
         """List the objects whose names may be those of images."""
         try:
-            found = self._folder().list()
+            found = self.connect().list()
         except ObjectStorageError as error:
             message = f"The images cannot be listed: {error.message}"
             raise DatasetError(message, error.hint) from None
@@ -81,7 +81,7 @@ class Objects:
         from indexer.object_storage import ObjectTooLarge
 
         try:
-            data = self._folder().read(key, MAX_FILE_BYTES)
+            data = self.connect().read(key, MAX_FILE_BYTES)
         except ObjectTooLarge:
             raise too_large(key) from None
         except ObjectStorageError as error:
@@ -91,8 +91,11 @@ class Objects:
             raise ImageGone(f"The image {key} is not at {self._address}.", GONE_HINT)
         return data
 
-    def _folder(self) -> "ObjectFolder":
-        """Connect when something is read for the first time: opening a dataset reads nothing."""
+    def connect(self) -> "ObjectFolder":
+        """Return the objects; nothing is asked of a network yet.
+
+        Raises :class:`~indexer.errors.MissingDependency` and :class:`~indexer.errors.ConfigError`.
+        """
         from indexer.object_storage import ObjectFolder
 
         with self._opening:

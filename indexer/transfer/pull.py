@@ -78,7 +78,7 @@ def pull(config: Config, address: str) -> Pulled:
     if name is None:
         raise ObjectStorageError(
             f"There is no index at {copy.address}.",
-            "Push one there from where it was made: lookalike push ADDRESS",
+            "Check the address, or push one there from where it was made: lookalike push ADDRESS",
         )
     manifest, content = copy.manifest(name)
     store = Store(config.store)
