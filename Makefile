@@ -16,7 +16,7 @@ BUILD_FLAGS = $(if $(ALLOW_SHRINK),--allow-shrink) $(if $(REREAD),--reread)
 SERVE_FLAGS = --config "$(CONFIG)" $(if $(STORE),--store "$(STORE)") $(if $(PORT),--port $(PORT))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo index plan serve status verify test test-pythons lint format lock screenshots bench-extract bench-precision bench-search bench-serve bench-publish bench-coco bench-collection soak audit clean
+.PHONY: help setup demo index plan serve status verify test test-pythons lint format lock screenshots bench-extract bench-precision bench-search bench-serve bench-publish bench-coco bench-collection simulate soak audit clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -89,6 +89,9 @@ bench-coco: $(VENV)/.installed ## What loading COCO's annotations costs, beside 
 
 bench-collection: $(VENV)/.installed ## A collection of train2017's size: filters beside SQL and a scan, captions added (N= images)
 	@$(PY) -m benchmarks.collection $(if $(N),--n $(N))
+
+simulate: $(VENV)/.installed ## A cluster on paper: sizes and latencies of 10 million to 1,000 million images
+	@$(PY) -m benchmarks.simulate
 
 soak: $(VENV)/.installed-dev ## Thousands of generated and mutated requests, then load for minutes with flat memory
 	@FUZZ_LONG=1 SOAK_SECONDS=300 $(PY) -m pytest -q --timeout 3600 -o faulthandler_timeout=0 \

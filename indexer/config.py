@@ -61,6 +61,17 @@ FolderPath = Annotated[Path, AfterValidator(lambda path: _expanded(path).absolut
 """A path, made absolute against the working directory unless config.yaml has resolved it."""
 
 
+ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://.+")
+"""What object storage is addressed by, such as ``s3://bucket/photos``."""
+
+Address = Annotated[str, Field(pattern=f"^{ADDRESS.pattern}$")]
+
+
+def is_address(text: str) -> bool:
+    """Tell whether a text is an address rather than a path."""
+    return ADDRESS.fullmatch(text) is not None
+
+
 def is_weights_path(weights: str) -> bool:
     """Tell whether a ``weights`` setting names a file, not ``imagenet`` or ``random:<seed>``."""
     return weights != "imagenet" and not weights.startswith("random:")
@@ -98,8 +109,8 @@ over: .Trash-1000, .thumbnails, ._1.jpg."""
 class DatasetConfig(Section):
     """Where the images are."""
 
-    kind: Literal["folder", "list", "coco", "tar"] = "folder"
-    root: FolderPath | Annotated[tuple[FolderPath, ...], Field(min_length=1)] = Field(
+    kind: Literal["folder", "list", "coco", "tar", "objects"] = "folder"
+    root: Address | FolderPath | Annotated[tuple[FolderPath, ...], Field(min_length=1)] = Field(
         default=Path("data/images"), validate_default=True
     )
     annotations: FolderPath | Annotated[tuple[FolderPath, ...], Field(min_length=1)] | None = None
@@ -114,8 +125,15 @@ class DatasetConfig(Section):
 
     @property
     def roots(self) -> tuple[Path, ...]:
-        """``root`` as a tuple, of one or several."""
+        """``root`` as a tuple, of one or several; empty if it is an address."""
+        if isinstance(self.root, str):
+            return ()
         return self.root if isinstance(self.root, tuple) else (self.root,)
+
+    @property
+    def address(self) -> str | None:
+        """``root`` if it is an address, not a path."""
+        return self.root if isinstance(self.root, str) else None
 
     @property
     def annotation_files(self) -> tuple[Path, ...]:
@@ -129,6 +147,11 @@ class DatasetConfig(Section):
         if (self.kind == "coco") != (self.annotations is not None):
             named = "null" if self.annotations is None else "given"
             raise ValueError(f"dataset.kind is {self.kind}, but dataset.annotations is {named}")
+        if (self.kind == "objects") != (self.address is not None):
+            what = (
+                f"is {self.address}" if self.address else "is no address such as s3://bucket/path"
+            )
+            raise ValueError(f"dataset.kind is {self.kind}, but dataset.root {what}")
         if self.kind in ("list", "coco") and len(self.roots) > 1:
             raise ValueError(f"dataset.kind is {self.kind}, which takes one dataset.root")
         if self.kind != "coco" and self.items == "boxes":
@@ -223,6 +246,8 @@ class _YamlFile(YamlConfigSettingsSource):
             section[key] = [self._anchored(v) if isinstance(v, str) else v for v in value]
 
     def _anchored(self, path: str) -> str:
+        if is_address(path):
+            return path
         return os.path.normpath(self._folder / _expanded(Path(path)))
 
 

@@ -207,3 +207,15 @@ class ExportError(LookalikeError):
     """An export cannot be written where it was asked for."""
 
     code = "export_error"
+
+
+class ObjectStorageError(LookalikeError):
+    """Object storage cannot be reached, refuses, or holds what cannot be used."""
+
+    code = "object_storage_error"
+
+
+class IndexesDiffer(LookalikeError):
+    """A copy of an index would mix it with another one, or lose what only one of them has."""
+
+    code = "indexes_differ"

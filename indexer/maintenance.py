@@ -90,8 +90,10 @@ def status(config: Config) -> Status:
     store = Store(config.store)
     version = store.open_published()
     catalogue = version.catalogue
-    with live_catalogue(store.catalogue) as live:
-        last_run = live.last_run()
+    last_run = None
+    if store.catalogue.exists():  # a copy that was pulled has none until something is indexed in it
+        with live_catalogue(store.catalogue) as live:
+            last_run = live.last_run()
     return Status(
         store=config.store,
         manifest=version.manifest,
@@ -185,7 +187,12 @@ def verify(config: Config) -> Verdict:
 
 
 def _own_catalogue_problems(store: Store) -> tuple[list[str], str | None]:
-    """Return what is wrong with the store's own catalogue, or why that cannot be told now."""
+    """Return what is wrong with the store's own catalogue, or why that cannot be told now.
+
+    If there is none, as in a copy that was pulled, a build makes it of the published version.
+    """
+    if not store.catalogue.exists():
+        return [], None
     try:
         with live_catalogue(store.catalogue) as catalogue:
             for _ in range(3):

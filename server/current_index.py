@@ -19,6 +19,9 @@ logger = logging.getLogger(__name__)
 IMAGES_SECONDS = 10.0
 """How often to look for a few image files, whose disk may be away."""
 
+REMOTE_IMAGES_SECONDS = 600.0
+"""The same for images in object storage, where reading them costs money."""
+
 POLL_SECONDS = 1.0
 """How often to check for another version, which reads nine bytes and the status of a file."""
 
@@ -127,6 +130,14 @@ class CurrentIndex:
         if not self._images_are_known:
             return Images(readable=None, reason=None)
         return Images(readable=problem is None, reason=problem.message if problem else None)
+
+    @property
+    def images_seconds(self) -> float:
+        """How long to wait between two looks for the images."""
+        searcher = self._searcher
+        if searcher is None:
+            return POLL_SECONDS
+        return REMOTE_IMAGES_SECONDS if searcher.collection.files_are_remote else IMAGES_SECONDS
 
     def look_for_images(self) -> None:
         """Find out whether the files of the images can be read; log it when that changes."""
@@ -303,13 +314,13 @@ def _watch(reference: "weakref.ref[CurrentIndex]") -> None:
 def _watch_images(reference: "weakref.ref[CurrentIndex]") -> None:
     """Look for image files, in a thread of its own: a disk can hang."""
     while (index := reference()) is not None:
-        is_open = index.opened is not None
+        seconds = index.images_seconds
         try:
             index.look_for_images()
         except Exception:
             logger.exception("Looking for the images failed")
         del index
-        time.sleep(IMAGES_SECONDS if is_open else POLL_SECONDS)
+        time.sleep(seconds)
 
 
 def current_index() -> CurrentIndex:

@@ -110,10 +110,12 @@ def preview(config: Config, *, reread: bool = False) -> dict[str, list[str]]:
 
 def _changes(config: Config, dataset: Dataset, *, reread: bool = False) -> Changes:
     known: dict[str, Stamp] = {}
-    path = Store(config.store).catalogue
-    if path.exists():
-        with live_catalogue(path) as catalogue:
+    store = Store(config.store)
+    if store.catalogue.exists():
+        with live_catalogue(store.catalogue) as catalogue:
             known = catalogue.stamps()
+    elif store.current():  # a copy that was pulled: a build makes its catalogue of that version
+        known = store.open_published().catalogue.stamps()
     return compare(dataset, known, config.dataset.max_pixels, reread=reread)
 
 

@@ -1,9 +1,10 @@
 """What a store was built from: the settings of its published version."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TypeVar
 
-from indexer.config import Config, Section
+from indexer.config import Config, DatasetConfig, Section
 from indexer.datasets import open_dataset
 from indexer.store import Store
 
@@ -54,6 +55,10 @@ def replaced_source(config: Config) -> str | None:
     None if there is no published version, or if the settings name all of its folders and files.
     """
     manifest = Store(config.store).published_manifest()
-    if manifest is None or set(manifest.dataset.roots) <= set(config.dataset.roots):
+    if manifest is None or _places(manifest.dataset) <= _places(config.dataset):
         return None
     return open_dataset(manifest.dataset).source
+
+
+def _places(dataset: DatasetConfig) -> set[Path | str]:
+    return {dataset.address} if dataset.address else {*dataset.roots}

@@ -210,6 +210,24 @@ def export(options: argparse.Namespace, config: "Config") -> int:
     return 0
 
 
+def push(options: argparse.Namespace, config: "Config") -> int:
+    """Copy the published version to object storage."""
+    from indexer.transfer import push
+
+    done = push(config, options.address)
+    print(json.dumps(done.to_json()) if options.json else done.summary)
+    return 0
+
+
+def pull(options: argparse.Namespace, config: "Config") -> int:
+    """Fetch the version that was pushed to object storage, and publish it here."""
+    from indexer.transfer import pull
+
+    done = pull(config, options.address)
+    print(json.dumps(done.to_json()) if options.json else done.summary)
+    return 0
+
+
 def versions(options: argparse.Namespace, config: "Config") -> int:
     """Print the published versions."""
     from indexer.maintenance import versions as list_versions

@@ -54,7 +54,7 @@ def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         nargs="*",
         default=[],
         metavar="PATH",
-        help="folders of images, a list of them (.txt) or .tar files",
+        help="folders of images, a list of them (.txt), .tar files or s3://bucket/path",
     )
     images.add_argument("--images", metavar="PATH", help="the same, for one PATH")
     source.add_argument(
@@ -167,6 +167,16 @@ def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     )
     verb.set_defaults(command=partial(_run, commands.export))
 
+    for name, help_text, command in (
+        ("push", "copy the index to object storage, only what is missing there", commands.push),
+        ("pull", "fetch the index that was pushed there, only what is missing here", commands.pull),
+    ):
+        verb = verbs.add_parser(name, parents=[shared], help=help_text)
+        verb.add_argument(
+            "address", metavar="ADDRESS", help="s3://bucket/path, or another address of fsspec"
+        )
+        verb.set_defaults(command=partial(_run, command))
+
     verb = verbs.add_parser("versions", parents=[shared], help="the published versions")
     verb.set_defaults(command=partial(_run, commands.versions))
 
@@ -250,6 +260,10 @@ def _kind(paths: Sequence[str], annotations: Sequence[str] | None) -> str | None
     """Return the kind of dataset that the flags can only mean, or None: then the configured one."""
     if annotations is not None:
         return "coco"
+    from indexer.config import is_address
+
+    if any(map(is_address, paths)):
+        return "objects"
     suffixes = {Path(path).suffix.lower() for path in paths}
     if ".json" in suffixes:
         raise ConfigError(

@@ -8,6 +8,8 @@ from indexer.datasets.exclusion import Exclusion
 from indexer.datasets.files import require_folder
 from indexer.datasets.folder import Folder
 from indexer.datasets.image_list import ImageList
+from indexer.datasets.object_list import ObjectList
+from indexer.datasets.objects import Objects
 from indexer.datasets.tables import Described, require_table
 from indexer.datasets.tar import TarShards
 from indexer.datasets.walk import Rules
@@ -22,6 +24,7 @@ __all__ = [
     "ImageList",
     "Item",
     "Listing",
+    "Objects",
     "Rules",
     "TarShards",
     "box_in",
@@ -44,8 +47,11 @@ def open_dataset(config: DatasetConfig) -> Dataset:
 
 
 def _open_images(config: DatasetConfig) -> Dataset:
-    first, *_ = config.roots
     rules = Rules(Exclusion(config.exclude), config.follow_links)
+    if config.address:
+        is_list = config.address.lower().endswith(".txt")
+        return (ObjectList if is_list else Objects)(config.address, rules)
+    first, *_ = config.roots
     if config.kind == "list":
         return ImageList(first)
     if config.kind == "coco":
@@ -60,6 +66,10 @@ def _open_images(config: DatasetConfig) -> Dataset:
 
 def _beginnings_of_keys(config: DatasetConfig) -> dict[str, str]:
     """Return what keys begin with instead of the absolute path of each folder."""
+    if config.address:
+        is_list = config.address.lower().endswith(".txt")
+        folder = config.address.rpartition("/")[0] if is_list else config.address.rstrip("/")
+        return {f"{folder}/": ""}
     folders = dict.fromkeys(config.roots, "")
     if config.kind == "folder":
         folders |= {other: f"{other.name}/" for other in config.roots[1:]}
@@ -71,10 +81,13 @@ def _beginnings_of_keys(config: DatasetConfig) -> dict[str, str]:
 def require_folders(config: DatasetConfig) -> None:
     """Raise :class:`~indexer.errors.DatasetError` if a folder or table of the dataset is not there.
 
-    It takes no time, unlike a scan, or the download of an encoder's weights.
+    Of an address, whether there is a library for it. It takes no time, unlike a scan, or the
+    download of an encoder's weights.
     """
     if config.kind in ("folder", "coco"):
         for root in config.roots:
             require_folder(root)
+    if config.address:
+        Objects(config.address).connect()
     if config.metadata:
         require_table(config.metadata)

@@ -152,9 +152,14 @@ def read_file(path: Path, key: str) -> bytes:
 def check_size(size: int, key: str) -> None:
     """Raise :class:`ImageTooLarge` beyond :data:`MAX_FILE_BYTES`."""
     if size > MAX_FILE_BYTES:
-        raise ImageTooLarge(
-            f"The file {key} is larger than {MAX_FILE_BYTES // 10**6:,} MB.", "Make it smaller."
-        )
+        raise too_large(key)
+
+
+def too_large(key: str) -> ImageTooLarge:
+    """Return the error of a file of more than :data:`MAX_FILE_BYTES`."""
+    return ImageTooLarge(
+        f"The file {key} is larger than {MAX_FILE_BYTES // 10**6:,} MB.", "Make it smaller."
+    )
 
 
 def reason_of(error: OSError | ValueError) -> str:

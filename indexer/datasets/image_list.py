@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from indexer.datasets.base import Listing
@@ -11,6 +12,14 @@ from indexer.text import decode, spellings
 
 LINE_END = re.compile("\r\n|\n|\r")  # str.splitlines() knows more, which names may hold
 WHITE_SPACE = " \t\f\v"
+
+
+def names_in(text: str) -> Iterator[str]:
+    """Yield the names in the text of a list: its lines without blank ones and comments."""
+    for line in LINE_END.split(text):
+        name = line.strip(WHITE_SPACE)
+        if name and not name.startswith("#"):
+            yield name
 
 
 class ImageList:
@@ -34,10 +43,7 @@ class ImageList:
     def scan(self) -> Listing:
         """List every named file, whatever its ending; a missing one is unreadable."""
         listing, seen = Listing(), set[str]()
-        for line in LINE_END.split(self._text()):
-            name = line.strip(WHITE_SPACE)
-            if not name or name.startswith("#"):
-                continue
+        for name in names_in(self._text()):
             names = list(dict.fromkeys(map(self._key, spellings(name))))
             key = name_on_disk(listing, names, self._path)
             if key in seen:

@@ -210,6 +210,11 @@ class Collection:
         data = self._files.read(row)
         return ImageFile(data, media_type(str(row.format)), str(row.sha256))
 
+    @property
+    def files_are_remote(self) -> bool:
+        """Whether image files are in object storage, where each look at one costs something."""
+        return self._files.are_remote
+
     def files_problem(self) -> LookalikeError | None:
         """Return why none of a few files can be read, or None: their disk may be away."""
         problem: LookalikeError | None = None

@@ -18,6 +18,8 @@ class ImageSources:
     """Reads the images of an index that was built from ``recorded``. Safe between threads."""
 
     def __init__(self, recorded: DatasetConfig, configured: DatasetConfig) -> None:
+        self.are_remote = any(dataset.address for dataset in (recorded, configured))
+        """Whether reading an image may ask a network, and cost something."""
         self._sources: list[tuple[Dataset, dict[str, str]]] = [
             (open_dataset(dataset), _renamed(recorded, dataset))
             for dataset in (*_relocated(recorded, configured), recorded)
@@ -65,7 +67,11 @@ def _relocated(recorded: DatasetConfig, configured: DatasetConfig) -> Iterator[D
     folder. Several folders must be as many as there were; they correspond in their order.
     """
     is_set = "root" in configured.model_fields_set
-    if not is_set or configured.roots == recorded.roots:
+    if not is_set or configured.root == recorded.root:
+        return
+    if "objects" in (recorded.kind, configured.kind):
+        if {recorded.kind, configured.kind} <= {"objects", "folder"}:  # of the same keys
+            yield recorded.model_copy(update={"root": configured.root, "kind": configured.kind})
         return
     if recorded.kind == "folder" and len(configured.roots) != len(recorded.roots):
         return

@@ -1,6 +1,7 @@
 """Vectors and catalogue on disk: immutable segments, a SQLite catalogue, published versions."""
 
 from indexer.store.catalogue import Catalogue
+from indexer.store.contents import part_name
 from indexer.store.damage import read_damage, update_damage
 from indexer.store.files import REBUILD_HINT
 from indexer.store.live import live_catalogue
@@ -29,7 +30,7 @@ from indexer.store.segment_writer import SegmentSize
 from indexer.store.segments import Segment
 from indexer.store.store import PublishedIdentity, Store
 from indexer.store.text_index import TextIndex, TextMatches
-from indexer.store.versions import DerivedFiles, Version, part_name, trained_path
+from indexer.store.versions import DerivedFiles, Version, trained_path
 from indexer.store.writer import Draft, Writer, open_writer
 
 __all__ = [

@@ -16,7 +16,7 @@ from indexer.store.catalogue_schema import open_for_writing
 from indexer.store.connections import translated_errors, translated_values
 from indexer.store.layers import show_layers, write_layer
 from indexer.store.own_catalogue import LAYERS, OwnCatalogue
-from indexer.store.records import CatalogueLayer, Counts
+from indexer.store.records import CatalogueLayer
 from indexer.store.rows import OWN_NAMES, ROW_COLUMNS, ROW_NAMES, ImageRow, NewImage, RunRow
 
 _NEW_NAMES = (*ROW_NAMES, *OWN_NAMES)
@@ -52,22 +52,6 @@ class CatalogueWriter(OwnCatalogue):
                 if self._db.in_transaction:  # SQLite has rolled back already if the disk is full
                     self._db.execute("ROLLBACK")
                 raise
-
-    def counts(self) -> Counts:
-        """Count the files: the indexed ones by segment, which is faster than row by row."""
-        ((indexed, skipped),) = self._query(
-            "SELECT (SELECT ifnull(sum(alive), 0) FROM segments), "
-            "(SELECT count(*) FROM images WHERE status = 'skipped')"
-        )
-        return Counts(found=indexed + skipped, indexed=indexed, skipped=skipped)
-
-    def change_token(self) -> tuple[int, int]:
-        """Return the next id and the number of rows, which tell whether the catalogue has changed.
-
-        Adding a row raises the next id, removing rows lowers their number, and an update of keys or
-        metadata skips an id. :meth:`touch` and :meth:`relocate` change neither.
-        """
-        return self.next_id(), self.counts().found
 
     def content_hashes(self) -> Iterator[str]:
         """Yield the SHA-256 of every indexed file's content."""

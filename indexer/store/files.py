@@ -196,12 +196,24 @@ def write_record(path: Path, record: Record) -> None:
 def read_record(path: Path, model: type[R]) -> R:
     """Read a record. Raises :class:`StoreCorrupt` if it is missing, damaged or malformed."""
     try:
-        sealed = json.loads(read_bytes(path, MAX_RECORD_BYTES))
-        if _checksum(sealed["record"]) != sealed["sha256"]:
-            raise StoreCorrupt(f"{path} is damaged: its checksum does not match.", REBUILD_HINT)
-        return model.model_validate(sealed["record"])
-    except (OSError, KeyError, TypeError, ValueError, RecursionError) as error:
+        content = read_bytes(path, MAX_RECORD_BYTES)
+    except OSError as error:
         raise StoreCorrupt(f"{path} cannot be read: {error}", REBUILD_HINT) from error
+    return parse_record(content, model, path)
+
+
+def parse_record(content: bytes, model: type[R], source: object) -> R:
+    """Return the record in the content of a file, whose path or address is ``source``.
+
+    Raises :class:`StoreCorrupt` if it is damaged or malformed.
+    """
+    try:
+        sealed = json.loads(content)
+        if _checksum(sealed["record"]) != sealed["sha256"]:
+            raise StoreCorrupt(f"{source} is damaged: its checksum does not match.", REBUILD_HINT)
+        return model.model_validate(sealed["record"])
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise StoreCorrupt(f"{source} cannot be read: {error}", REBUILD_HINT) from error
 
 
 def _checksum(content: object) -> str:

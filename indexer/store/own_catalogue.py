@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 
 from indexer.store.catalogue import Catalogue
 from indexer.store.connections import connect, translated_values
-from indexer.store.records import CatalogueLayer, Name
+from indexer.store.records import CatalogueLayer, Counts, Name
 
 LAYERS = TypeAdapter(tuple[CatalogueLayer, ...])
 _NAME = TypeAdapter(Name)
@@ -30,6 +30,22 @@ class OwnCatalogue(Catalogue):
         rows = self._query("SELECT seq FROM sqlite_sequence WHERE name = 'images'")
         with translated_values(self.path):
             return int(rows[0][0]) + 1 if rows else 1
+
+    def counts(self) -> Counts:
+        """Count the files: the indexed ones by segment, which is faster than row by row."""
+        ((indexed, skipped),) = self._query(
+            "SELECT (SELECT ifnull(sum(alive), 0) FROM segments), "
+            "(SELECT count(*) FROM images WHERE status = 'skipped')"
+        )
+        return Counts(found=indexed + skipped, indexed=indexed, skipped=skipped)
+
+    def change_token(self) -> tuple[int, int]:
+        """Return the next id and the number of rows, which tell whether the catalogue has changed.
+
+        Adding a row raises the next id, removing rows lowers their number, and an update of keys or
+        metadata skips an id. A new time of a file, or place of a vector, changes neither.
+        """
+        return self.next_id(), self.counts().found
 
     def ids_in(self, segment: str) -> NDArray[np.int64]:
         """Return the ids of a segment's images, int64 (n, 2): row in the segment and id, by row."""

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexer.errors import StoreCorrupt
+from indexer.store.contents import MARKER
 from indexer.store.files import (
     REBUILD_HINT,
     Bytes,
@@ -24,7 +25,6 @@ from indexer.store.files import (
 )
 from indexer.store.records import FORMAT, Marker
 
-MARKER = "segment.json"
 VECTORS = "vectors.faiss"
 IDS = "ids.npy"
 
@@ -39,9 +39,7 @@ class Segment:
         self.folder = folder
         self.id = folder.name
         refuse_link(folder)
-        self.marker = read_record(folder / MARKER, Marker)
-        if self.marker.format != FORMAT or set(self.marker.files) != {VECTORS, IDS}:
-            raise StoreCorrupt(f"{folder} is not a segment of format {FORMAT}.", REBUILD_HINT)
+        self.marker = check_marker(read_record(folder / MARKER, Marker), folder)
         for name, record in self.marker.files.items():
             check_size(folder / name, record)
 
@@ -78,6 +76,13 @@ class Segment:
         """Read every byte and return what differs from the marker."""
         found = [find_damage(self.folder / name, r) for name, r in self.marker.files.items()]
         return [problem for problem in found if problem]
+
+
+def check_marker(marker: Marker, source: object) -> Marker:
+    """Return a marker of this format. Raises :class:`StoreCorrupt` for any other."""
+    if marker.format != FORMAT or set(marker.files) != {VECTORS, IDS}:
+        raise StoreCorrupt(f"{source} is not a segment of format {FORMAT}.", REBUILD_HINT)
+    return marker
 
 
 def write_segment(

@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from indexer.errors import NoPublishedIndex, StoreCorrupt
+from indexer.store.contents import manifest_path
 from indexer.store.files import REBUILD_HINT, read_bytes, read_record, refuse_link
 from indexer.store.records import Manifest
-from indexer.store.versions import MANIFEST, Version
+from indexer.store.versions import Version
 
 CURRENT = "CURRENT"
 MAX_NAME_BYTES = 100
@@ -44,22 +45,21 @@ class Store:
 
     def current(self) -> str | None:
         """Return the id of the published version, or None."""
+        path = self.folder / CURRENT
         try:
-            name = read_bytes(self.folder / CURRENT, MAX_NAME_BYTES).decode("ascii").strip()
+            content = read_bytes(path, MAX_NAME_BYTES)
         except FileNotFoundError:
             return None
-        except (OSError, ValueError) as error:
-            raise StoreCorrupt(f"{self.folder / CURRENT}: {error}", REBUILD_HINT) from error
-        if not name.isdecimal():
-            raise StoreCorrupt(f"{self.folder / CURRENT} does not name a version.", REBUILD_HINT)
-        return name
+        except OSError as error:
+            raise StoreCorrupt(f"{path}: {error}", REBUILD_HINT) from error
+        return version_named(content, path)
 
     def identity(self) -> PublishedIdentity | None:
         """Return the identity of the published version, or None. Raises :class:`StoreCorrupt`."""
         current = self.current()
         if current is None:
             return None
-        path = self.versions / current / MANIFEST
+        path = self.folder / manifest_path(current)
         try:
             status = path.stat()
         except OSError as error:
@@ -76,7 +76,7 @@ class Store:
         for folder in sorted(folder for folder in folders if folder.name.isdecimal()):
             try:
                 refuse_link(folder)
-                found[folder.name] = read_record(folder / MANIFEST, Manifest)
+                found[folder.name] = read_record(self.folder / manifest_path(folder.name), Manifest)
             except StoreCorrupt as error:
                 if require_read:
                     raise_if_unavailable(error)
@@ -107,7 +107,23 @@ class Store:
         """Open a version by its id. Raises :class:`StoreCorrupt`."""
         for folder in (*self.folders, self.versions / name):
             refuse_link(folder)
-        return Version(self.versions / name, self.segments, self.derived, self.layers)
+        return Version(self.folder, name)
+
+
+def current_content(version: str) -> bytes:
+    """Return what ``CURRENT`` holds when a version is published."""
+    return f"{version}\n".encode("ascii")
+
+
+def version_named(content: bytes, source: object) -> str:
+    """Return the version that the content of ``CURRENT`` names. Raises :class:`StoreCorrupt`."""
+    try:
+        name = content.decode("ascii").strip()
+    except ValueError as error:
+        raise StoreCorrupt(f"{source}: {error}", REBUILD_HINT) from error
+    if not name.isdecimal():
+        raise StoreCorrupt(f"{source} does not name a version.", REBUILD_HINT)
+    return name
 
 
 def raise_if_unavailable(error: StoreCorrupt) -> None:

@@ -7,9 +7,17 @@ import numpy as np
 
 from indexer.errors import StoreCorrupt
 from indexer.store.catalogue import Catalogue
+from indexer.store.contents import (
+    TRAINED,
+    Files,
+    derived_files,
+    files_of,
+    layer_files,
+    manifest_path,
+    part_name,
+)
 from indexer.store.files import (
     REBUILD_HINT,
-    FileRecord,
     check_size,
     find_damage,
     read_record,
@@ -17,8 +25,6 @@ from indexer.store.files import (
 )
 from indexer.store.records import FORMAT, DerivedKind, Manifest
 from indexer.store.segments import Segment
-
-MANIFEST = "manifest.json"
 
 
 class DerivedFiles(NamedTuple):
@@ -30,12 +36,7 @@ class DerivedFiles(NamedTuple):
 
 def trained_path(folder: Path) -> Path:
     """Return the file with the training of the derived structure in a folder."""
-    return folder / "trained"
-
-
-def part_name(segment: str) -> str:
-    """Return the name of a derived structure's file for a segment."""
-    return f"{segment}.npy"
+    return folder / TRAINED
 
 
 def layer_path(folder: Path, name: str) -> Path:
@@ -50,25 +51,19 @@ class Version:
     :class:`StoreCorrupt` if a part is missing, damaged or made by another encoder.
     """
 
-    def __init__(self, folder: Path, segments: Path, derived: Path, layers: Path) -> None:
-        self.folder = folder
-        self._derived = derived
-        self._layers = layers
-        self.id = folder.name
-        self.manifest = read_record(folder / MANIFEST, Manifest)
-        if self.manifest.format != FORMAT:
-            raise StoreCorrupt(f"{folder} has format {self.manifest.format}.", REBUILD_HINT)
-        if self.manifest.version != self.id:
-            raise StoreCorrupt(
-                f"{folder} holds the record of version {self.manifest.version}.", REBUILD_HINT
-            )
+    def __init__(self, store: Path, name: str) -> None:
+        self.id = name
+        self.folder = store / "versions" / name
+        self._store = store
+        self.manifest = read_manifest(store / manifest_path(name), name)
         for structure in self.manifest.derived.values():
-            refuse_link(derived / structure.folder)
-        for path, record in (self._layer_files() | self._derived_files()).items():
-            check_size(path, record)
-        self.catalogue = Catalogue.open_snapshot(list(self._layer_files()))
+            refuse_link(self._derived_folder(structure.folder))
+        layers = layer_files(self.manifest)
+        for path, record in (layers | derived_files(self.manifest)).items():
+            check_size(store / path, record)
+        self.catalogue = Catalogue.open_snapshot([store / path for path in layers])
         """The catalogue as it was when the version was published, read-only."""
-        self.segments = [Segment(segments / entry.id) for entry in self.manifest.segments]
+        self.segments = [Segment(store / "segments" / e.id) for e in self.manifest.segments]
         for entry, segment in zip(self.manifest.segments, self.segments, strict=True):
             expected = (self.manifest.fingerprint, self.manifest.dim, entry.count)
             if (segment.marker.fingerprint, segment.marker.dim, segment.count) != expected:
@@ -81,7 +76,7 @@ class Version:
         derived = self.manifest.derived.get(kind)
         if derived is None:
             return None
-        folder = self._derived / derived.folder
+        folder = self._derived_folder(derived.folder)
         return DerivedFiles(
             trained_path(folder), [folder / part_name(segment.id) for segment in self.segments]
         )
@@ -95,10 +90,8 @@ class Version:
 
         A build can repair them, from the images or from the store's own catalogue.
         """
-        files = self._layer_files() | self._derived_files()
-        for segment in self.segments:
-            files |= {segment.folder / name: r for name, r in segment.marker.files.items()}
-        found = {path: find_damage(path, record) for path, record in files.items()}
+        paths = {self._store / path: record for path, record in self.files.items()}
+        found = {path: find_damage(path, record) for path, record in paths.items()}
         return {path: problem for path, problem in found.items() if problem}
 
     def count_problems(self) -> list[str]:
@@ -114,18 +107,26 @@ class Version:
             problems.append("the ids in the segments are not those of the catalogue")
         return problems
 
-    def _layer_files(self) -> dict[Path, FileRecord]:
-        """Return the files of the catalogue, the oldest layer first."""
-        return {layer_path(self._layers, layer.id): layer.file for layer in self.manifest.layers}
+    @property
+    def files(self) -> Files:
+        """All files it consists of, by their paths below the store, without its records."""
+        return files_of(self.manifest, {part.id: part.marker for part in self.segments})
 
-    def _derived_files(self) -> dict[Path, FileRecord]:
-        """Return the files of the derived structures. Raises StoreCorrupt if one lacks a part."""
-        files: dict[Path, FileRecord] = {}
-        for derived in self.manifest.derived.values():
-            folder = self._derived / derived.folder
-            files[trained_path(folder)] = derived.trained
-            for entry in self.manifest.segments:
-                if entry.id not in derived.parts:
-                    raise StoreCorrupt(f"{folder} lacks segment {entry.id}.", REBUILD_HINT)
-                files[folder / part_name(entry.id)] = derived.parts[entry.id].file
-        return files
+    def _derived_folder(self, name: str) -> Path:
+        return self._store / "derived" / name
+
+
+def read_manifest(path: Path, version: str) -> Manifest:
+    """Read the manifest of a version. Raises :class:`StoreCorrupt`, also if it is another's."""
+    return check_manifest(read_record(path, Manifest), version, path)
+
+
+def check_manifest(manifest: Manifest, version: str, source: object) -> Manifest:
+    """Return a manifest of this version and format. Raises :class:`StoreCorrupt` for any other."""
+    if manifest.format != FORMAT:
+        raise StoreCorrupt(f"{source} has format {manifest.format}.", REBUILD_HINT)
+    if manifest.version != version:
+        raise StoreCorrupt(
+            f"{source} holds the record of version {manifest.version}.", REBUILD_HINT
+        )
+    return manifest

@@ -1,20 +1,18 @@
 """Changing a store, by one process at a time: publish versions, remove unused files."""
 
-import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from indexer.config import DatasetConfig, IndexConfig
-from indexer.errors import ConfigError, StoreBusy, StoreCorrupt
+from indexer.errors import StoreCorrupt
 from indexer.store.catalogue_writer import CatalogueWriter
+from indexer.store.contents import part_name
 from indexer.store.damage import update_damage
 from indexer.store.files import (
     Bytes,
@@ -23,17 +21,15 @@ from indexer.store.files import (
     describe_file,
     find_damage,
     last_number,
-    numbered,
     numbered_name,
-    read_bytes,
-    refuse_link,
     replace_file,
     sync,
-    unfinished_name,
     write_record,
 )
 from indexer.store.layers import is_indexed, layers_to_keep
 from indexer.store.live import require_regular
+from indexer.store.lock import locked
+from indexer.store.publishing import KEEP_VERSIONS, add_version, publish, remove_unneeded
 from indexer.store.records import (
     CatalogueLayer,
     Counts,
@@ -45,18 +41,8 @@ from indexer.store.records import (
 from indexer.store.recovery import open_catalogue, seal
 from indexer.store.segment_writer import SegmentWriter
 from indexer.store.segments import Segment
-from indexer.store.store import CURRENT, Store, raise_if_unavailable
-from indexer.store.versions import MANIFEST, Version, layer_path, part_name, trained_path
-
-KEEP_VERSIONS = 3
-OWN_NAMES = {
-    "build.lock",
-    "build.owner",
-    "segments",
-    "versions",
-    "derived",
-    "layers",
-}  # of a store without a catalogue, which a build may have left
+from indexer.store.store import Store, raise_if_unavailable
+from indexer.store.versions import Version, layer_path, trained_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,54 +67,13 @@ def open_writer(store: Store) -> Iterator["Writer"]:
 
     Raises :class:`StoreBusy` if another process writes to it. The lock of one that died is gone.
     """
-    _require_store(store)
-    for folder in (store.segments, store.versions, store.derived, store.layers):
-        folder.mkdir(parents=True, exist_ok=True)
-        refuse_link(folder)
-    sync(store.folder)
-    require_regular(store.catalogue)
-    lock = FileLock(store.folder / "build.lock", blocking=False)
-    owner = store.folder / "build.owner"
-    try:
-        lock.acquire()
-    except Timeout:
-        process = _owner(owner)
-        raise StoreBusy(
-            f"Another build (process {process}) is writing to {store.folder}.",
-            "Wait for it to finish, or choose another --store.",
-        ) from None
-    with ExitStack() as held:
-        held.callback(lock.release)
-        held.callback(owner.unlink, missing_ok=True)
-        owner.unlink(missing_ok=True)  # rather than write to what somebody has put there
-        owner.write_text(str(os.getpid()), encoding="ascii")
+    with locked(store):
+        require_regular(store.catalogue)
         catalogue, notes = open_catalogue(store)
         with closing(catalogue):
             yield Writer(store, catalogue, notes)
             mark = catalogue.mark()
         seal(store.catalogue, mark)
-
-
-def _owner(file: Path) -> str:
-    """Return the id of the process that is writing, for a message."""
-    try:
-        return str(int(read_bytes(file, 20)))
-    except (OSError, ValueError, StoreCorrupt):
-        return "unknown"
-
-
-def _require_store(store: Store) -> None:
-    """Refuse a folder that holds other files: collecting garbage could remove them."""
-    foreign = store.folder.is_dir() and not store.catalogue.exists()
-    if (
-        foreign
-        and not any(store.manifests().values())
-        and any(entry.name not in OWN_NAMES for entry in store.folder.iterdir())
-    ):
-        raise ConfigError(
-            f"{store.folder} holds other files and is not a Lookalike store.",
-            "Name an empty or a new folder as --store.",
-        )
 
 
 class Writer(SegmentWriter):
@@ -187,8 +132,6 @@ class Writer(SegmentWriter):
             raise ValueError("The catalogue has changed since this draft was begun.")
         store = self._store
         name = numbered_name(last_number(store.versions) + 1)
-        folder = store.versions / unfinished_name(name)
-        folder.mkdir()
         manifest = Manifest(
             version=name,
             created=datetime.now(UTC),
@@ -204,12 +147,9 @@ class Writer(SegmentWriter):
             derived=dict(structures),
             layers=draft.layers,
         )
-        write_record(folder / MANIFEST, manifest)
-        folder.rename(store.versions / name)
-        sync(store.versions)
-        version = store.version(name)
+        version = add_version(store, name, lambda path: write_record(path, manifest))
         self._published.update(segment.id for segment in draft.segments)
-        replace_file(store.folder / CURRENT, name.encode() + b"\n")
+        publish(store, name)
         self.catalogue.mark_published(draft.layers)
         # What was recorded meanwhile, by a verification beside this build, is for the next one.
         update_damage(store, checked=self._damage_found_before)
@@ -245,7 +185,7 @@ class Writer(SegmentWriter):
     def roll_back(self, name: str) -> None:
         """Make another version the published one. Raises :class:`StoreCorrupt`."""
         self._store.version(name)
-        replace_file(self._store.folder / CURRENT, name.encode() + b"\n")
+        publish(self._store, name)
 
     def collect_garbage(self, keep: int = KEEP_VERSIONS) -> None:
         """Remove all but the last ``keep`` versions, and every file that nothing refers to.
@@ -253,29 +193,14 @@ class Writer(SegmentWriter):
         That includes what crashed builds left. The published version is kept, however old it is.
         """
         self.require_same_store()
-        store, manifests = self._store, self._manifests()
-        kept = {*sorted(manifests)[-keep:], self.published() or ""}
-        for folder in numbered(store.versions):
-            if folder.name not in kept:
-                shutil.rmtree(folder)
-        self._remove_unused([manifests[name] for name in kept & manifests.keys()])
-
-    def _remove_unused(self, kept: Sequence[Manifest]) -> None:
-        """Remove the files that neither these versions nor the catalogue refers to."""
-        store, catalogue = self._store, self.catalogue
-        segments = {*catalogue.segments(), *(segment.id for m in kept for segment in m.segments)}
-        derived = {structure.folder for m in kept for structure in m.derived.values()}
-        layers = {layer.id for layer in catalogue.layers()}
-        layers |= {layer.id for m in kept for layer in m.layers}
-        for folder, names in ((store.segments, segments), (store.derived, derived)):
-            for entry in numbered(folder):
-                if entry.name not in names:
-                    shutil.rmtree(entry)
-        parts = {part_name(segment) for segment in segments}
-        unused = [file for file in store.derived.glob("*/*.npy*") if file.name not in parts]
-        unused += [file for file in store.layers.glob("*.sqlite") if file.stem not in layers]
-        for file in unused:
-            file.unlink()
+        remove_unneeded(
+            self._store,
+            self._manifests(),
+            keep,
+            published=self.published(),
+            segments=self.catalogue.segments(),
+            layers=[layer.id for layer in self.catalogue.layers()],
+        )
 
     def _layers(self) -> tuple[CatalogueLayer, ...]:
         """Return the catalogue's layers, after writing a new one if it has changed."""

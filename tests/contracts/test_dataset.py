@@ -20,7 +20,7 @@ from indexer.search import Allowed, Query, Searcher, Selection
 from tests.conftest import small_config
 
 Files = dict[str, bytes]
-KINDS = ["folder", "two folders", "list", "coco", "tar"]
+KINDS = ["folder", "two folders", "list", "coco", "tar", "objects"]
 
 
 def write_folder(base: Path, files: Files) -> dict[str, object]:
@@ -62,6 +62,11 @@ def write_tar(base: Path, files: Files) -> dict[str, object]:
     return {"kind": "tar", "root": str(base / "shards")}
 
 
+def write_objects(base: Path, files: Files) -> dict[str, object]:
+    write_files(base / "objects", files)
+    return {"kind": "objects", "root": f"file://{base}/objects"}
+
+
 def write_files(folder: Path, files: Files) -> None:
     for name, data in files.items():
         path = folder / name
@@ -74,7 +79,11 @@ def write_files(folder: Path, files: Files) -> None:
 
 
 WRITERS = dict(
-    zip(KINDS, (write_folder, write_two_folders, write_list, write_coco, write_tar), strict=True)
+    zip(
+        KINDS,
+        (write_folder, write_two_folders, write_list, write_coco, write_tar, write_objects),
+        strict=True,
+    )
 )
 
 

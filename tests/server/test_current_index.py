@@ -18,6 +18,7 @@ from indexer.config import Config
 from indexer.maintenance import rollback
 from indexer.search import Searcher
 from indexer.store import Store
+from indexer.transfer import pull, push
 from server.app import create_app
 from server.current_index import CurrentIndex
 from tests.conftest import delete, small_config
@@ -76,6 +77,23 @@ def test_a_query_finishes_on_the_version_it_began_with(
     eventually(lambda: ready(client).get("version") == "00000002")
     assert len(old.search_id(1).hits) == 6
     assert len(current(client).searcher().search_id(1).hits) == 1
+
+
+def test_a_version_that_was_pulled_is_used_without_a_restart(
+    reindex: Reindex, images: Path, config: Config, tmp_path: Path
+) -> None:
+    address, copy = f"file://{tmp_path}/copy", small_config(images, tmp_path / "pulled")
+    reindex()
+    push(config, address)
+    pull(copy, address)
+    with create_app(copy).test_client() as client:
+        eventually(lambda: ready(client).get("version") == "00000001")
+        delete(next(images.rglob("*.jpg")))
+        reindex()
+        push(config, address)
+        pull(copy, address)
+        eventually(lambda: ready(client).get("version") == "00000002")
+        assert client.get("/api/v1/index").get_json()["indexed"] == 5
 
 
 @pytest.mark.parametrize("damage", ["vectors", "catalogue", "CURRENT", "wrong vectors"])
