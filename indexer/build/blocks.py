@@ -123,6 +123,10 @@ class ClusterExtraction:
         """Notes for the user: which workers were lost."""
         return self._executor.notes
 
+    def close(self) -> None:
+        """End what another thread still extracts, before the connection to the cluster ends."""
+        self._executor.close()
+
     def extract(self, items: Sequence[Item], known: Contents) -> Generator[Batch]:
         """Yield the outcome of every item, in order. Files of ``known`` contents are not encoded.
 
