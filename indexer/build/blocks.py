@@ -57,7 +57,7 @@ class BlockExtraction:
                 self.dataset.read(self.probe)
             except ImageGone as error:
                 raise DatasetError(
-                    f"{self.probe} cannot be read: {error.message}",
+                    error.message,
                     f"The images of {self.dataset.source} must lie at the same paths on all nodes.",
                 ) from None
         encoder = self.open_encoder(cores)

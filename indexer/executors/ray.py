@@ -212,7 +212,7 @@ class _Run(Generic[Task, Result]):
         except ray.exceptions.RayError as error:
             if getattr(error, "actor_init_failed", False):
                 raise ClusterUnavailable(
-                    f"A worker could not be created: {error}",
+                    f"A worker could not be created: {str(error).splitlines()[-1]}.",
                     "Every node needs the same Lookalike as this one, with the extra ray.",
                 ) from None
             self._lose(actor, error)
@@ -232,7 +232,8 @@ class _Run(Generic[Task, Result]):
         self._executor.note_loss(node, self._blocks.repeated - before)
         if self._blocks.losses_in_a_row > MAX_LOSSES:
             raise ClusterUnavailable(
-                f"{MAX_LOSSES + 1} workers were lost one after the other. The last one: {error}",
+                f"{MAX_LOSSES + 1} workers were lost in a row. Ray says of the last one: "
+                + " ".join(str(error).split()),
                 "See the logs of Ray on that node, in /tmp/ray/session_latest/logs.",
             )
 
