@@ -19,7 +19,7 @@ from indexer.build.extract import (
 from indexer.config import Config, EncoderConfig
 from indexer.datasets import Dataset, Item
 from indexer.encoders import Encoder, EncoderSpec, open_encoder
-from indexer.errors import DatasetError, EncoderMismatch, ImageGone
+from indexer.errors import DatasetError, EncoderMismatch, ImageGone, InvalidImage
 from indexer.executors import Failure, LocalExecutor
 
 PROBES = 8
@@ -144,7 +144,7 @@ class ClusterExtraction:
     def _readable(self, items: Sequence[Item]) -> str | None:
         """Return the key of a file that this machine can read; None if none of the first can be."""
         for item in items[:PROBES]:
-            with suppress(ImageGone):
+            with suppress(ImageGone, InvalidImage):
                 self._worker.dataset.read(item.file)
                 return item.file
         return None
