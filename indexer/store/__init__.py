@@ -22,6 +22,7 @@ from indexer.store.records import (
     Manifest,
     Recall,
     RecallPoint,
+    SegmentEntry,
 )
 from indexer.store.recovery import catalogue_problems
 from indexer.store.rows import ImageRow, NewImage, RunRow, Stamp
@@ -57,6 +58,7 @@ __all__ = [
     "RecallPoint",
     "RunRow",
     "Segment",
+    "SegmentEntry",
     "SegmentSize",
     "Stamp",
     "Store",
