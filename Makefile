@@ -16,7 +16,7 @@ BUILD_FLAGS = $(if $(ALLOW_SHRINK),--allow-shrink) $(if $(REREAD),--reread)
 SERVE_FLAGS = --config "$(CONFIG)" $(if $(STORE),--store "$(STORE)") $(if $(PORT),--port $(PORT))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo index plan serve status verify test test-pythons lint format lock screenshots bench-extract bench-precision bench-search bench-serve bench-publish bench-coco soak audit clean
+.PHONY: help setup demo index plan serve status verify test test-cluster test-pythons lint format lock screenshots bench-extract bench-precision bench-search bench-serve bench-publish bench-coco soak audit clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ test: $(VENV)/.installed-dev ## Run all tests, or some (TESTS=); browser tests n
 	@$(if $(TESTS),,echo "All of them take about 10 minutes on two cores.")
 	@$(PY) -m pytest -n auto --dist loadfile $(TESTS)
 
+test-cluster: $(VENV)/.installed-cluster ## Run the tests of clusters, with two nodes of Ray on this machine
+	@VENV=$(VENV) bash tests/cluster.sh $(TESTS)
+
 test-pythons: ## Run the tests of the library and the API on every other supported Python found here
 	@bash tests/pythons.sh
 
@@ -64,6 +67,8 @@ lock: ## Resolve the lock files again from pyproject.toml (needs uv)
 	  --no-emit-index-url --no-header --no-annotate -o requirements.lock
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
 	  --constraint requirements.lock --no-emit-index-url --no-header --no-annotate -o requirements-dev.lock
+	uv pip compile pyproject.toml --extra dev --extra ray --universal --python-version 3.11 --generate-hashes \
+	  --constraint requirements-dev.lock --no-emit-index-url --no-header --no-annotate -o requirements-cluster.lock
 
 screenshots: $(VENV)/.installed-dev ## Take the README's screenshots in headless Chromium
 	@$(PY) -m pytest -q tests/browser --screenshots docs -k "without_a_page_load or page_of_its_own or they_open"
@@ -111,4 +116,9 @@ $(VENV)/.installed: requirements.lock
 $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
 	@echo "Installing the development tools into $(VENV)."
 	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@
+
+$(VENV)/.installed-cluster: requirements-cluster.lock $(VENV)/.installed-dev
+	@echo "Installing Ray into $(VENV)."
+	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-cluster.lock
 	@touch $@
