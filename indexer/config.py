@@ -147,6 +147,14 @@ class EncoderConfig(Section):
     batch_size: Literal["auto"] | Annotated[int, Field(ge=1, le=4096)] = "auto"
 
 
+class ExecutorConfig(Section):
+    """Where images are read, decoded and encoded by a build."""
+
+    kind: Literal["local", "ray"] = "local"
+    workers: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    address: str = Field(default="auto", pattern=r"^(auto|[^/\s]+:\d+)$")
+
+
 class IndexConfig(Section):
     """The approximate index, and whether vectors stay in memory."""
 
@@ -236,6 +244,7 @@ class Config(BaseSettings):
     dataset: DatasetConfig = DatasetConfig()
     store: FolderPath = Field(default=Path("var/store"), validate_default=True)
     encoder: EncoderConfig = EncoderConfig()
+    executor: ExecutorConfig = ExecutorConfig()
     index: IndexConfig = IndexConfig()
     search: SearchConfig = SearchConfig()
     server: ServerConfig = ServerConfig()

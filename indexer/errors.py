@@ -81,6 +81,12 @@ class ExtractionStalled(LookalikeError):
     code = "extraction_stalled"
 
 
+class ClusterUnavailable(LookalikeError):
+    """The cluster cannot be reached, or none of its workers can do the work."""
+
+    code = "cluster_unavailable"
+
+
 class EncoderMismatch(LookalikeError):
     """Vectors of different encoders would be mixed."""
 

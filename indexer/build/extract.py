@@ -10,7 +10,7 @@ from functools import partial
 from itertools import chain, groupby, islice
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,6 +95,7 @@ class Recognised:
 
 
 Outcome = Prepared | Recognised | Skipped
+OutcomeT = TypeVar("OutcomeT", Prepared, Recognised, Skipped, Outcome)
 
 
 class Contents:
@@ -225,7 +226,7 @@ def prepared_batches(
     with closing(executor.run(make, without_metadata(), ahead=ahead)) as prepared:
         outcomes = chain.from_iterable(prepared)
         while batch := list(islice(outcomes, batch_size)):
-            yield [_with_metadata(outcome, metadata.popleft()) for outcome in batch]
+            yield [with_metadata(outcome, metadata.popleft()) for outcome in batch]
 
 
 def extract(
@@ -254,7 +255,8 @@ def extract(
         yield begun.popleft()()
 
 
-def _with_metadata(outcome: Outcome, metadata: Mapping[str, Any]) -> Outcome:
+def with_metadata(outcome: OutcomeT, metadata: Mapping[str, Any]) -> OutcomeT:
+    """Return an outcome with metadata for its item."""
     return replace(outcome, item=replace(outcome.item, metadata=metadata))
 
 

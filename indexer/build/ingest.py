@@ -6,13 +6,14 @@ a segment as soon as possible, so that an interrupted build encodes little twice
 """
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Never
 
 import numpy as np
 from tqdm import tqdm
 
+from indexer.build.blocks import ClusterExtraction
 from indexer.build.compact import compact
 from indexer.build.diff import SHOWN, TIMEOUT, TIMEOUT_TWICE, TIMEOUTS, Changes, is_same_file
 from indexer.build.extract import Batch, Contents, Prepared, Recognised, Skipped, extract
@@ -55,7 +56,10 @@ class Ingested:
 
 
 class Ingest:
-    """Applies the changes to the store, a batch at a time."""
+    """Applies the changes to the store, a batch at a time.
+
+    Images are extracted by ``cluster``, or on this machine.
+    """
 
     def __init__(
         self,
@@ -64,10 +68,12 @@ class Ingest:
         encoder: Encoder,
         writer: Writer,
         config: DatasetConfig,
+        cluster: ClusterExtraction | None = None,
     ) -> None:
         self._changes = changes
         self._dataset = dataset
         self._encoder = encoder
+        self._cluster = cluster
         self._writer = writer
         self._max_pixels = config.max_pixels
         self._hidden = () if config.gps else POSITION
@@ -117,9 +123,7 @@ class Ingest:
         self._commit([], no_vectors, [*damaged, *unreadable])
 
     def _extract(self, items: list[Item], known: Contents, bar: "tqdm[Never]") -> None:
-        batches = extract(
-            self._dataset, items, self._encoder, max_pixels=self._max_pixels, known=known
-        )
+        batches = self._batches(items, known)
         ahead = max(1, COMMIT_VECTORS // self._encoder.batch_size)
         with Background(batches, ahead) as encoded:
             rate, began = 0.0, time.monotonic()
@@ -128,9 +132,19 @@ class Ingest:
                 rate, began = len(batch.prepared) / (now - began), now
                 before = len(self.done.to_reencode)
                 self._commit_batch(batch)
-                bar.set_postfix(skipped=self.done.skipped, refresh=False)
+                shown = {"skipped": self.done.skipped}
+                if self._cluster:
+                    shown["workers"] = self._cluster.workers
+                bar.set_postfix(shown, refresh=False)
                 outcomes = len(batch.prepared) + len(batch.skipped) + len(batch.recognised)
                 bar.update(outcomes - (len(self.done.to_reencode) - before))
+
+    def _batches(self, items: list[Item], known: Contents) -> Generator[Batch]:
+        if self._cluster:
+            return self._cluster.extract(items, known)
+        return extract(
+            self._dataset, items, self._encoder, max_pixels=self._max_pixels, known=known
+        )
 
     def _commit_batch(self, batch: Batch) -> None:
         """Commit the outcomes of a batch."""

@@ -2,16 +2,19 @@
 
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from indexer.build.blocks import ClusterExtraction
 from indexer.build.compact import compact
-from indexer.build.diff import compare, unavailable_notes
+from indexer.build.diff import Changes, compare, unavailable_notes
 from indexer.build.ingest import Ingest, damage_notes
 from indexer.build.plan import estimate
 from indexer.config import Config, IndexConfig
-from indexer.datasets import open_dataset, require_folders
+from indexer.datasets import Dataset, open_dataset, require_folders
 from indexer.encoders import Encoder, open_encoder
 from indexer.errors import StoreCorrupt
 from indexer.store import Damage, RunRow, Store, Writer, open_writer
@@ -102,9 +105,10 @@ def build(
         forecast = estimate(config, encoder, dataset, changes, measure=False)
         if len(changes.to_encode) >= PLAN_FROM_IMAGES:
             sys.stderr.write(f"{forecast.summary}\n")
-        if changes.to_read:
-            encoder.load()  # the batch size is known once it is loaded
-        done = Ingest(changes, dataset, encoder, writer, config.dataset).run()
+        with _cluster(config, dataset, encoder, changes) as cluster:
+            if changes.to_read and not cluster:
+                encoder.load()  # the batch size is known once it is loaded
+            done = Ingest(changes, dataset, encoder, writer, config.dataset, cluster).run()
         compact(writer)
         counts, reasons = writer.catalogue.counts(), writer.catalogue.skip_reasons()
         version, notes = _unchanged_version(store, writer, encoder, config), list[str]()
@@ -128,6 +132,7 @@ def build(
                 *unavailable_notes(done.unavailable),
                 *changes.listing.report(),
                 *damage_notes(done.noted),
+                *(cluster.notes if cluster else ()),
                 *notes,
             ],
             seconds=round(time.monotonic() - clock, 3),
@@ -145,6 +150,20 @@ def build(
         )
         writer.collect_garbage()
     return report
+
+
+@contextmanager
+def _cluster(
+    config: Config, dataset: Dataset, encoder: Encoder, changes: Changes
+) -> Iterator[ClusterExtraction | None]:
+    """Connect to the cluster during the block, if files are read there; None if they are not."""
+    if config.executor.kind == "local" or not changes.to_read:
+        yield None
+        return
+    from indexer.executors.ray import connected
+
+    with connected(config.executor):
+        yield ClusterExtraction(config, dataset, encoder.spec)
 
 
 def _check_approximate(config: Config, encoder: Encoder, found: int) -> None:

@@ -40,6 +40,8 @@ class Plan:
     disk_bytes: dict[str, int]
     """Growth of the store by kind of file: vectors, catalogue, shortlist, approximate."""
     disk_free_bytes: int
+    executor: Literal["local", "ray"] = "local"
+    """Where the build will run. Rates are always those of this machine."""
     decode_rate: float | None = None
     """With all cores, on a sample; None if nothing was measured."""
     encode_rate: float | None = None
@@ -67,6 +69,8 @@ class Plan:
                 f"decode {self.decode_rate:.1f} img/s, encode {self.encode_rate:.1f} img/s, "
                 f"commit {self.commit_rate:.1f} img/s: limited by {self.slowest}"
             )
+            if self.executor == "ray":
+                lines.append("that is this machine alone; the workers of a cluster share it")
             coco = COCO[self.items]
             lines.append(
                 f"COCO's train2017 ({coco:,} {self.items}) would take {_duration(coco / self.rate)}"
@@ -153,6 +157,7 @@ def estimate(
         image_bytes=sum(files.values()),
         disk_bytes=disk,
         disk_free_bytes=free,
+        executor=config.executor.kind,
     )
     if rates is None:
         return forecast

@@ -14,8 +14,10 @@ from indexer.machine import may_have_gpu
 __all__ = ["Encoder", "EncoderSpec", "Images", "Vectors", "normalise", "open_encoder"]
 
 
-def open_encoder(config: EncoderConfig) -> Encoder:
+def open_encoder(config: EncoderConfig, cores: int | None = None) -> Encoder:
     """Return the configured encoder; its weights are checked, its model is not loaded yet.
+
+    ``cores`` is how many cores ncnn may use, by default all that this process may use.
 
     Raises :class:`~indexer.errors.WeightsUnavailable` if there are no weights to load.
     """
@@ -25,7 +27,7 @@ def open_encoder(config: EncoderConfig) -> Encoder:
     if _choose_runtime(config) == "ncnn":
         from indexer.encoders.ncnn import NcnnEncoder
 
-        return NcnnEncoder(spec, weights, batch_size)
+        return NcnnEncoder(spec, weights, batch_size, cores)
     from indexer.encoders.keras import KerasEncoder  # light: Keras itself is imported by load()
 
     return KerasEncoder(spec, weights, batch_size)

@@ -41,10 +41,17 @@ class NcnnEncoder:
     runtime = "ncnn"
     shares_cores = True
 
-    def __init__(self, spec: EncoderSpec, weights: Weights, batch_size: int | None = None) -> None:
+    def __init__(
+        self,
+        spec: EncoderSpec,
+        weights: Weights,
+        batch_size: int | None = None,
+        cores: int | None = None,
+    ) -> None:
         self.spec = spec
         self.batch_size = batch_size or AUTO_BATCH_SIZE
         self._weights = weights
+        self._cores = cores or available_cores()
         self._network: NcnnNetwork | None = None
         self._loading = threading.Lock()
 
@@ -55,7 +62,7 @@ class NcnnEncoder:
         """
         with self._loading:
             if self._network is None:
-                self._network = _open(self.spec, self._weights)
+                self._network = _open(self.spec, self._weights, self._cores)
 
     def start(self, images: Images) -> Callable[[], Vectors]:
         """Return a function that encodes the images."""
@@ -84,10 +91,10 @@ def converted_folder(spec: EncoderSpec, weights: Weights) -> Path:
     return (cache if is_writable(cache) else scratch_folder()) / name
 
 
-def _open(spec: EncoderSpec, weights: Weights) -> NcnnNetwork:
+def _open(spec: EncoderSpec, weights: Weights, cores: int) -> NcnnNetwork:
     folder = converted_folder(spec, weights)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    arguments = (folder, preprocessing_of(spec.model), available_cores())
+    arguments = (folder, preprocessing_of(spec.model), cores)
     with FileLock(folder.with_suffix(".lock")):  # two processes, one conversion
         try:
             return NcnnNetwork(*arguments)
