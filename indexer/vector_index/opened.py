@@ -17,8 +17,8 @@ from indexer.vector_index import (
     Part,
     Shortlist,
     ShortlistCoder,
-    VectorIndex,
 )
+from indexer.vector_index.base import CandidateIndex
 
 MAX_GROWTH = 4
 """Train again if the collection has grown or shrunk by more than this factor."""
@@ -97,9 +97,9 @@ class Indexes:
         return cls(_mapped(version, [version.segments[n] for n in chosen]), files)
 
     @property
-    def by_mode(self) -> Mapping[Mode, VectorIndex]:
+    def by_mode(self) -> Mapping[Mode, CandidateIndex]:
         """The index of each mode there is."""
-        modes: dict[Mode, VectorIndex] = {"exact": self.exact}
+        modes: dict[Mode, CandidateIndex] = {"exact": self.exact}
         if self.approximate:
             modes["approximate"] = self.approximate
         return modes

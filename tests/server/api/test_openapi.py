@@ -159,7 +159,7 @@ def test_every_domain_error_has_a_status_or_is_the_operators_business() -> None:
         if isinstance(error, type) and issubclass(error, errors.LookalikeError)
     }
     never_in_a_request = {
-        "error", "cluster_unavailable", "config_error", "dataset_error", "disk_too_small",
+        "error", "config_error", "dataset_error", "disk_too_small",
         "export_error", "extraction_stalled", "index_would_shrink", "remote_error", "server_error",
         "store_busy", "unknown_version",
     }  # fmt: skip
