@@ -263,9 +263,11 @@ class Config(BaseSettings):
         return store
 
     @model_validator(mode="after")
-    def _mode_is_built(self) -> "Config":
+    def _index_suits_search(self) -> "Config":
         if self.search.mode == "approximate" and not self.index.approximate:
             raise ValueError("search.mode is approximate, but index.approximate is null")
+        if self.search.backend == "ray" and self.index.resident:
+            raise ValueError("index.resident is true, but search.backend is ray, not local")
         return self
 
 

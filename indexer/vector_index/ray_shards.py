@@ -6,6 +6,7 @@ shard has none left, the search fails: an answer is never made of fewer shards.
 
 import logging
 import os
+import signal
 import threading
 import time
 import weakref
@@ -14,7 +15,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray reads it when it is imported
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when Ray is imported
+os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")  # a late call must not start a cluster
 
 import ray
 from ray.exceptions import RayError, RayTaskError
@@ -353,6 +355,7 @@ def _connect(address: str) -> None:
     """
     if ray.is_initialized():
         return
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
     except (RayError, ConnectionError, RuntimeError, ValueError) as error:
@@ -362,6 +365,9 @@ def _connect(address: str) -> None:
             "Run this on a node of the cluster (`ray start --address=HEAD:6379` makes this machine "
             "one), with the cluster's token; see docs/cluster.md.",
         ) from error
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, on_sigterm)  # Ray's ends the process at once
 
 
 def _watch(reference: "weakref.ref[RayShards]") -> None:

@@ -25,6 +25,7 @@ from indexer.vector_index.opened import Indexes
 from indexer.vector_index.sharded import Shard
 from server.app import create_app
 from tests.cluster.nodes import Cluster
+from tests.conftest import delete
 from tests.vectors import photo_like
 from tests.waiting import eventually
 
@@ -233,16 +234,20 @@ def test_a_search_without_a_shard_says_how_much_is_missing(searching: Config, st
 
 @pytest.mark.usefixtures("short_waits")
 def test_a_server_without_a_shard_is_not_ready_until_a_replica_answers(
-    connected: Cluster, config: Config
+    cluster: Cluster, config: Config, request: pytest.FixtureRequest
 ) -> None:
+    import ray
+
+    request.addfinalizer(ray.shutdown)
     build(config)
-    search = SearchConfig(backend="ray", address=connected.address, shards=1)
-    app = create_app(config.model_copy(update={"search": search}))
-    client = app.test_client()
+    search = SearchConfig(backend="ray", address=cluster.address, shards=1)
+    on_sigterm = signal.getsignal(signal.SIGTERM)
+    client = create_app(config.model_copy(update={"search": search})).test_client()
     eventually(lambda: client.get("/readyz").status_code == HTTPStatus.OK)
+    assert signal.getsignal(signal.SIGTERM) is on_sigterm, "a server stops gracefully"
     body = {"image_id": 1, "k": 3}
     wanted = client.post("/api/v1/search", json=body).get_json()["results"]
-    both = connected.processes("ray::ShardReplica")
+    both = cluster.processes("ray::ShardReplica")
     assert len(both) == 2
     with stopped(both):
         answer = client.post("/api/v1/search", json=body)
@@ -254,3 +259,10 @@ def test_a_server_without_a_shard_is_not_ready_until_a_replica_answers(
         assert 'lookalike_shard_replicas{shard="1"} 0.0' in client.get("/metrics").text
     eventually(lambda: client.get("/readyz").status_code == HTTPStatus.OK)
     assert client.post("/api/v1/search", json=body).get_json()["results"] == wanted
+    assert isinstance(config.dataset.root, Path)
+    delete(config.dataset.root / wanted[2]["key"])
+    build(config)
+    eventually(lambda: client.get("/readyz").get_json().get("version") == "00000002")
+    left = client.post("/api/v1/search", json=body).get_json()["results"]
+    assert [hit["key"] for hit in left[:2]] == [hit["key"] for hit in wanted[:2]]
+    assert left[2]["key"] != wanted[2]["key"]

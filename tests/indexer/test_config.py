@@ -80,6 +80,8 @@ def test_weights_that_are_no_path_stay_as_they_are(tmp_path: Path, weights: str)
         ("search: {k: many}", "search.k"),
         ("search: {k: 0}", "search.k"),
         ("search: {backend: spark}", "search.backend: Input should be 'local' or 'ray'"),
+        ("{search: {backend: ray}, index: {resident: true}}", "index.resident is true, but"),
+        ("search: {address: head}", "search.address"),
         ("search: {shards: 0}", "search.shards"),
         ("search: {shards: 1001}", "search.shards"),
         ("search: {replicas: 0}", "search.replicas"),
