@@ -5,17 +5,20 @@ is done again is decided, and counted, by :class:`~indexer.executors.blocks.Bloc
 """
 
 import os
+import socket
+import sys
 import time
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import chdir, contextmanager, suppress
+from pathlib import Path
 from typing import Any, Generic, Protocol
 
 from indexer.config import ExecutorConfig
 from indexer.errors import ClusterUnavailable, LookalikeError, MissingDependency
 from indexer.executors.base import Failure, Result, ResultT, Task, TaskT
 from indexer.executors.blocks import Block, Blocks, Share, share_of
-from indexer.machine import limit_spinning
+from indexer.machine import limit_spinning, scratch_folder
 
 for name, value in {  # Ray reads these when it is imported
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -29,6 +32,9 @@ except ImportError as error:
         f"executor.kind is ray, but Ray cannot be imported: {error}.",
         "Install it on every node with: pip install 'lookalike[ray]'.",
     ) from error
+
+CONNECT_SECONDS = 10.0
+"""How long to wait until the head of a cluster answers."""
 
 PATIENCE_SECONDS = 120.0
 """How long to wait for the first worker, or for another one when all are lost."""
@@ -213,7 +219,7 @@ class _Run(Generic[Task, Result]):
             self._heard = time.monotonic()
         elif time.monotonic() - self._heard > PATIENCE_SECONDS:
             cores, gpus = self._share.cores, self._share.gpus
-            needs = f"{cores} cores{f' and {gpus} GPU' if gpus else ''}"
+            needs = f"{cores} core{'s' if cores > 1 else ''}{f' and {gpus} GPU' if gpus else ''}"
             raise ClusterUnavailable(
                 f"For {PATIENCE_SECONDS:.0f} s no worker could be started, which needs {needs}. "
                 f"Ray has free: {_in_words(ray.available_resources())}.",
@@ -254,8 +260,12 @@ def connected(config: ExecutorConfig) -> Iterator[None]:
         yield
         return
     try:
-        ray.init(config.address, log_to_driver=False, logging_level="error")
-    except (ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError) as error:
+        if config.address != "auto":  # Ray would try for minutes
+            host, _, port = config.address.rpartition(":")
+            socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
+        with chdir(_folder_of_imports()):
+            ray.init(config.address, log_to_driver=False, logging_level="error")
+    except (ray.exceptions.RayError, OSError, OverflowError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise ClusterUnavailable(
             f"Ray cannot be reached at {config.address}: {reason}",
@@ -266,6 +276,16 @@ def connected(config: ExecutorConfig) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _folder_of_imports() -> str:
+    """Return a folder to connect in: Ray lets workers import from it, before all others.
+
+    It is the current one only if this process imports from it, too. Otherwise a file ``random.py``
+    among somebody's images would replace the standard library's module.
+    """
+    here = str(Path.cwd())
+    return here if here in sys.path else str(scratch_folder())
 
 
 def _nodes() -> list[tuple[int, int]]:

@@ -19,7 +19,7 @@ from PIL import Image
 import indexer.build.blocks
 from indexer.build import BuildReport, build
 from indexer.config import Config, load_config
-from indexer.errors import EncoderMismatch
+from indexer.errors import ClusterUnavailable, EncoderMismatch
 from indexer.executors import blocks
 from indexer.executors.blocks import AT_ONCE, SMALLEST
 from indexer.export.stored import StoredVectors
@@ -266,8 +266,10 @@ def test_the_command_prints_its_report_alone_and_names_lost_workers(
         executor: {{kind: ray, address: "{cluster.address}"}}
     """
     (tmp_path / "config.yaml").write_text(dedent(settings))
-    command = [sys.executable, "-m", "lookalike", "index", "--json", "--config"]
-    with started([*command, str(tmp_path / "config.yaml")]) as process:
+    # The folder in which the command runs is not where workers import from.
+    (tmp_path / "ncnn.py").write_text("raise ImportError('this is not ncnn')")
+    command = [sys.executable, "-P", "-m", "lookalike", "index", "--json", "--config"]
+    with started([*command, str(tmp_path / "config.yaml")], cwd=tmp_path) as process:
         eventually(lambda: len(cluster.processes(ACTOR)) > 0)
         os.kill(cluster.processes(ACTOR)[0], signal.SIGKILL)
         output, errors = process.communicate(timeout=120)
@@ -288,3 +290,28 @@ def test_nodes_with_another_encoder_are_refused(few: Config) -> None:
     with pytest.raises(EncoderMismatch, match=r"On the node 127\.0\.0\..: The encoder is corners"):
         build(few, OtherWeights())
     assert Store(few.store).published_manifest() is None
+
+
+class Idle:
+    """An actor that does nothing."""
+
+
+def test_a_cluster_without_free_cores_is_named_after_a_while(
+    connected: Cluster, few: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    import indexer.executors.ray
+
+    monkeypatch.setattr(indexer.executors.ray, "PATIENCE_SECONDS", 1)
+    others = [ray.remote(Idle).options(num_cpus=1).remote() for _ in range(2)]
+    ray.get([other.__ray_ready__.remote() for other in others])
+    with pytest.raises(ClusterUnavailable, match="no worker could be started, which needs 1 core"):
+        build(few, Corners())
+    assert ray.is_initialized()  # it was before
+
+
+def test_an_address_without_a_cluster_is_named(few: Config) -> None:
+    executor = few.executor.model_copy(update={"address": "127.0.0.1:1"})
+    with pytest.raises(ClusterUnavailable, match=r"cannot be reached at 127\.0\.0\.1:1"):
+        build(few.model_copy(update={"executor": executor}), Corners())
