@@ -144,18 +144,18 @@ class ExactIndex(CandidateIndex):
         """Measure the vectors that the bounds cannot rule out; return None if they are too many.
 
         At each level the vectors with the least bounds are measured first. Those that cannot be
-        nearer than the k-th nearest measured so far are dropped. If it is known ``within`` which
-        squared distance the nearest lie, nothing has to be measured first.
+        nearer than the k-th nearest measured so far are dropped, or not ``within`` the squared
+        distance that is known: those of the first level have then been measured for it.
         """
         left: QueryBounds | None = bounds
         stages: list[Stage] = []
-        squared, ids = np.empty(0, np.float32), np.empty(0, np.int64)
+        squared, ids, tau = np.empty(0, np.float32), np.empty(0, np.int64), within
         while left is not None:
-            tau = within
-            if np.isinf(within):
+            if stages or np.isinf(within):
                 near = self._likely(query, left, k)
                 squared, ids = np.append(squared, near.squared), np.append(ids, near.ids)
-                tau = float(np.partition(squared, k - 1)[k - 1])
+                if len(squared) >= k:
+                    tau = min(tau, float(np.partition(squared, k - 1)[k - 1]))
             bounds = left.within(tau)
             stages.append(Stage(bounds.name, len(bounds) + len(ids)))
             left = bounds.next_level()

@@ -8,9 +8,10 @@ distance within which every shard then searches.
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from indexer.config import Mode
 from indexer.store import SegmentEntry, Version
@@ -44,6 +45,31 @@ def split(segments: Sequence[SegmentEntry], shards: int) -> list[list[str]]:
     return [sorted(ids) for ids in chosen]
 
 
+class IdSet(NamedTuple):
+    """Some ids, as they are sent to shards: as numbers, or as bits where that takes fewer bytes."""
+
+    numbers: Ids
+    bits: NDArray[np.uint8]
+    """Bit i stands for the id i."""
+
+    @classmethod
+    def of(cls, ids: Ids | None) -> "IdSet | None":
+        """Return the set of ids, int64 (n,), which are not negative; None for None."""
+        if ids is None:
+            return None
+        largest = int(ids.max(initial=0))
+        if 64 * len(ids) <= largest:
+            return cls(ids, np.empty(0, np.uint8))
+        is_in = np.zeros(largest + 1, np.bool_)
+        is_in[ids] = True
+        return cls(np.empty(0, np.int64), np.packbits(is_in))
+
+    @property
+    def ids(self) -> Ids:
+        """The ids."""
+        return np.flatnonzero(np.unpackbits(self.bits)) if len(self.bits) else self.numbers
+
+
 class Shard:
     """Some segments of one version, with exact search over them and, if there is one, approximate.
 
@@ -62,34 +88,36 @@ class Shard:
         return len(self._indexes.vectors)
 
     def seeds(
-        self, queries: Vectors, ks: Sequence[int], *, allowed: Ids | None = None
+        self, queries: Vectors, ks: Sequence[int], *, allowed: IdSet | None = None
     ) -> list[Distances]:
         """Return what :meth:`ExactIndex.seeds` returns."""
-        return self._indexes.exact.seeds(queries, ks, allowed=allowed)
+        return self._indexes.exact.seeds(queries, ks, allowed=allowed and allowed.ids)
 
     def exact(
         self,
         queries: Vectors,
         ks: Sequence[int],
         *,
-        allowed: Ids | None = None,
+        allowed: IdSet | None = None,
         within: Sequence[float] | None = None,
     ) -> list[Candidates]:
         """Return what :meth:`ExactIndex.candidates` returns."""
-        return self._indexes.exact.candidates(queries, ks, allowed=allowed, within=within)
+        return self._indexes.exact.candidates(
+            queries, ks, allowed=allowed and allowed.ids, within=within
+        )
 
     def approximate(
         self,
         queries: Vectors,
         ks: Sequence[int],
         *,
-        allowed: Ids | None = None,
+        allowed: IdSet | None = None,
         parameters: SearchParameters | None = None,
     ) -> list[Candidates]:
         """Return what :meth:`ApproximateIndex.candidates` returns."""
         assert self._indexes.approximate is not None
         return self._indexes.approximate.candidates(
-            queries, ks, allowed=allowed, parameters=parameters
+            queries, ks, allowed=allowed and allowed.ids, parameters=parameters
         )
 
 
@@ -144,18 +172,19 @@ class ShardedIndex(CandidateIndex):
         Raises :class:`~indexer.errors.ShardUnavailable`.
         """
         search: Callable[[Shard], list[Candidates]]
+        among = IdSet.of(allowed)
         if self._mode == "approximate":
             search = partial(
-                Shard.approximate, queries=queries, ks=ks, allowed=allowed, parameters=parameters
+                Shard.approximate, queries=queries, ks=ks, allowed=among, parameters=parameters
             )
         else:
-            within = self._within(queries, ks, allowed)
-            search = partial(Shard.exact, queries=queries, ks=ks, allowed=allowed, within=within)
+            within = self._within(queries, ks, among)
+            search = partial(Shard.exact, queries=queries, ks=ks, allowed=among, within=within)
         answers = self._shards.ask(search)
         return [_merged(parts, k) for *parts, k in zip(*answers, ks, strict=True)]
 
     def _within(
-        self, queries: Vectors, ks: Sequence[int], allowed: Ids | None
+        self, queries: Vectors, ks: Sequence[int], allowed: IdSet | None
     ) -> list[float] | None:
         """Return for each query a squared distance that its ``ks[i]`` nearest do not exceed."""
         if len(self._shards) == 1:

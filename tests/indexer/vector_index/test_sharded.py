@@ -11,7 +11,7 @@ from indexer.store import SegmentEntry, Store, open_writer
 from indexer.vector_index import ExactIndex, MappedVectors, Part, SearchParameters, VectorIndex
 from indexer.vector_index.base import Found, Ids, Vectors
 from indexer.vector_index.opened import Indexes
-from indexer.vector_index.sharded import LocalShards, Shard, ShardedIndex, split
+from indexer.vector_index.sharded import IdSet, LocalShards, Shard, ShardedIndex, split
 from tests.stores import commit, publish
 from tests.vectors import approximate, parts, photo_like, sharded, shards, shortlisted
 
@@ -132,6 +132,16 @@ def test_approximate_search_finds_what_one_index_finds_or_nearer_ones(
             )
             assert (found.distances <= wanted.distances).all()
             assert found.stages[0] == wanted.stages[0]
+
+
+@pytest.mark.parametrize("ids", [[], [0], [5, 3, 700], [1000, 6400], [7, 8, 12, 13], [99999]])
+def test_ids_are_sent_as_numbers_or_bits_whichever_takes_fewer_bytes(ids: list[int]) -> None:
+    sent = IdSet.of(np.array(ids, np.int64))
+    assert sent is not None
+    assert sorted(sent.ids.tolist()) == sorted(ids)
+    assert sent.ids.dtype == np.int64
+    size = sent.numbers.nbytes + sent.bits.nbytes
+    assert size <= 1 + min(8 * len(ids), max(ids, default=0) / 8 + 1)
 
 
 def test_segments_are_divided_by_size_and_alike_in_every_order() -> None:
