@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from indexer.config import Config, Mode
-from indexer.errors import LookalikeError, MissingDependency
+from indexer.errors import LookalikeError
 from indexer.store import Version
 from indexer.vector_index import MappedVectors
 from indexer.vector_index.base import CandidateIndex
@@ -80,15 +80,8 @@ class RayBackend:
         return OpenedVersion(vectors, {mode: ShardedIndex(shards, mode) for mode in modes}, shards)
 
     def _start(self) -> "ShardActors":
-        try:
-            from indexer.vector_index.ray_shards import ShardActors
-        except ModuleNotFoundError as error:
-            if error.name != "ray":
-                raise
-            raise MissingDependency(
-                "search.backend is ray, but Ray is not installed.",
-                "Install it here and on every node of the cluster: pip install 'lookalike[ray]'.",
-            ) from error
+        from indexer.vector_index.ray_shards import ShardActors
+
         search = self._config.search
         return ShardActors(
             self._config.store,

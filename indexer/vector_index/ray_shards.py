@@ -5,7 +5,6 @@ shard has none left, the search fails: an answer is never made of fewer shards.
 """
 
 import logging
-import os
 import signal
 import threading
 import time
@@ -15,14 +14,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when Ray is imported
-os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")  # a late call must not start a cluster
-
-import ray
-from ray.exceptions import RayError, RayTaskError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-from indexer.errors import ClusterUnavailable, ShardUnavailable, StoreCorrupt
+from indexer.errors import ShardUnavailable, StoreCorrupt
+from indexer.executors.ray import connect, ray
 from indexer.store import Store, Version
 from indexer.vector_index.sharded import Answer, Shard, split
 
@@ -126,7 +119,9 @@ class ShardActors:
             .options(
                 num_cpus=0,
                 memory=RESERVED_BYTES,
-                scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=True),
+                scheduling_strategy=ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
+                    node, soft=True
+                ),
                 max_restarts=-1,
                 max_task_retries=0,
                 max_concurrency=CONCURRENT_CALLS,
@@ -165,10 +160,10 @@ class Replica:
         return self._actor.run.remote(self._version, call)
 
     def get(self, reference: Any) -> Any:
-        """Return the answer that is ready. Raises :class:`RayError`."""
+        """Return the answer that is ready. Raises :class:`ray.exceptions.RayError`."""
         version, answer = ray.get(reference)
         if version != self._version:
-            raise RayError(f"{self._name} has answered for version {version}.")
+            raise ray.exceptions.RayError(f"{self._name} has answered for version {version}.")
         return answer
 
     def answered(self) -> None:
@@ -312,7 +307,7 @@ class _Question:
             replica = self._untried[shard].pop(0)
             try:
                 self._asked[replica.start(self._call)] = replica
-            except RayError as error:
+            except ray.exceptions.RayError as error:
                 replica.failed(error)
             else:
                 return True
@@ -323,8 +318,8 @@ class _Question:
         replica = self._asked.pop(reference)
         try:
             self._answers.setdefault(replica.shard, replica.get(reference))
-        except RayError as error:
-            is_of_call = isinstance(error, RayTaskError)
+        except ray.exceptions.RayError as error:
+            is_of_call = isinstance(error, ray.exceptions.RayTaskError)
             if not is_of_call:
                 replica.failed(error)
             if replica.shard in self._answers or self._ask_next(replica.shard):
@@ -349,22 +344,12 @@ def _in_order(replicas: Sequence[Replica], turn: int) -> list[Replica]:
 
 
 def _connect(address: str) -> None:
-    """Connect this process to a cluster, unless it is connected.
-
-    Raises :class:`~indexer.errors.ClusterUnavailable`.
-    """
+    """Connect this process to a cluster, unless it is connected."""
     if ray.is_initialized():
         return
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
-    except (RayError, ConnectionError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise ClusterUnavailable(
-            f"Ray cannot be reached at {address} (search.address): {reason}",
-            "Run this on a node of the cluster (`ray start --address=HEAD:6379` makes this machine "
-            "one), with the cluster's token; see docs/cluster.md.",
-        ) from error
+        connect(address)
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, on_sigterm)  # Ray's ends the process at once

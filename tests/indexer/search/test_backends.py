@@ -21,7 +21,8 @@ def test_without_ray_the_error_names_the_extra(
     published: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    monkeypatch.delitem(sys.modules, "indexer.vector_index.ray_shards", raising=False)
+    for name in ("indexer.vector_index.ray_shards", "indexer.executors.ray"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
     config = Config(store=published.folder, search=SearchConfig(backend="ray"))
     with pytest.raises(MissingDependency) as error:
         open_backend(config).open(published.open_published())
