@@ -187,11 +187,15 @@ class IndexConfig(Section):
 
 
 class SearchConfig(Section):
-    """Defaults and limits of queries."""
+    """Defaults and limits of queries, and where they are answered."""
 
     k: int = Field(default=30, ge=1)
     max_k: int = Field(default=1000, ge=1)
     mode: Mode = "exact"
+    backend: Literal["local", "ray"] = "local"
+    shards: int = Field(default=2, ge=1, le=1000)
+    replicas: int = Field(default=2, ge=1, le=10)
+    address: str = Field(default="auto", pattern=r"^(auto|[^/\s]+:\d+)$")
 
     @model_validator(mode="after")
     def _k_within_max_k(self) -> "SearchConfig":
@@ -284,9 +288,11 @@ class Config(BaseSettings):
         return store
 
     @model_validator(mode="after")
-    def _mode_is_built(self) -> "Config":
+    def _index_suits_search(self) -> "Config":
         if self.search.mode == "approximate" and not self.index.approximate:
             raise ValueError("search.mode is approximate, but index.approximate is null")
+        if self.search.backend == "ray" and self.index.resident:
+            raise ValueError("index.resident is true, but search.backend is ray, not local")
         return self
 
 

@@ -111,6 +111,12 @@ class StoreUnavailable(LookalikeError):
     code = "store_unavailable"
 
 
+class ShardUnavailable(LookalikeError):
+    """No replica of a shard answers, so that a part of the images cannot be searched."""
+
+    code = "shard_unavailable"
+
+
 class StoreBusy(LookalikeError):
     """Another process is writing to the store."""
 

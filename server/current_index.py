@@ -12,7 +12,7 @@ from flask import current_app
 
 from indexer.config import Config
 from indexer.errors import LookalikeError, NoPublishedIndex, StoreUnavailable
-from indexer.search import PublishedIdentity, Searcher
+from indexer.search import PublishedIdentity, Searcher, open_backend
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +76,7 @@ class CurrentIndex:
 
     def __init__(self, config: Config) -> None:
         self.config = config
+        self._backend = open_backend(config)
         self._lock = threading.Lock()
         self._searcher: Searcher | None = None
         self._identity: PublishedIdentity | None = None
@@ -112,10 +113,12 @@ class CurrentIndex:
     def readiness_error(self) -> LookalikeError | None:
         """Return why images cannot be searched with yet, or None if they can."""
         try:
-            loaded = self.searcher().encoder_is_loaded
+            searcher = self.searcher()
         except LookalikeError as error:
             return error
-        return None if loaded else self._why_not_loaded()
+        if problem := searcher.problem():
+            return problem
+        return None if searcher.encoder_is_loaded else self._why_not_loaded()
 
     def check_encoder(self, searcher: Searcher) -> None:
         """Raise an error if the encoder is not loaded; waiting would occupy a thread."""
@@ -224,7 +227,7 @@ class CurrentIndex:
 
     def _open(self) -> Searcher:
         """Open the published version, with the limit of pixels for uploads."""
-        return Searcher.open(self.config, self.config.server.max_pixels)
+        return Searcher.open(self.config, self.config.server.max_pixels, self._backend)
 
     def _open_first(self) -> Searcher:
         with self._lock:

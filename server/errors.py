@@ -54,6 +54,12 @@ DOMAIN_CODES = {
         5,
         ("The index cannot be read at the moment.", "The server's log says why."),
     ),
+    "shard_unavailable": ErrorCode(HTTPStatus.SERVICE_UNAVAILABLE, 5),
+    "cluster_unavailable": ErrorCode(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        60,
+        ("The cluster that searches cannot be reached.", "The server's log says why."),
+    ),
     "weights_unavailable": ErrorCode(
         HTTPStatus.SERVICE_UNAVAILABLE,
         60,

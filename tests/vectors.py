@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
+from indexer.config import Mode
+from indexer.store import DerivedFiles, DerivedKind
 from indexer.vector_index import (
     ApproximateCoder,
     ApproximateIndex,
@@ -17,6 +19,8 @@ from indexer.vector_index import (
     flat_file,
 )
 from indexer.vector_index.base import Ids, Vectors
+from indexer.vector_index.opened import Indexes
+from indexer.vector_index.sharded import LocalShards, Shard, ShardedIndex
 
 DIM = 16
 NOTHING = np.empty(0, np.int64)
@@ -89,6 +93,41 @@ def open_kind(kind: str, folder: Path, vectors: MappedVectors) -> VectorIndex:
     if kind == "shortlist":
         return shortlisted(folder, vectors)
     return approximate(folder, vectors, kind)
+
+
+def shards(
+    kind: str, folder: Path, parts: list[Part], dim: int, count: int, deleted: Ids = NOTHING
+) -> LocalShards:
+    """Open segments in shards: exact, or with a shortlist or an approximate index over all."""
+    vectors = MappedVectors(parts, dim, deleted)
+    made: dict[DerivedKind, DerivedFiles] = {}
+    if kind != "exact":
+        name: DerivedKind = "shortlist" if kind == "shortlist" else "approximate"
+        coder: Coder = (
+            ShortlistCoder.train(vectors)
+            if kind == "shortlist"
+            else ApproximateCoder.train(vectors, kind)
+        )
+        (folder / "trained").write_bytes(coder.to_bytes())
+        made[name] = DerivedFiles(folder / "trained", encoded(folder, name, coder, vectors))
+
+    def shard(number: int) -> Shard:
+        own = slice(number, None, count)
+
+        def files(kind: DerivedKind) -> DerivedFiles | None:
+            return DerivedFiles(made[kind].trained, made[kind].parts[own]) if kind in made else None
+
+        return Shard(Indexes(MappedVectors(parts[own], dim, deleted), files))
+
+    return LocalShards([shard(number) for number in range(count)])
+
+
+def sharded(
+    kind: str, folder: Path, parts: list[Part], dim: int, count: int, deleted: Ids = NOTHING
+) -> ShardedIndex:
+    """Open one index over segments in shards."""
+    mode: Mode = "exact" if kind in ("exact", "shortlist") else "approximate"
+    return ShardedIndex(shards(kind, folder, parts, dim, count, deleted), mode)
 
 
 def brute_force(vectors: Vectors, query: Vectors) -> np.ndarray:

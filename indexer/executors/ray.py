@@ -23,6 +23,7 @@ from indexer.machine import limit_spinning, scratch_folder
 
 for name, value in {  # Ray reads these when it is imported
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_AUTO_CONNECT": "0",  # a late call must not start a cluster
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".*",  # what it would print on stdout of its processes' ends
 }.items():
     os.environ.setdefault(name, value)
@@ -30,9 +31,11 @@ try:
     import ray
 except ImportError as error:
     raise MissingDependency(
-        f"executor.kind is ray, but Ray cannot be imported: {error}.",
+        f"The settings ask for a cluster, but Ray cannot be imported: {error}.",
         "Install it on every node with: pip install 'lookalike[ray]'.",
     ) from error
+
+__all__ = ["BlockWorker", "RayExecutor", "connect", "connected", "ray"]
 
 CONNECT_SECONDS = 10.0
 """How long to wait until the head of a cluster answers."""
@@ -282,23 +285,31 @@ def connected(config: ExecutorConfig) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    try:
-        if config.address != "auto":  # Ray would try for minutes
-            host, _, port = config.address.rpartition(":")
-            socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
-        with chdir(_folder_of_imports()):
-            ray.init(config.address, log_to_driver=False, logging_level="error")
-    except (ray.exceptions.RayError, OSError, OverflowError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise ClusterUnavailable(
-            f"Ray cannot be reached at {config.address}: {reason}",
-            "Run this on a node of the cluster (`ray start --address=HEAD:6379` makes this machine "
-            "one), with the cluster's token; see docs/cluster.md.",
-        ) from None
+    connect(config.address)
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def connect(address: str) -> None:
+    """Connect this process to the cluster at ``address``, ``auto`` or host:port.
+
+    Raises :class:`~indexer.errors.ClusterUnavailable`.
+    """
+    try:
+        if address != "auto":  # Ray would try for minutes
+            host, _, port = address.rpartition(":")
+            socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
+        with chdir(_folder_of_imports()):
+            ray.init(address, log_to_driver=False, logging_level="error")
+    except (ray.exceptions.RayError, OSError, OverflowError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise ClusterUnavailable(
+            f"Ray cannot be reached at {address}: {reason}",
+            "Run this on a node of the cluster (`ray start --address=HEAD:6379` makes this machine "
+            "one), with the cluster's token; see docs/cluster.md.",
+        ) from None
 
 
 def _folder_of_imports() -> str:

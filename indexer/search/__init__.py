@@ -11,6 +11,7 @@ from indexer.search.answers import (
     ListedImages,
     facets_to_dict,
 )
+from indexer.search.backends import Backend, open_backend
 from indexer.search.batching import Batcher
 from indexer.search.collection import MARKED_VALUES, Collection
 from indexer.search.filters import (
@@ -36,6 +37,7 @@ __all__ = [
     "OWN_FIELDS",
     "Allowed",
     "Answer",
+    "Backend",
     "Batcher",
     "Box",
     "Collection",
@@ -62,6 +64,7 @@ __all__ = [
     "facets_to_dict",
     "file_of",
     "name_text",
+    "open_backend",
     "parse_filter",
     "parse_names",
     "pixels",

@@ -8,7 +8,8 @@ import numpy as np
 from indexer.search.batching import Batcher
 from indexer.search.paging import Ids, Vectors
 from indexer.search.queries import Vector
-from indexer.vector_index import ExactIndex, Found, SearchParameters
+from indexer.vector_index import Found, SearchParameters
+from indexer.vector_index.base import CandidateIndex
 
 MAX_BATCH = 32
 """The most searches in a batch. Larger batches take no less time per search."""
@@ -25,13 +26,13 @@ class _Asked(NamedTuple):
 
 
 class BatchedIndex:
-    """An :class:`~indexer.vector_index.ExactIndex` that batches the searches of many threads.
+    """An index of exact search that batches the searches of many threads.
 
     The results are equal, to the last bit, to those of single searches. Searches among some images
     only, or for more than :data:`MAX_RESULTS`, are not batched.
     """
 
-    def __init__(self, exact: ExactIndex) -> None:
+    def __init__(self, exact: CandidateIndex) -> None:
         self._exact = exact
         self.batcher = Batcher[_Asked, Found](self._search_all, MAX_BATCH)
         """Makes the batches."""

@@ -12,6 +12,7 @@ from indexer.encoders import EncoderSpec
 from indexer.errors import LookalikeError, NoApproximateIndex, StoreCorrupt
 from indexer.images import Box, crop, decoded, model_input, note, thumbnail
 from indexer.search.answers import Answer, Hit, IndexInfo
+from indexer.search.backends import Backend, open_backend
 from indexer.search.batched_index import BatchedIndex
 from indexer.search.batching import Batcher
 from indexer.search.collection import Collection
@@ -21,7 +22,6 @@ from indexer.search.queries import Example, Query, Selection, Vector, unit_vecto
 from indexer.search.query_encoder import Pixels, QueryEncoder
 from indexer.store import PublishedIdentity, Store, Version
 from indexer.vector_index import VectorIndex
-from indexer.vector_index.opened import Indexes
 from indexer.vector_index.promise import Promise
 
 logger = logging.getLogger(__name__)
@@ -36,11 +36,18 @@ class Searcher:
     The encoder comes from the version's manifest, so that a query is never compared with vectors of
     another encoder; limits, and where the images lie now, come from ``config``. ``max_pixels``
     limits images that are sent as queries; without it they have the limit of the dataset's files.
+    ``backend`` opened the versions before this one; without it a new one is made.
     """
 
-    def __init__(self, version: Version, config: Config, max_pixels: int | None = None) -> None:
-        indexes = Indexes.of(version)
-        self.collection = Collection(version, indexes.vectors, config.dataset)
+    def __init__(
+        self,
+        version: Version,
+        config: Config,
+        max_pixels: int | None = None,
+        backend: Backend | None = None,
+    ) -> None:
+        opened = (backend or open_backend(config)).open(version)
+        self.collection = Collection(version, opened.vectors, config.dataset)
         """The images that are searched."""
         self._version = version
         manifest = version.manifest
@@ -51,23 +58,27 @@ class Searcher:
         except ValueError as error:
             raise StoreCorrupt(f"{version.folder}: the encoder is unreadable: {error}") from error
         self._encoder = QueryEncoder(self.encoder_spec, config.encoder)
-        self._batched = BatchedIndex(indexes.exact)
-        self._indexes: dict[Mode, VectorIndex] = {**indexes.by_mode, "exact": self._batched}
+        self._batched = BatchedIndex(opened.by_mode["exact"])
+        self._indexes: dict[Mode, VectorIndex] = {**opened.by_mode, "exact": self._batched}
+        self._replicas = opened.replicas
         self._promise = Promise.of(manifest, config.index.recall)
         self._parameters = self._promise.parameters if self._promise else None
-        not_resident = indexes.vectors.make_resident() if config.index.resident else None
+        not_resident = opened.vectors.make_resident() if config.index.resident else None
         if not_resident:
             logger.warning(
                 "The vectors were read into memory but cannot be locked there: %s.", not_resident
             )
 
     @classmethod
-    def open(cls, config: Config, max_pixels: int | None = None) -> "Searcher":
-        """Open the store's published version; ``max_pixels`` limits images sent as queries.
+    def open(
+        cls, config: Config, max_pixels: int | None = None, backend: Backend | None = None
+    ) -> "Searcher":
+        """Open the store's published version; the arguments are those of the class.
 
-        Raises :class:`~indexer.errors.NoPublishedIndex` or :class:`~indexer.errors.StoreCorrupt`.
+        Raises :class:`~indexer.errors.NoPublishedIndex`, :class:`~indexer.errors.StoreCorrupt` or
+        what the backend raises.
         """
-        return cls(Store(config.store).open_published(), config, max_pixels)
+        return cls(Store(config.store).open_published(), config, max_pixels, backend)
 
     @staticmethod
     def published_identity(config: Config) -> PublishedIdentity | None:
@@ -90,6 +101,15 @@ class Searcher:
             approximate.made_by if approximate else None,
             self._promise,
         )
+
+    @property
+    def ready_replicas(self) -> list[int]:
+        """How many replicas of each shard answer; empty if there are no shards."""
+        return self._replicas.ready_replicas if self._replicas else []
+
+    def problem(self) -> LookalikeError | None:
+        """Return an error to raise if some images cannot be searched at the moment, else None."""
+        return self._replicas.problem() if self._replicas else None
 
     @property
     def encoder_is_loaded(self) -> bool:

@@ -23,6 +23,7 @@ from indexer.store.records import (
     Manifest,
     Recall,
     RecallPoint,
+    SegmentEntry,
 )
 from indexer.store.recovery import catalogue_problems
 from indexer.store.rows import ImageRow, NewImage, RunRow, Stamp
@@ -58,6 +59,7 @@ __all__ = [
     "RecallPoint",
     "RunRow",
     "Segment",
+    "SegmentEntry",
     "SegmentSize",
     "Stamp",
     "Store",

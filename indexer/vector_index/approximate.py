@@ -7,7 +7,8 @@ import faiss
 import numpy as np
 
 from indexer.vector_index.base import (
-    Found,
+    CandidateIndex,
+    Candidates,
     Ids,
     Rows,
     SearchParameters,
@@ -25,7 +26,7 @@ MIN_CANDIDATES = 256
 """How many candidates are measured if no parameters are given."""
 
 
-class ApproximateIndex:
+class ApproximateIndex(CandidateIndex):
     """An inverted-file index whose candidates are ranked by their exact distances."""
 
     def __init__(self, coder: ApproximateCoder, files: Sequence[Path], exact: ExactIndex) -> None:
@@ -38,15 +39,15 @@ class ApproximateIndex:
         """How many inverted lists there are."""
         return int(self._inverted.nlist)
 
-    def search(
+    def candidates(
         self,
         queries: Vectors,
-        k: int,
+        ks: Sequence[int],
         *,
         allowed: Ids | None = None,
         parameters: SearchParameters | None = None,
-    ) -> Found:
-        """Find about the ``k`` nearest; see :class:`~indexer.vector_index.base.VectorIndex`.
+    ) -> list[Candidates]:
+        """Return about the ``ks[i]`` nearest of query ``i``; see :class:`CandidateIndex`.
 
         Every distance is exact. A neighbour is missed if it is in none of the visited lists, or if
         its code puts it too far away. More than ``nprobe`` lists are visited only if those hold
@@ -58,17 +59,19 @@ class ApproximateIndex:
         rows = None if allowed is None else vectors.rows_among(allowed)
         possible = len(vectors) if rows is None else len(rows)
         parameters = parameters or SearchParameters(self.lists, MIN_CANDIDATES)
-        wanted = max(k * CANDIDATES_PER_RESULT, parameters.reranked)
+        most = max(ks, default=0)
+        wanted = max(most * CANDIDATES_PER_RESULT, parameters.reranked)
         if possible <= wanted:
-            return self._exact.search(queries, k, allowed=allowed)
-        found = self._proposed(queries, k, wanted, rows, parameters.nprobe)
-        measure = self._exact.measure
-        candidates = vectors.parallel_map(
-            lambda n: measure(queries[n], np.sort(found[n][found[n] >= 0])), range(len(queries))
-        )
+            return self._exact.candidates(queries, ks, allowed=allowed)
+        found = self._proposed(queries, most, wanted, rows, parameters.nprobe)
         stages = [Stage("stored", len(vectors)), Stage("allowed", possible)]
-        stages += [Stage("proposed", len(first.ids)) for first in candidates[:1]]
-        return Found(*nearest(candidates, k), stages)
+
+        def measured(n: int) -> Candidates:
+            own = self._exact.measure(queries[n], np.sort(found[n][found[n] >= 0]))
+            proposed = Stage("proposed", len(own.ids))
+            return nearest(own._replace(stages=[*stages, proposed]), ks[n])
+
+        return vectors.parallel_map(measured, range(len(queries)))
 
     def proposed(self, queries: Vectors, k: int, parameters: SearchParameters) -> Ids:
         """Return the candidates of searches for ``k``, best code first: ids (n, reranked) or -1."""

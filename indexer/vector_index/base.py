@@ -1,5 +1,6 @@
 """The types of the vector indexes: what they are made from and what they return."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,21 +98,67 @@ class Candidates(NamedTuple):
     stages: Sequence[Stage] = ()
 
 
-def nearest(found: Sequence[Candidates], k: int) -> tuple[Distances, Ids]:
-    """Return the best ``k`` candidates of every query: distances (n, k) and ids (n, k).
+class CandidateIndex(ABC):
+    """A :class:`VectorIndex` that finds squared distances.
 
-    Ascending by distance, then by id; if there are fewer, the rest is inf and -1.
+    Indexes over parts of the vectors are merged by these: of two that differ the roots may be
+    equal, and the order would then be another.
     """
-    distances = np.full((len(found), k), np.inf, np.float32)
-    ids = np.full((len(found), k), -1, np.int64)
-    for row, (squared, candidate_ids, _) in enumerate(found):
-        if len(squared) > 4 * k:
-            few = squared <= np.partition(squared, k - 1)[k - 1]
-            squared, candidate_ids = squared[few], candidate_ids[few]
-        best = np.lexsort((candidate_ids, squared))[:k]
-        distances[row, : len(best)] = np.sqrt(squared[best])
-        ids[row, : len(best)] = candidate_ids[best]
-    return distances, ids
+
+    @abstractmethod
+    def candidates(
+        self,
+        queries: Vectors,
+        ks: Sequence[int],
+        *,
+        allowed: Ids | None = None,
+        parameters: SearchParameters | None = None,
+    ) -> list[Candidates]:
+        """Return the ``ks[i]`` nearest of query ``i``, ascending by distance, then by id.
+
+        Arguments are those of :meth:`VectorIndex.search`.
+        """
+
+    def search(
+        self,
+        queries: Vectors,
+        k: int,
+        *,
+        allowed: Ids | None = None,
+        parameters: SearchParameters | None = None,
+    ) -> Found:
+        """Find the ``k`` nearest vectors of each query; see :class:`VectorIndex`."""
+        ks = [k] * len(queries)
+        return _found(self.candidates(queries, ks, allowed=allowed, parameters=parameters), k)
+
+    def search_each(self, queries: Vectors, ks: Sequence[int]) -> list[Found]:
+        """Find the ``ks[i]`` nearest vectors of query ``i`` (n, dim); return a Found for each.
+
+        In exact search it is equal, to the last bit, to what :meth:`search` finds for the query
+        alone.
+        """
+        found = self.candidates(queries, ks)
+        return [_found([candidates], k) for candidates, k in zip(found, ks, strict=True)]
+
+
+def nearest(candidates: Candidates, k: int) -> Candidates:
+    """Return the ``k`` nearest candidates, or all, ascending by distance, then by id."""
+    squared, ids, stages = candidates
+    if len(squared) > 4 * k:
+        few = squared <= np.partition(squared, k - 1)[k - 1]
+        squared, ids = squared[few], ids[few]
+    order = np.lexsort((ids, squared))[:k]
+    return Candidates(squared[order], ids[order], stages)
+
+
+def _found(candidates: Sequence[Candidates], k: int) -> Found:
+    """Return the candidates of each query, up to ``k`` in order, with the roots as distances."""
+    distances = np.full((len(candidates), k), np.inf, np.float32)
+    ids = np.full((len(candidates), k), -1, np.int64)
+    for row, (squared, own, _) in enumerate(candidates):
+        distances[row, : len(own)] = np.sqrt(squared)
+        ids[row, : len(own)] = own
+    return Found(distances, ids, list(candidates[0].stages) if candidates else [])
 
 
 def gamma(operations: int) -> float:

@@ -1,13 +1,13 @@
 """The opened indexes of a version: mapped vectors, shortlist and approximate index."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
 
 from indexer.config import Mode
 from indexer.errors import StoreCorrupt
-from indexer.store import Derived, DerivedFiles, DerivedKind, Version
+from indexer.store import Derived, DerivedFiles, DerivedKind, Segment, Version
 from indexer.vector_index import (
     AUTO,
     ApproximateCoder,
@@ -17,8 +17,8 @@ from indexer.vector_index import (
     Part,
     Shortlist,
     ShortlistCoder,
-    VectorIndex,
 )
+from indexer.vector_index.base import CandidateIndex
 
 MAX_GROWTH = 4
 """Train again if the collection has grown or shrunk by more than this factor."""
@@ -35,6 +35,22 @@ def approximate_setting(asked: str, recall: float) -> str:
     It includes the recall for ``auto``, which chooses its codes by it.
     """
     return f"{AUTO}, recall {recall}" if asked == AUTO else asked
+
+
+def map_vectors(version: Version) -> MappedVectors:
+    """Map the vectors of a version. Raises :class:`StoreCorrupt`."""
+    vectors, indexed = _mapped(version, version.segments), version.manifest.counts.indexed
+    if len(vectors) != indexed:
+        raise StoreCorrupt(
+            f"{version.folder} lists {indexed} images; its segments hold {len(vectors)}."
+        )
+    return vectors
+
+
+def _mapped(version: Version, segments: Sequence[Segment]) -> MappedVectors:
+    parts = [Part(segment.vectors_path, segment.ids) for segment in segments]
+    deleted = np.array(version.manifest.deleted, np.int64)
+    return MappedVectors(parts, version.manifest.dim, deleted)
 
 
 class Files(Protocol):
@@ -68,22 +84,22 @@ class Indexes:
         )
 
     @classmethod
-    def of(cls, version: Version) -> "Indexes":
-        """Open the indexes of a version."""
-        manifest = version.manifest
-        parts = [Part(segment.vectors_path, segment.ids) for segment in version.segments]
-        vectors = MappedVectors(parts, manifest.dim, np.array(manifest.deleted, np.int64))
-        if len(vectors) != manifest.counts.indexed:
-            raise StoreCorrupt(
-                f"{version.folder} lists {manifest.counts.indexed} images; its segments hold "
-                f"{len(vectors)}."
-            )
-        return cls(vectors, version.derived)
+    def of(cls, version: Version, segments: Sequence[str] | None = None) -> "Indexes":
+        """Open the indexes of a version, or those of some of its segments."""
+        if segments is None:
+            return cls(map_vectors(version), version.derived)
+        chosen = [n for n, segment in enumerate(version.segments) if segment.id in segments]
+
+        def files(kind: DerivedKind) -> DerivedFiles | None:
+            found = version.derived(kind)
+            return found and DerivedFiles(found.trained, [found.parts[n] for n in chosen])
+
+        return cls(_mapped(version, [version.segments[n] for n in chosen]), files)
 
     @property
-    def by_mode(self) -> Mapping[Mode, VectorIndex]:
+    def by_mode(self) -> Mapping[Mode, CandidateIndex]:
         """The index of each mode there is."""
-        modes: dict[Mode, VectorIndex] = {"exact": self.exact}
+        modes: dict[Mode, CandidateIndex] = {"exact": self.exact}
         if self.approximate:
             modes["approximate"] = self.approximate
         return modes

@@ -81,7 +81,7 @@ class IndexCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         """Yield readiness, version, counts, batches and the promised recall."""
         searcher = self._index.opened
-        ready = searcher is not None and searcher.encoder_is_loaded
+        ready = searcher is not None and searcher.encoder_is_loaded and searcher.problem() is None
         yield GaugeMetricFamily(
             "lookalike_ready", "1 if every kind of query can be answered.", float(ready)
         )
@@ -102,6 +102,13 @@ class IndexCollector(Collector):
             "Files that could not be indexed.",
             float(info.counts.skipped),
         )
+        if searcher.ready_replicas:
+            replicas = GaugeMetricFamily(
+                "lookalike_shard_replicas", "Replicas of a shard that answer.", labels=["shard"]
+            )
+            for number, ready_replicas in enumerate(searcher.ready_replicas, 1):
+                replicas.add_metric([str(number)], float(ready_replicas))
+            yield replicas
         yield _batch_sizes(
             "lookalike_search_batch_queries",
             "Exact searches that run together.",

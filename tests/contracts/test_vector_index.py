@@ -11,7 +11,17 @@ import indexer.vector_index.approximate
 import indexer.vector_index.exact
 from indexer.vector_index import SearchParameters, VectorIndex
 from indexer.vector_index.base import Ids, Vectors
-from tests.vectors import DIM, NOTHING, assert_nearest, brute_force, mapped, open_kind, some_vectors
+from tests.vectors import (
+    DIM,
+    NOTHING,
+    assert_nearest,
+    brute_force,
+    mapped,
+    open_kind,
+    parts,
+    sharded,
+    some_vectors,
+)
 
 Open = Callable[..., VectorIndex]
 KINDS = [
@@ -23,9 +33,10 @@ KINDS = [
     "RR16,IVF4,Flat",
     "PCA16,IVF4,SQ8",
 ]
+SHARDED = ["exact", "shortlist", "IVF4,Flat"]
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=[*KINDS, *(f"sharded {kind}" for kind in SHARDED)])
 def open_index(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Open:
@@ -38,8 +49,10 @@ def open_index(
     monkeypatch.setattr(indexer.vector_index.approximate, "MIN_CANDIDATES", 32)
 
     def make(vectors: Vectors, ids: Ids, deleted: tuple[int, ...] = ()) -> VectorIndex:
-        stored = mapped(tmp_path, vectors, ids, np.array(deleted, np.int64))
-        return open_kind(request.param, tmp_path, stored)
+        gone, kind = np.array(deleted, np.int64), request.param.removeprefix("sharded ")
+        if kind != request.param:
+            return sharded(kind, tmp_path, parts(tmp_path, vectors, ids), DIM, 2, gone)
+        return open_kind(kind, tmp_path, mapped(tmp_path, vectors, ids, gone))
 
     return make
 

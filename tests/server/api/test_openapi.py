@@ -159,9 +159,9 @@ def test_every_domain_error_has_a_status_or_is_the_operators_business() -> None:
         if isinstance(error, type) and issubclass(error, errors.LookalikeError)
     }
     never_in_a_request = {
-        "error", "cluster_unavailable", "config_error", "dataset_error", "disk_too_small",
-        "export_error", "extraction_stalled", "index_would_shrink", "indexes_differ",
-        "object_storage_error", "remote_error", "server_error", "store_busy", "unknown_version",
+        "error", "config_error", "dataset_error", "disk_too_small", "export_error",
+        "extraction_stalled", "index_would_shrink", "indexes_differ", "object_storage_error",
+        "remote_error", "server_error", "store_busy", "unknown_version",
     }  # fmt: skip
     of_the_server = {"invalid_request", "not_ready", "overloaded", "url_refused"}
     of_http = {
