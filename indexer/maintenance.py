@@ -91,7 +91,7 @@ def status(config: Config) -> Status:
     version = store.open_published()
     catalogue = version.catalogue
     last_run = None
-    if store.catalogue.exists():  # a copy that was pulled has none until something is indexed in it
+    if not store.is_mere_copy:
         with live_catalogue(store.catalogue) as live:
             last_run = live.last_run()
     return Status(
@@ -187,11 +187,8 @@ def verify(config: Config) -> Verdict:
 
 
 def _own_catalogue_problems(store: Store) -> tuple[list[str], str | None]:
-    """Return what is wrong with the store's own catalogue, or why that cannot be told now.
-
-    If there is none, as in a copy that was pulled, a build makes it of the published version.
-    """
-    if not store.catalogue.exists():
+    """Return what is wrong with the store's own catalogue, or why that cannot be told now."""
+    if store.is_mere_copy:
         return [], None
     try:
         with live_catalogue(store.catalogue) as catalogue:

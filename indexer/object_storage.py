@@ -97,7 +97,8 @@ class ObjectFolder:
         with self._explained(self.address):
             found = self._files.find(self._root, detail=True)
         start = len(self._root) + 1
-        return {path[start:]: _stored(info) for path, info in found.items()}
+        below = ((path[start:], info) for path, info in found.items())
+        return {name: _stored(info) for name, info in below if name}
 
     def read(self, name: str, limit: int) -> bytes | None:
         """Return the content of a small object, or None if it does not exist.

@@ -8,6 +8,7 @@ from indexer.text import composed
 
 STORE_FOLDERS = {"segments", "versions", "derived", "layers"}
 STORE_FILES = {
+    "COPY",
     "CURRENT",
     "build.lock",
     "build.owner",

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from indexer.datasets.base import Item, Listing
-from indexer.datasets.exclusion import STORE_FOLDERS
+from indexer.datasets.exclusion import STORE_FILES, STORE_FOLDERS
 from indexer.datasets.files import (
     GONE_HINT,
     MAX_FILE_BYTES,
@@ -125,4 +125,4 @@ def _indexes(found: "Mapping[str, StoredObject]") -> set[str]:
 def _is_in(key: str, index: str) -> bool:
     """Tell whether an object is one of an index, rather than beside it."""
     name, _, rest = key.removeprefix(index).partition("/")
-    return key.startswith(index) and (name == "CURRENT" or (name in STORE_FOLDERS and bool(rest)))
+    return key.startswith(index) and name in (STORE_FOLDERS if rest else STORE_FILES)

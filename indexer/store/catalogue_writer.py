@@ -106,7 +106,7 @@ class CatalogueWriter(OwnCatalogue):
         images = list(images)
         self.remove(image.key for image in images)
         if segment:
-            self._db.execute("INSERT INTO segments VALUES (?, ?)", (segment, len(images)))
+            self._add_segment(segment, len(images))
         self._db.executemany(
             f"INSERT INTO images ({_NEW_COLUMNS}, id, segment, row) "
             f"VALUES ({_NEW_VALUES}, ?, ?, ?)",
@@ -186,7 +186,7 @@ class CatalogueWriter(OwnCatalogue):
             ((segment, row, image_id) for row, image_id in enumerate(ids.tolist())),
         )
         self._drop_segments(replaced)
-        self._db.execute("INSERT INTO segments VALUES (?, ?)", (segment, len(ids)))
+        self._add_segment(segment, len(ids))
 
     def drop_segment(self, segment: str) -> int:
         """Remove a segment and the rows of its images, and return how many rows there were."""
@@ -271,6 +271,21 @@ class CatalogueWriter(OwnCatalogue):
             self._db.execute("DELETE FROM sqlite_sequence")
             self._db.execute("INSERT INTO sqlite_sequence VALUES ('images', ?)", (next_id - 1,))
         self.mark_published(layers)
+
+    def last_segment(self) -> int:
+        """Return the highest number that a segment ever had; 0 if there was none.
+
+        A number is not given again: copies of the store elsewhere may still have its files.
+        """
+        rows = self._query("SELECT seq FROM sqlite_sequence WHERE name = 'segments'")
+        with translated_values(self.path):
+            return int(rows[0][0]) if rows else 0
+
+    def _add_segment(self, name: str, count: int) -> None:
+        self._db.execute("INSERT INTO segments VALUES (?, ?)", (name, count))
+        last = max(self.last_segment(), int(name))
+        self._db.execute("DELETE FROM sqlite_sequence WHERE name = 'segments'")
+        self._db.execute("INSERT INTO sqlite_sequence VALUES ('segments', ?)", (last,))
 
     def _drop_segments(self, names: Iterable[str]) -> None:
         """Remove segments that no longer hold the vector of any image."""

@@ -12,6 +12,7 @@ from indexer.store.files import read_bytes, refuse_link, sync
 from indexer.store.store import Store
 
 OWN_NAMES = {
+    "COPY",
     "build.lock",
     "build.owner",
     "segments",

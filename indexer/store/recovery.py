@@ -254,6 +254,7 @@ def _restore(store: Store, version: Version) -> None:
     sync(new)
     _remove(store.catalogue)  # with its log, which SQLite would apply to the new one
     new.replace(store.catalogue)
+    store.copy.unlink(missing_ok=True)
     sync(store.folder)
 
 

@@ -35,7 +35,7 @@ class SegmentWriter:
         """The segments that versions refer to, which must not be removed."""
         self._identity = inodes([store.catalogue])
         named = map(int, self._published)  # including those missing from the folder
-        self._last_segment = max([last_number(store.segments), *named])
+        self._last_segment = max(last_number(store.segments), catalogue.last_segment(), *named)
         self._verified: set[str] = set()
         self._stored: dict[str, int] = {}
 

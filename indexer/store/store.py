@@ -10,6 +10,9 @@ from indexer.store.records import Manifest
 from indexer.store.versions import Version
 
 CURRENT = "CURRENT"
+COPY = "COPY"
+"""Marks a copy that was pushed or pulled, which has no catalogue of its own. It says whence."""
+
 MAX_NAME_BYTES = 100
 
 
@@ -37,6 +40,12 @@ class Store:
         self.layers = folder / "layers"
         self.damage = folder / "damage.json"
         self.catalogue = folder / "catalogue.sqlite"
+        self.copy = folder / COPY
+
+    @property
+    def is_mere_copy(self) -> bool:
+        """Whether it has no catalogue of its own, and needs none until something is indexed."""
+        return self.copy.exists() and not self.catalogue.exists()
 
     @property
     def folders(self) -> tuple[Path, ...]:

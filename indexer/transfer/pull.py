@@ -91,6 +91,8 @@ def pull(config: Config, address: str) -> Pulled:
             version = store.version(name)
         else:
             version = add_version(store, name, lambda path: replace_file(path, content))
+        if is_stale or not store.catalogue.exists():
+            replace_file(store.copy, f"{copy.address}\n".encode())
         if store.current() != name:
             publish(store, name)
         if is_stale:

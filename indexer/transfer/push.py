@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 from indexer.config import Config
 from indexer.errors import IndexesDiffer, StoreCorrupt
-from indexer.object_storage import ObjectFolder, StoredObject
+from indexer.object_storage import ObjectChanged, ObjectFolder, StoredObject
 from indexer.store import Manifest, Store, Version
 from indexer.store.contents import (
     Files,
@@ -22,7 +23,7 @@ from indexer.store.contents import (
 )
 from indexer.store.files import FileRecord, find_damage
 from indexer.store.publishing import KEEP_VERSIONS
-from indexer.store.store import CURRENT, current_content
+from indexer.store.store import COPY, CURRENT, current_content
 from indexer.transfer.copy import Copy
 from indexer.transfer.moving import Progress, move
 
@@ -89,6 +90,9 @@ def push(config: Config, address: str) -> Pushed:
     names = {name.split("/")[1] for name in objects if re.fullmatch(r"versions/\d+/.+", name)}
     manifests = {name: copy.manifest(name) for name in names | ({current} if current else set())}
     _require_ancestor(store, version, current, manifests, copy.address)
+    if COPY not in objects:
+        with suppress(ObjectChanged):  # somebody else has just written the same
+            copy.folder.replace(COPY, b"pushed\n", None)
     pushing = _Push(store, version, copy, objects, manifests)
     sent = pushing.send()
     if current != version.id:

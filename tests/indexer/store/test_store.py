@@ -248,3 +248,18 @@ def test_a_catalogue_that_cannot_grow_says_so(store: Store) -> None:
         ):
             writer.catalogue.add(images, first_id=10)
         assert writer.catalogue.counts().found == 1
+
+
+def test_the_number_of_a_segment_is_not_given_again(published: Store) -> None:
+    """Copies of the store may have its files longer than the store itself."""
+    for keys in (["d"], ["a", "b"], []):
+        with open_writer(published) as writer:
+            with writer.catalogue.transaction():
+                writer.catalogue.remove(keys)
+            publish(writer)
+            writer.collect_garbage(1)
+    assert list(published.segments.iterdir()) == []
+    with open_writer(published) as writer:
+        commit(writer, ["e"])
+        publish(writer)
+    assert [segment.id for segment in published.open_published().segments] == ["00000003"]

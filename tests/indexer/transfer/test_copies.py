@@ -34,7 +34,7 @@ def contents(store: Path) -> dict[str, bytes]:
     return {
         path.relative_to(store).as_posix(): path.read_bytes()
         for path in files
-        if not path.name.startswith(("build.", "catalogue."))
+        if not path.name.startswith(("build.", "catalogue.", "COPY"))
     }
 
 
@@ -95,7 +95,7 @@ def test_what_no_kept_version_needs_is_removed(
     kept = {name for name in folder.list() if name.startswith("versions/")}
     assert kept == {f"versions/0000000{n}/manifest.json" for n in (2, 3, 4)}
     assert folder.read("notes.txt", 10) == b"mine"
-    there = {name for name in folder.list() if name not in ("notes.txt", "CURRENT")}
+    there = {name for name in folder.list() if name not in ("notes.txt", "CURRENT", "COPY")}
     assert there == contents(config.store).keys() - {"CURRENT"}
     assert contents(copy.store) == contents(config.store)
 
@@ -135,7 +135,7 @@ def test_a_pulled_copy_has_no_catalogue_of_its_own_until_a_build_makes_one(
     push(config, address)
     here = config.model_copy(update={"store": tmp_path / "pulled"})
     pull(here, address)
-    assert not Store(here.store).catalogue.exists()
+    assert Store(here.store).is_mere_copy
     assert (status(here).last_run, status(here).counts.indexed) == (None, 6)
     assert verify(here).problems == []
     delete(next(images.rglob("*.jpg")))
@@ -144,12 +144,14 @@ def test_a_pulled_copy_has_no_catalogue_of_its_own_until_a_build_makes_one(
     push(here, address)
     assert pull(config, address).version == "00000002", "the first one goes on from there"
     assert verify(config).problems == []
+    assert [Store(one.store).is_mere_copy for one in (config, here)] == [True, False]
     assert reindex().encoded == 0
     assert verify(config).problems == []
 
 
 def test_a_copy_in_a_folder_is_a_store(published: Store, tmp_path: Path) -> None:
     push(Config(store=published.folder), f"file://{tmp_path}/copy")
+    assert status(Config(store=tmp_path / "copy")).last_run is None
     assert verify(Config(store=tmp_path / "copy")).problems == []
 
 
