@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
+from shutil import copytree
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -61,15 +62,21 @@ def publish(writer: Writer) -> Version:
     )
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with a shortlist and an approximate index, published."""
-    store = Store(tmp_path / "store")
+    store = Store(tmp_path_factory.mktemp("made") / "store")
     with open_writer(store) as writer:
         for vectors in np.array_split(photo_like(COUNT), SEGMENTS):
             add(writer, vectors)
         publish(writer)
-    return store
+    return store.folder
+
+
+@pytest.fixture
+def store(made: Path, tmp_path: Path) -> Store:
+    """A copy of it."""
+    return Store(copytree(made, tmp_path / "store"))
 
 
 @pytest.fixture
