@@ -19,7 +19,7 @@ from indexer.build.extract import (
 from indexer.config import Config, EncoderConfig
 from indexer.datasets import Dataset, Item
 from indexer.encoders import Encoder, EncoderSpec, open_encoder
-from indexer.errors import DatasetError, EncoderMismatch, ImageGone
+from indexer.errors import DatasetError, EncoderMismatch, ImageGone, InvalidImage
 from indexer.executors import Failure, LocalExecutor
 
 PROBES = 8
@@ -57,7 +57,7 @@ class BlockExtraction:
                 self.dataset.read(self.probe)
             except ImageGone as error:
                 raise DatasetError(
-                    f"{self.probe} cannot be read: {error.message}",
+                    error.message,
                     f"The images of {self.dataset.source} must lie at the same paths on all nodes.",
                 ) from None
         encoder = self.open_encoder(cores)
@@ -123,6 +123,10 @@ class ClusterExtraction:
         """Notes for the user: which workers were lost."""
         return self._executor.notes
 
+    def close(self) -> None:
+        """End what another thread still extracts, before the connection to the cluster ends."""
+        self._executor.close()
+
     def extract(self, items: Sequence[Item], known: Contents) -> Generator[Batch]:
         """Yield the outcome of every item, in order. Files of ``known`` contents are not encoded.
 
@@ -140,7 +144,7 @@ class ClusterExtraction:
     def _readable(self, items: Sequence[Item]) -> str | None:
         """Return the key of a file that this machine can read; None if none of the first can be."""
         for item in items[:PROBES]:
-            with suppress(ImageGone):
+            with suppress(ImageGone, InvalidImage):
                 self._worker.dataset.read(item.file)
                 return item.file
         return None

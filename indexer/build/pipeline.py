@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -162,8 +162,11 @@ def _cluster(
         return
     from indexer.executors.ray import connected
 
-    with connected(config.executor):
-        yield ClusterExtraction(config, dataset, encoder.spec)
+    with (
+        connected(config.executor),
+        closing(ClusterExtraction(config, dataset, encoder.spec)) as cluster,
+    ):
+        yield cluster
 
 
 def _check_approximate(config: Config, encoder: Encoder, found: int) -> None:

@@ -7,6 +7,7 @@ is done again is decided, and counted, by :class:`~indexer.executors.blocks.Bloc
 import os
 import socket
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
@@ -42,8 +43,11 @@ CONNECT_SECONDS = 10.0
 PATIENCE_SECONDS = 120.0
 """How long to wait for the first worker, or for another one when all are lost."""
 
-POLL_SECONDS = 0.5
-"""How often it is noticed that the results are no longer wanted."""
+POLL_SECONDS = 0.2
+"""How often a run looks whether it should end."""
+
+CLOSE_SECONDS = 5.0
+"""How long to wait until it does."""
 
 OPTIONS = {"max_restarts": 0, "max_task_retries": 0, "scheduling_strategy": "SPREAD"}
 
@@ -77,6 +81,8 @@ class RayExecutor(Generic[Task, Result]):
 
     def __init__(self, workers: int | None = None) -> None:
         self._most = workers
+        self._closing, self._idle = threading.Event(), threading.Event()
+        self._idle.set()
         self._lost = Counter[str]()
         self._repeated = 0
         self.workers = 0
@@ -99,12 +105,28 @@ class RayExecutor(Generic[Task, Result]):
         ``worker`` is sent to each process that is started. Raises what a worker raises, and
         :class:`~indexer.errors.ClusterUnavailable` if there are no workers, or if all are lost.
         """
-        if count:
-            run = _Run(self, worker, tasks, count, share_of(_nodes(), self._most))
-            try:
-                yield from run.results()
-            finally:
-                run.stop()
+        if count == 0:
+            return
+        run = _Run(self, worker, tasks, count, share_of(_nodes(), self._most))
+        self._idle.clear()
+        try:
+            yield from run.results()
+        finally:
+            run.stop()
+            self._idle.set()
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether a run should end, as nobody waits for its results."""
+        return self._closing.is_set()
+
+    def close(self) -> None:
+        """End the run that another thread is in.
+
+        Ray ends the whole process if it is used after the connection has ended.
+        """
+        self._closing.set()
+        self._idle.wait(CLOSE_SECONDS)
 
     def note_loss(self, node: str, repeated: int) -> None:
         """Count a lost worker of a node, and the tasks that were given to others."""
@@ -139,7 +161,7 @@ class _Run(Generic[Task, Result]):
 
     def results(self) -> Generator[Result]:
         """Yield the results in order."""
-        while not self._blocks.is_done:
+        while not (self._blocks.is_done or self._executor.is_closing):
             self._place()
             while given := self._blocks.give():
                 actor, block = given
@@ -193,7 +215,7 @@ class _Run(Generic[Task, Result]):
         except ray.exceptions.RayError as error:
             if getattr(error, "actor_init_failed", False):
                 raise ClusterUnavailable(
-                    f"A worker could not be created: {error}",
+                    f"A worker could not be created: {str(error).splitlines()[-1]}.",
                     "Every node needs the same Lookalike as this one, with the extra ray.",
                 ) from None
             self._lose(actor, error)
@@ -213,7 +235,8 @@ class _Run(Generic[Task, Result]):
         self._executor.note_loss(node, self._blocks.repeated - before)
         if self._blocks.losses_in_a_row > MAX_LOSSES:
             raise ClusterUnavailable(
-                f"{MAX_LOSSES + 1} workers were lost one after the other. The last one: {error}",
+                f"{MAX_LOSSES + 1} workers were lost in a row. Ray says of the last one: "
+                + " ".join(str(error).split()),
                 "See the logs of Ray on that node, in /tmp/ray/session_latest/logs.",
             )
 

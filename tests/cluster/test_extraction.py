@@ -236,6 +236,7 @@ def test_ctrl_c_ends_a_build_and_its_workers(cluster: Cluster, remote: Config, l
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
         assert process.returncode == INTERRUPTED, errors
+        assert "core_worker" not in errors  # which ends a process that uses Ray too late
     eventually(lambda: cluster.processes(ACTOR) == [])
     assert count_encoded(log) < PICTURES
 
