@@ -17,7 +17,7 @@ import pytest
 from indexer.build import build
 from indexer.build.derive import derive
 from indexer.config import Config, DatasetConfig, IndexConfig, SearchConfig
-from indexer.errors import ShardUnavailable
+from indexer.errors import ShardUnavailable, StoreCorrupt
 from indexer.search.backends import OpenedVersion, RayBackend
 from indexer.store import NewImage, Store, Version, Writer, open_writer
 from indexer.vector_index import flat_file
@@ -191,6 +191,22 @@ def test_nothing_fails_while_replicas_and_a_node_are_killed_and_a_version_is_pub
         for thread in asking:
             thread.result()
     assert not wrong
+
+
+@pytest.mark.usefixtures("cluster")  # before Ray is imported
+def test_a_replica_keeps_two_versions_and_answers_for_no_other(store: Store) -> None:
+    from indexer.vector_index.ray_shards import ShardReplica, VersionName
+
+    replica, names = ShardReplica(str(store.folder), 0, 2), [VersionName.of(store.open_published())]
+    for seed in (5, 6):
+        with open_writer(store) as writer:
+            add(writer, photo_like(40, seed=seed))
+            names.append(VersionName.of(publish(writer)))
+    for name in names:
+        assert replica.run(name, len)[0] == name
+    assert list(replica._opened) == names[1:]
+    with pytest.raises(StoreCorrupt, match="is not the version of 2020"):
+        replica.run(names[2]._replace(created="2020"), len)
 
 
 @pytest.fixture
