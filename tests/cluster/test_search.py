@@ -31,7 +31,7 @@ from tests.vectors import photo_like
 from tests.waiting import eventually
 
 if TYPE_CHECKING:  # Ray must not be imported before the environment of the cluster is set
-    from indexer.vector_index.ray_shards import Replica
+    from indexer.vector_index.replicas import Replica
 
 COUNT, DIM, SEGMENTS = 6000, 256, 6
 K = 30
@@ -195,7 +195,8 @@ def test_nothing_fails_while_replicas_and_a_node_are_killed_and_a_version_is_pub
 
 @pytest.mark.usefixtures("cluster")  # before Ray is imported
 def test_a_replica_keeps_two_versions_and_answers_for_no_other(store: Store) -> None:
-    from indexer.vector_index.ray_shards import ShardReplica, VersionName
+    from indexer.vector_index.ray_shards import ShardReplica
+    from indexer.vector_index.replicas import VersionName
 
     replica, names = ShardReplica(str(store.folder), 0, 2), [VersionName.of(store.open_published())]
     for seed in (5, 6):
@@ -212,9 +213,9 @@ def test_a_replica_keeps_two_versions_and_answers_for_no_other(store: Store) -> 
 @pytest.fixture
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """A search waits two seconds for a shard."""
-    import indexer.vector_index.ray_shards
+    import indexer.vector_index.replicas
 
-    monkeypatch.setattr(indexer.vector_index.ray_shards, "ANSWER_SECONDS", 2.0)
+    monkeypatch.setattr(indexer.vector_index.replicas, "ANSWER_SECONDS", 2.0)
 
 
 @contextmanager
