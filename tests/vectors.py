@@ -1,10 +1,10 @@
 """Vectors, segments and indexes for the tests of search, and their reference."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from indexer.config import Mode
 from indexer.store import DerivedFiles, DerivedKind
 from indexer.vector_index import (
     ApproximateCoder,
@@ -21,6 +21,7 @@ from indexer.vector_index import (
 from indexer.vector_index.base import Ids, Vectors
 from indexer.vector_index.opened import Indexes
 from indexer.vector_index.sharded import LocalShards, Shard, ShardedIndex
+from indexer.vector_index.shortlist import query_codes
 
 DIM = 16
 NOTHING = np.empty(0, np.int64)
@@ -126,8 +127,11 @@ def sharded(
     kind: str, folder: Path, parts: list[Part], dim: int, count: int, deleted: Ids = NOTHING
 ) -> ShardedIndex:
     """Open one index over segments in shards."""
-    mode: Mode = "exact" if kind in ("exact", "shortlist") else "approximate"
-    return ShardedIndex(shards(kind, folder, parts, dim, count, deleted), mode)
+    opened = shards(kind, folder, parts, dim, count, deleted)
+    if kind == "shortlist":
+        coder, vectors = ShortlistCoder.load(folder / "trained"), MappedVectors(parts, dim, deleted)
+        return ShardedIndex(opened, "exact", partial(query_codes, coder, vectors=vectors))
+    return ShardedIndex(opened, "exact" if kind == "exact" else "approximate")
 
 
 def brute_force(vectors: Vectors, query: Vectors) -> np.ndarray:

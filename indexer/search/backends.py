@@ -1,15 +1,17 @@
 """Where a version is searched: in this process, or in shards on a Ray cluster."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from indexer.config import Config, Mode
 from indexer.errors import LookalikeError
 from indexer.store import Version
-from indexer.vector_index import MappedVectors
+from indexer.vector_index import MappedVectors, ShortlistCoder
 from indexer.vector_index.base import CandidateIndex
 from indexer.vector_index.opened import Indexes, map_vectors
 from indexer.vector_index.sharded import ShardedIndex
+from indexer.vector_index.shortlist import query_codes
 
 if TYPE_CHECKING:
     from indexer.vector_index.ray_shards import ShardActors
@@ -74,10 +76,13 @@ class RayBackend:
         if self._actors is None:
             self._actors = self._start()
         shards = self._actors.open(version)
-        modes: list[Mode] = ["exact"]
-        if "approximate" in version.manifest.derived:
-            modes.append("approximate")
-        return OpenedVersion(vectors, {mode: ShardedIndex(shards, mode) for mode in modes}, shards)
+        encode = None
+        if shortlist := version.derived("shortlist"):
+            encode = partial(query_codes, ShortlistCoder.load(shortlist.trained), vectors=vectors)
+        modes: dict[Mode, CandidateIndex] = {"exact": ShardedIndex(shards, "exact", encode)}
+        if version.derived("approximate"):
+            modes["approximate"] = ShardedIndex(shards, "approximate")
+        return OpenedVersion(vectors, modes, shards)
 
     def _start(self) -> "ShardActors":
         from indexer.vector_index.ray_shards import ShardActors

@@ -18,6 +18,7 @@ from indexer.vector_index.base import (
 )
 from indexer.vector_index.mapped import MappedVectors
 from indexer.vector_index.shortlist import QueryBounds, Shortlist, kth_upper_bound
+from indexer.vector_index.shortlist_codes import Codes
 
 SEEDS = 128
 """How many vectors are measured first at each level, or 2k if that is more. Vectors whose bound
@@ -52,26 +53,33 @@ class ExactIndex(CandidateIndex):
         allowed: Ids | None = None,
         parameters: SearchParameters | None = None,
         within: Sequence[float] | None = None,
+        codes: Codes | None = None,
     ) -> list[Candidates]:
         """Return the ``ks[i]`` nearest of query ``i``; see :class:`CandidateIndex`.
 
         With ``within`` only those whose squared distance is at most ``within[i]`` have to be among
         them: as many nearer ones are known to exist elsewhere. :meth:`seeds` of all parts of a
-        collection tell such a distance.
+        collection tell such a distance. The queries' ``codes`` are computed unless they are given.
         """
         queries = np.ascontiguousarray(queries, np.float32)
         rows = None if allowed is None else self.vectors.rows_among(allowed)
         taus = [np.inf] * len(queries) if within is None else within
         found: list[Candidates] = []
         for turn in self._turns(queries):
-            found += self._candidates(queries[turn], ks[turn], rows, taus[turn])
+            bounds = self._bounds(queries[turn], ks[turn], rows, _some(codes, turn))
+            found += self._candidates(queries[turn], ks[turn], rows, taus[turn], bounds)
         return [
             nearest(own._replace(stages=self._stages(rows, own.stages)), k)
             for own, k in zip(found, ks, strict=True)
         ]
 
     def seeds(
-        self, queries: Vectors, ks: Sequence[int], *, allowed: Ids | None = None
+        self,
+        queries: Vectors,
+        ks: Sequence[int],
+        *,
+        allowed: Ids | None = None,
+        codes: Codes | None = None,
     ) -> list[Distances]:
         """Return squared distances of vectors that are probably near, up to ``ks[i]`` of query i.
 
@@ -81,7 +89,8 @@ class ExactIndex(CandidateIndex):
         rows = None if allowed is None else self.vectors.rows_among(allowed)
         found: list[Distances] = []
         for turn in self._turns(queries):
-            found += self._seeds(queries[turn], ks[turn], rows)
+            bounds = self._bounds(queries[turn], ks[turn], rows, _some(codes, turn))
+            found += self._seeds(queries[turn], ks[turn], bounds)
         return found
 
     def measure(self, query: Vectors, rows: Rows | None) -> Candidates:
@@ -101,18 +110,19 @@ class ExactIndex(CandidateIndex):
             yield slice(start, start + step)
 
     def _bounds(
-        self, queries: Vectors, ks: Sequence[int], rows: Rows | None
+        self, queries: Vectors, ks: Sequence[int], rows: Rows | None, codes: Codes | None
     ) -> list[QueryBounds] | None:
         """Return the bounds of queries, or None if measuring all vectors is faster."""
         possible = len(self.vectors) if rows is None else len(rows)
         enough = possible > 8 * max(2 * max(ks), SEEDS)
         if len(queries) >= BATCH_FROM_QUERIES and self.vectors.bytes < BATCH_BELOW_BYTES:
             enough = enough and rows is not None
-        return self.shortlist.bounds(queries, rows) if self.shortlist and enough else None
+        return self.shortlist.bounds(queries, rows, codes) if self.shortlist and enough else None
 
-    def _seeds(self, queries: Vectors, ks: Sequence[int], rows: Rows | None) -> list[Distances]:
+    def _seeds(
+        self, queries: Vectors, ks: Sequence[int], bounds: list[QueryBounds] | None
+    ) -> list[Distances]:
         """Return the least squared distances of the vectors with the least bounds."""
-        bounds = self._bounds(queries, ks, rows)
         if bounds is None:
             return [np.empty(0, np.float32)] * len(queries)
         return self.vectors.parallel_map(
@@ -121,11 +131,16 @@ class ExactIndex(CandidateIndex):
         )
 
     def _candidates(
-        self, queries: Vectors, ks: Sequence[int], rows: Rows | None, taus: Sequence[float]
+        self,
+        queries: Vectors,
+        ks: Sequence[int],
+        rows: Rows | None,
+        taus: Sequence[float],
+        bounds: list[QueryBounds] | None,
     ) -> list[Candidates]:
         """Return the candidates that the bounds leave, or all vectors if that is too many."""
         found: list[Candidates | None] = [None] * len(queries)
-        if (bounds := self._bounds(queries, ks, rows)) is not None:
+        if bounds is not None:
             found = self.vectors.parallel_map(
                 lambda n: self._proved(queries[n], bounds[n], ks[n], taus[n]),
                 range(len(queries)),
@@ -186,3 +201,8 @@ class ExactIndex(CandidateIndex):
         error = rounding * (self.vectors.max_norm + float(np.linalg.norm(query))) ** 2
         tau = (kth_upper_bound(estimates, k) + error) * (1 + rounding) / (1 - rounding) + error
         return self.measure(query, np.flatnonzero(estimates <= tau))
+
+
+def _some(codes: Codes | None, queries: slice) -> Codes | None:
+    """Return the codes of some of the queries."""
+    return codes and [level_codes[queries] for level_codes in codes]

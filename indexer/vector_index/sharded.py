@@ -25,7 +25,9 @@ from indexer.vector_index.base import (
     Vectors,
     nearest,
 )
+from indexer.vector_index.exact import BATCH_FROM_QUERIES
 from indexer.vector_index.opened import Indexes
+from indexer.vector_index.shortlist_codes import Codes
 
 Answer = TypeVar("Answer")
 
@@ -88,10 +90,16 @@ class Shard:
         return len(self._indexes.vectors)
 
     def seeds(
-        self, queries: Vectors, ks: Sequence[int], *, allowed: IdSet | None = None
+        self,
+        queries: Vectors,
+        ks: Sequence[int],
+        *,
+        allowed: IdSet | None = None,
+        codes: Codes | None = None,
     ) -> list[Distances]:
         """Return what :meth:`ExactIndex.seeds` returns."""
-        return self._indexes.exact.seeds(queries, ks, allowed=allowed and allowed.ids)
+        ids = allowed and allowed.ids
+        return self._indexes.exact.seeds(queries, ks, allowed=ids, codes=codes)
 
     def exact(
         self,
@@ -100,11 +108,11 @@ class Shard:
         *,
         allowed: IdSet | None = None,
         within: Sequence[float] | None = None,
+        codes: Codes | None = None,
     ) -> list[Candidates]:
         """Return what :meth:`ExactIndex.candidates` returns."""
-        return self._indexes.exact.candidates(
-            queries, ks, allowed=allowed and allowed.ids, within=within
-        )
+        ids = allowed and allowed.ids
+        return self._indexes.exact.candidates(queries, ks, allowed=ids, within=within, codes=codes)
 
     def approximate(
         self,
@@ -153,11 +161,17 @@ class ShardedIndex(CandidateIndex):
 
     Exact search returns what one index over all vectors returns, to the last bit. Approximate
     search finds the same, or nearer ones: each shard proposes as many candidates as one index does.
+
+    ``encode`` computes the codes of a few queries with the coder of the shortlist, once instead of
+    twice in every shard.
     """
 
-    def __init__(self, shards: Shards, mode: Mode) -> None:
+    def __init__(
+        self, shards: Shards, mode: Mode, encode: Callable[[Vectors], Codes] | None = None
+    ) -> None:
         self._shards = shards
         self._mode = mode
+        self._encode = encode
 
     def candidates(
         self,
@@ -178,18 +192,27 @@ class ShardedIndex(CandidateIndex):
                 Shard.approximate, queries=queries, ks=ks, allowed=among, parameters=parameters
             )
         else:
-            within = self._within(queries, ks, among)
-            search = partial(Shard.exact, queries=queries, ks=ks, allowed=among, within=within)
+            is_few = 0 < len(queries) < BATCH_FROM_QUERIES
+            codes = self._encode(queries) if self._encode and is_few else None
+            seeds = partial(Shard.seeds, queries=queries, ks=ks, allowed=among, codes=codes)
+            search = partial(
+                Shard.exact,
+                queries=queries,
+                ks=ks,
+                allowed=among,
+                within=self._within(seeds, ks),
+                codes=codes,
+            )
         answers = self._shards.ask(search)
         return [_merged(parts, k) for *parts, k in zip(*answers, ks, strict=True)]
 
     def _within(
-        self, queries: Vectors, ks: Sequence[int], allowed: IdSet | None
+        self, seeds: Callable[[Shard], list[Distances]], ks: Sequence[int]
     ) -> list[float] | None:
         """Return for each query a squared distance that its ``ks[i]`` nearest do not exceed."""
         if len(self._shards) == 1:
             return None
-        answers = self._shards.ask(partial(Shard.seeds, queries=queries, ks=ks, allowed=allowed))
+        answers = self._shards.ask(seeds)
         return [_kth(np.concatenate(parts), k) for *parts, k in zip(*answers, ks, strict=True)]
 
 

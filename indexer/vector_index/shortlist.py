@@ -60,15 +60,18 @@ class Shortlist:
         max_norm = float(np.sqrt(self.squares.max(initial=0)))
         self.slack = _Slack(vectors.dim, coder.levels, max_norm)
 
-    def bounds(self, queries: Vectors, rows: Rows | None = None) -> list["QueryBounds"]:
+    def bounds(
+        self, queries: Vectors, rows: Rows | None = None, codes: Codes | None = None
+    ) -> list["QueryBounds"]:
         """Return the bounds of queries (n, dim) to all vectors, or only to ascending ``rows``.
 
         They are those of the first level for a few queries. For many, multiplying the matrices of
-        the last level is faster than reading rows of it for each query.
+        the last level is faster than reading rows of it for each query. The queries' ``codes`` are
+        computed unless they are given.
         """
         many = len(queries) >= MULTIPLY_FROM
         few_rows = rows is not None and len(rows) * GATHER_SHARE < len(self.squares)
-        codes = self._codes(queries, together=many)
+        codes = codes or query_codes(self._coder, queries, self._vectors)
         level = len(codes) - 1 if many and not few_rows else 0
         doubled = -2 * codes[level]
         if level:
@@ -85,13 +88,17 @@ class Shortlist:
             for n, bounds in enumerate(squared)
         ]
 
-    def _codes(self, queries: Vectors, *, together: bool) -> Codes:
-        """Return the queries' codes, computed together or, faster for a few, one by one."""
-        if together:
-            return self._coder.codes(queries)[0]
-        rows = [query[np.newaxis] for query in queries]
-        alone = self._vectors.parallel_map(lambda row: self._coder.codes(row)[0], rows)
-        return [np.concatenate(level_codes) for level_codes in zip(*alone, strict=True)]
+
+def query_codes(coder: ShortlistCoder, queries: Vectors, vectors: MappedVectors) -> Codes:
+    """Return the codes of queries (n, dim), computed together or, faster for a few, one by one.
+
+    The threads of ``vectors`` compute them.
+    """
+    if len(queries) >= MULTIPLY_FROM:
+        return coder.codes(queries)[0]
+    rows = [query[np.newaxis] for query in queries]
+    alone = vectors.parallel_map(lambda row: coder.codes(row)[0], rows)
+    return [np.concatenate(level_codes) for level_codes in zip(*alone, strict=True)]
 
 
 class QueryBounds:

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
+from shutil import copytree
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +17,7 @@ import pytest
 from indexer.build import build
 from indexer.build.derive import derive
 from indexer.config import Config, DatasetConfig, IndexConfig, SearchConfig
-from indexer.errors import ShardUnavailable
+from indexer.errors import ShardUnavailable, StoreCorrupt
 from indexer.search.backends import OpenedVersion, RayBackend
 from indexer.store import NewImage, Store, Version, Writer, open_writer
 from indexer.vector_index import flat_file
@@ -30,7 +31,7 @@ from tests.vectors import photo_like
 from tests.waiting import eventually
 
 if TYPE_CHECKING:  # Ray must not be imported before the environment of the cluster is set
-    from indexer.vector_index.ray_shards import Replica
+    from indexer.vector_index.replicas import Replica
 
 COUNT, DIM, SEGMENTS = 6000, 256, 6
 K = 30
@@ -61,15 +62,21 @@ def publish(writer: Writer) -> Version:
     )
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with a shortlist and an approximate index, published."""
-    store = Store(tmp_path / "store")
+    store = Store(tmp_path_factory.mktemp("made") / "store")
     with open_writer(store) as writer:
         for vectors in np.array_split(photo_like(COUNT), SEGMENTS):
             add(writer, vectors)
         publish(writer)
-    return store
+    return store.folder
+
+
+@pytest.fixture
+def store(made: Path, tmp_path: Path) -> Store:
+    """A copy of it."""
+    return Store(copytree(made, tmp_path / "store"))
 
 
 @pytest.fixture
@@ -186,12 +193,29 @@ def test_nothing_fails_while_replicas_and_a_node_are_killed_and_a_version_is_pub
     assert not wrong
 
 
+@pytest.mark.usefixtures("cluster")  # before Ray is imported
+def test_a_replica_keeps_two_versions_and_answers_for_no_other(store: Store) -> None:
+    from indexer.vector_index.ray_shards import ShardReplica
+    from indexer.vector_index.replicas import VersionName
+
+    replica, names = ShardReplica(str(store.folder), 0, 2), [VersionName.of(store.open_published())]
+    for seed in (5, 6):
+        with open_writer(store) as writer:
+            add(writer, photo_like(40, seed=seed))
+            names.append(VersionName.of(publish(writer)))
+    for name in names:
+        assert replica.run(name, len)[0] == name
+    assert list(replica._opened) == names[1:]
+    with pytest.raises(StoreCorrupt, match="is not the version of 2020"):
+        replica.run(names[2]._replace(created="2020"), len)
+
+
 @pytest.fixture
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """A search waits two seconds for a shard."""
-    import indexer.vector_index.ray_shards
+    import indexer.vector_index.replicas
 
-    monkeypatch.setattr(indexer.vector_index.ray_shards, "ANSWER_SECONDS", 2.0)
+    monkeypatch.setattr(indexer.vector_index.replicas, "ANSWER_SECONDS", 2.0)
 
 
 @contextmanager

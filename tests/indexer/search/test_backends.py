@@ -21,7 +21,8 @@ def test_without_ray_the_error_names_the_extra(
     published: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    for name in ("indexer.vector_index.ray_shards", "indexer.executors.ray"):
+    modules = ("vector_index.ray_shards", "vector_index.replicas", "executors.ray")
+    for name in (f"indexer.{module}" for module in modules):
         monkeypatch.delitem(sys.modules, name, raising=False)
     config = Config(store=published.folder, search=SearchConfig(backend="ray"))
     with pytest.raises(MissingDependency) as error:
