@@ -21,7 +21,7 @@ def on_ray(config: Config, monkeypatch: pytest.MonkeyPatch) -> Config:
 
 
 def test_without_ray_the_error_names_the_extra(on_ray: Config) -> None:
-    with pytest.raises(MissingDependency, match="ask for a cluster, but Ray cannot be imported") as caught:
+    with pytest.raises(MissingDependency, match="Ray cannot be imported") as caught:
         build(on_ray)
     assert "pip install 'lookalike[ray]'" in caught.value.hint
 
