@@ -196,6 +196,7 @@ class SearchConfig(Section):
     shards: int = Field(default=2, ge=1, le=1000)
     replicas: int = Field(default=2, ge=1, le=10)
     address: str = Field(default="auto", pattern=r"^(auto|[^/\s]+:\d+)$")
+    pushed_to: Address | None = None
 
     @model_validator(mode="after")
     def _k_within_max_k(self) -> "SearchConfig":

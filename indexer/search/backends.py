@@ -85,11 +85,12 @@ class RayBackend:
         return OpenedVersion(vectors, modes, shards)
 
     def _start(self) -> "ShardActors":
-        from indexer.vector_index.ray_shards import ShardActors
+        from indexer.transfer import PulledParts
+        from indexer.vector_index.ray_shards import SameStore, ShardActors
 
         search = self._config.search
         return ShardActors(
-            self._config.store,
+            PulledParts(search.pushed_to) if search.pushed_to else SameStore(self._config.store),
             shards=search.shards,
             replicas=search.replicas,
             address=search.address,

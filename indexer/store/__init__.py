@@ -31,7 +31,7 @@ from indexer.store.segment_writer import SegmentSize
 from indexer.store.segments import Segment
 from indexer.store.store import PublishedIdentity, Store
 from indexer.store.text_index import TextIndex, TextMatches
-from indexer.store.versions import DerivedFiles, Version, trained_path
+from indexer.store.versions import DerivedFiles, Version, VersionPart, trained_path
 from indexer.store.writer import Draft, Writer, open_writer
 
 __all__ = [
@@ -66,6 +66,7 @@ __all__ = [
     "TextIndex",
     "TextMatches",
     "Version",
+    "VersionPart",
     "Writer",
     "catalogue_problems",
     "live_catalogue",

@@ -3,13 +3,13 @@
 Paths are relative to the store, with slashes, here and in a copy of it elsewhere.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from indexer.errors import StoreCorrupt
 from indexer.store.files import REBUILD_HINT, FileRecord
-from indexer.store.records import Derived, Manifest, Marker
+from indexer.store.records import Derived, Manifest, Marker, SegmentEntry
 
 MANIFEST = "manifest.json"
 MARKER = "segment.json"
@@ -39,18 +39,28 @@ def layer_files(manifest: Manifest) -> Files:
     return {f"layers/{layer.id}.sqlite": layer.file for layer in manifest.layers}
 
 
-def derived_files(manifest: Manifest) -> Files:
-    """Return the files of a version's derived structures. Raises StoreCorrupt if one is missing."""
+def chosen_segments(
+    manifest: Manifest, segments: Collection[str] | None = None
+) -> list[SegmentEntry]:
+    """Return the segments of a version, or those of these ids."""
+    return [entry for entry in manifest.segments if segments is None or entry.id in segments]
+
+
+def derived_files(manifest: Manifest, segments: Collection[str] | None = None) -> Files:
+    """Return the files of a version's derived structures, for all segments or these.
+
+    Raises StoreCorrupt if one is missing.
+    """
     files: Files = {}
     for derived in manifest.derived.values():
-        files |= _structure_files(derived, manifest)
+        files |= _structure_files(derived, chosen_segments(manifest, segments))
     return files
 
 
-def _structure_files(derived: Derived, manifest: Manifest) -> Files:
+def _structure_files(derived: Derived, segments: Iterable[SegmentEntry]) -> Files:
     folder = f"derived/{derived.folder}"
     files = {f"{folder}/{TRAINED}": derived.trained}
-    for entry in manifest.segments:
+    for entry in segments:
         if entry.id not in derived.parts:
             raise StoreCorrupt(f"{folder} lacks segment {entry.id}.", REBUILD_HINT)
         files[f"{folder}/{part_name(entry.id)}"] = derived.parts[entry.id].file

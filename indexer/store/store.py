@@ -1,5 +1,6 @@
 """The store folder as readers see it: one published version, older ones beside it."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -7,7 +8,7 @@ from indexer.errors import NoPublishedIndex, StoreCorrupt
 from indexer.store.contents import manifest_path
 from indexer.store.files import REBUILD_HINT, read_bytes, read_record, refuse_link
 from indexer.store.records import Manifest
-from indexer.store.versions import Version
+from indexer.store.versions import Version, VersionPart, read_manifest
 
 CURRENT = "CURRENT"
 COPY = "COPY"
@@ -117,6 +118,16 @@ class Store:
         for folder in (*self.folders, self.versions / name):
             refuse_link(folder)
         return Version(self.folder, name)
+
+    def manifest(self, name: str) -> Manifest:
+        """Return the manifest of a version. Raises :class:`StoreCorrupt`."""
+        return read_manifest(self.folder / manifest_path(name), name)
+
+    def part(self, name: str, segments: Collection[str]) -> VersionPart:
+        """Open some segments of a version. Raises :class:`StoreCorrupt`."""
+        for folder in (self.segments, self.versions, self.derived, self.versions / name):
+            refuse_link(folder)
+        return VersionPart(self.folder, name, segments)
 
 
 def current_content(version: str) -> bytes:

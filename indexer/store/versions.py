@@ -1,5 +1,6 @@
 """Versions, which a server opens: the segments, layers and structures of a manifest."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ from indexer.store.catalogue import Catalogue
 from indexer.store.contents import (
     TRAINED,
     Files,
+    chosen_segments,
     derived_files,
     files_of,
     layer_files,
@@ -44,27 +46,26 @@ def layer_path(folder: Path, name: str) -> Path:
     return folder / f"{name}.sqlite"
 
 
-class Version:
-    """One published version, whose files' sizes and encoder were checked when it was opened.
+class VersionPart:
+    """Some segments of a published version, and their parts of its derived structures.
 
-    Opening reads only the small records; :meth:`problems` reads and checks every byte. Raises
-    :class:`StoreCorrupt` if a part is missing, damaged or made by another encoder.
+    The sizes of these files, and the encoder, were checked when it was opened; of the rest of the
+    version nothing needs to be there but its manifest. Raises :class:`StoreCorrupt` if a part is
+    missing, damaged or made by another encoder.
     """
 
-    def __init__(self, store: Path, name: str) -> None:
+    def __init__(self, store: Path, name: str, segments: Collection[str] | None = None) -> None:
         self.id = name
         self.folder = store / "versions" / name
         self._store = store
         self.manifest = read_manifest(store / manifest_path(name), name)
         for structure in self.manifest.derived.values():
             refuse_link(self._derived_folder(structure.folder))
-        layers = layer_files(self.manifest)
-        for path, record in (layers | derived_files(self.manifest)).items():
+        for path, record in derived_files(self.manifest, segments).items():
             check_size(store / path, record)
-        self.catalogue = Catalogue.open_snapshot([store / path for path in layers])
-        """The catalogue as it was when the version was published, read-only."""
-        self.segments = [Segment(store / "segments" / e.id) for e in self.manifest.segments]
-        for entry, segment in zip(self.manifest.segments, self.segments, strict=True):
+        entries = chosen_segments(self.manifest, segments)
+        self.segments = [Segment(store / "segments" / entry.id) for entry in entries]
+        for entry, segment in zip(entries, self.segments, strict=True):
             expected = (self.manifest.fingerprint, self.manifest.dim, entry.count)
             if (segment.marker.fingerprint, segment.marker.dim, segment.count) != expected:
                 raise StoreCorrupt(
@@ -80,6 +81,25 @@ class Version:
         return DerivedFiles(
             trained_path(folder), [folder / part_name(segment.id) for segment in self.segments]
         )
+
+    def _derived_folder(self, name: str) -> Path:
+        return self._store / "derived" / name
+
+
+class Version(VersionPart):
+    """One published version, whose files' sizes and encoder were checked when it was opened.
+
+    Opening reads only the small records; :meth:`problems` reads and checks every byte. Raises
+    :class:`StoreCorrupt` if a part is missing, damaged or made by another encoder.
+    """
+
+    def __init__(self, store: Path, name: str) -> None:
+        super().__init__(store, name)
+        layers = layer_files(self.manifest)
+        for path, record in layers.items():
+            check_size(store / path, record)
+        self.catalogue = Catalogue.open_snapshot([store / path for path in layers])
+        """The catalogue as it was when the version was published, read-only."""
 
     def problems(self) -> list[str]:
         """Check every checksum and, if all are right, every count; return what is wrong."""
@@ -111,9 +131,6 @@ class Version:
     def files(self) -> Files:
         """All files it consists of, by their paths below the store, without its records."""
         return files_of(self.manifest, {part.id: part.marker for part in self.segments})
-
-    def _derived_folder(self, name: str) -> Path:
-        return self._store / "derived" / name
 
 
 def read_manifest(path: Path, version: str) -> Manifest:

@@ -1,13 +1,13 @@
 """The opened indexes of a version: mapped vectors, shortlist and approximate index."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
 
 from indexer.config import Mode
 from indexer.errors import StoreCorrupt
-from indexer.store import Derived, DerivedFiles, DerivedKind, Segment, Version
+from indexer.store import Derived, DerivedFiles, DerivedKind, Version, VersionPart
 from indexer.vector_index import (
     AUTO,
     ApproximateCoder,
@@ -39,7 +39,7 @@ def approximate_setting(asked: str, recall: float) -> str:
 
 def map_vectors(version: Version) -> MappedVectors:
     """Map the vectors of a version. Raises :class:`StoreCorrupt`."""
-    vectors, indexed = _mapped(version, version.segments), version.manifest.counts.indexed
+    vectors, indexed = _mapped(version), version.manifest.counts.indexed
     if len(vectors) != indexed:
         raise StoreCorrupt(
             f"{version.folder} lists {indexed} images; its segments hold {len(vectors)}."
@@ -47,10 +47,10 @@ def map_vectors(version: Version) -> MappedVectors:
     return vectors
 
 
-def _mapped(version: Version, segments: Sequence[Segment]) -> MappedVectors:
-    parts = [Part(segment.vectors_path, segment.ids) for segment in segments]
-    deleted = np.array(version.manifest.deleted, np.int64)
-    return MappedVectors(parts, version.manifest.dim, deleted)
+def _mapped(part: VersionPart) -> MappedVectors:
+    parts = [Part(segment.vectors_path, segment.ids) for segment in part.segments]
+    deleted = np.array(part.manifest.deleted, np.int64)
+    return MappedVectors(parts, part.manifest.dim, deleted)
 
 
 class Files(Protocol):
@@ -84,17 +84,14 @@ class Indexes:
         )
 
     @classmethod
-    def of(cls, version: Version, segments: Sequence[str] | None = None) -> "Indexes":
-        """Open the indexes of a version, or those of some of its segments."""
-        if segments is None:
-            return cls(map_vectors(version), version.derived)
-        chosen = [n for n, segment in enumerate(version.segments) if segment.id in segments]
+    def of(cls, version: Version) -> "Indexes":
+        """Open the indexes of a version."""
+        return cls(map_vectors(version), version.derived)
 
-        def files(kind: DerivedKind) -> DerivedFiles | None:
-            found = version.derived(kind)
-            return found and DerivedFiles(found.trained, [found.parts[n] for n in chosen])
-
-        return cls(_mapped(version, [version.segments[n] for n in chosen]), files)
+    @classmethod
+    def of_part(cls, part: VersionPart) -> "Indexes":
+        """Open the indexes of some of a version's segments."""
+        return cls(_mapped(part), part.derived)
 
     @property
     def by_mode(self) -> Mapping[Mode, CandidateIndex]:

@@ -12,11 +12,11 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 from indexer.errors import ShardUnavailable, StoreCorrupt
 from indexer.executors.ray import connect, ray
-from indexer.store import Store, Version
+from indexer.store import SegmentEntry, Store, Version
 from indexer.vector_index.replicas import Question, Replica, VersionName, in_order
 from indexer.vector_index.sharded import Answer, Shard, split
 
@@ -38,14 +38,42 @@ PATIENCE_SECONDS = 10.0
 """How long opening a version waits for all replicas; then one for each shard is enough."""
 
 OPEN_SECONDS = 60.0
-"""How long opening a version waits for a replica of each shard."""
+"""How long opening a version that every node has waits for a replica of each shard."""
+
+
+class Stores(Protocol):
+    """Finds the store from which a node opens its shards. It is pickled."""
+
+    @property
+    def patience_seconds(self) -> float:
+        """How long opening a version may wait for a replica of each shard."""
+
+    def store_with(
+        self, version: str, choose: Callable[[Sequence[SegmentEntry]], Sequence[str]]
+    ) -> Store:
+        """Return a store that has the chosen segments of a version."""
+
+
+class SameStore(NamedTuple):
+    """The store at one path, which every node has."""
+
+    folder: Path
+
+    @property
+    def patience_seconds(self) -> float:
+        """How long opening a version may wait for a replica of each shard."""
+        return OPEN_SECONDS
+
+    def store_with(self, version: str, choose: object) -> Store:
+        """Return the store."""
+        return Store(self.folder)
 
 
 class ShardReplica:
     """The actor: one replica of one shard. It opens the versions it is asked for."""
 
-    def __init__(self, store: str, number: int, shards: int) -> None:
-        self._store = Store(Path(store))
+    def __init__(self, stores: Stores, number: int, shards: int) -> None:
+        self._stores = stores
         self._number = number
         self._shards = shards
         self._opened: OrderedDict[VersionName, Shard] = OrderedDict()
@@ -64,17 +92,21 @@ class ShardReplica:
         return version, call(shard)
 
     def _open(self, name: VersionName) -> Shard:
-        version = self._store.version(name.id)
-        if VersionName.of(version) != name:
+        store = self._stores.store_with(name.id, self._segments)
+        if VersionName.of(store.manifest(name.id)) != name:
             raise StoreCorrupt(
-                f"{version.folder} on this node is not the version of {name.created}.",
-                "All nodes need the same store at the same path.",
+                f"{store.folder} on this node has another version {name.id} than that of "
+                f"{name.created}.",
+                "All nodes need the same index.",
             )
-        shard = Shard.open(version, self._number, self._shards)
+        shard = Shard.open(store, name.id, self._number, self._shards)
         self._opened[name] = shard
         while len(self._opened) > OPEN_VERSIONS:
             self._opened.popitem(last=False)
         return shard
+
+    def _segments(self, segments: Sequence[SegmentEntry]) -> Sequence[str]:
+        return split(segments, self._shards)[self._number]
 
 
 class ShardActors:
@@ -84,15 +116,16 @@ class ShardActors:
     :class:`~indexer.errors.ClusterUnavailable` if there is no cluster at ``address``.
     """
 
-    def __init__(self, store: Path, *, shards: int, replicas: int, address: str) -> None:
+    def __init__(self, stores: Stores, *, shards: int, replicas: int, address: str) -> None:
         _connect(address)
+        self._patience = stores.patience_seconds
         self._nodes = sorted(node["NodeID"] for node in ray.nodes() if node["Alive"])
         self._actors = [
-            [self._start(store, number, shards, number + replica) for replica in range(replicas)]
+            [self._start(stores, number, shards, number + replica) for replica in range(replicas)]
             for number in range(shards)
         ]
 
-    def _start(self, store: Path, number: int, shards: int, place: int) -> Any:
+    def _start(self, stores: Stores, number: int, shards: int, place: int) -> Any:
         """Start a replica of a shard on one of the nodes; on another one if that is gone.
 
         No core is reserved: a replica must not wait for one before it is restarted. Some memory is,
@@ -111,7 +144,7 @@ class ShardActors:
                 max_task_retries=0,
                 max_concurrency=CONCURRENT_CALLS,
             )
-            .remote(str(store), number, shards)
+            .remote(stores, number, shards)
         )
 
     def open(self, version: Version) -> "RayShards":
@@ -120,7 +153,7 @@ class ShardActors:
         Raises :class:`~indexer.errors.ShardUnavailable`.
         """
         shards = RayShards(self._actors, version)
-        shards.wait_until_open()
+        shards.wait_until_open(self._patience)
         return shards
 
 
@@ -128,7 +161,7 @@ class RayShards:
     """The shards of one version; see :class:`~indexer.vector_index.sharded.Shards`."""
 
     def __init__(self, actors: Sequence[Sequence[Any]], version: Version) -> None:
-        name, segments = VersionName.of(version), version.manifest.segments
+        name, segments = VersionName.of(version.manifest), version.manifest.segments
         counts = {segment.id: segment.count for segment in segments}
         divided = split(segments, len(actors))
         self._counts = [sum(counts[segment] for segment in shard) for shard in divided]
@@ -164,12 +197,12 @@ class RayShards:
         replicas = [in_order(shard, self._turn) for shard in self._replicas]
         return Question(call, replicas, self._unavailable).answers()
 
-    def wait_until_open(self) -> None:
+    def wait_until_open(self, patience: float) -> None:
         """Wait until all replicas have opened the version, or for a while one of each shard."""
         began = time.monotonic()
         while not all(replica.is_ready for shard in self._replicas for replica in shard):
             problem, waited = self.problem(), time.monotonic() - began
-            if problem and waited > OPEN_SECONDS:
+            if problem and waited > patience:
                 raise problem
             if not problem and waited > PATIENCE_SECONDS:
                 return

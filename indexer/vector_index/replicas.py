@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from indexer.errors import ShardUnavailable
 from indexer.executors.ray import ray
-from indexer.store import Version
+from indexer.store import Manifest
 from indexer.vector_index.sharded import Shard
 
 logger = logging.getLogger(__name__)
@@ -30,9 +30,9 @@ class VersionName(NamedTuple):
     created: str
 
     @classmethod
-    def of(cls, version: Version) -> "VersionName":
+    def of(cls, manifest: Manifest) -> "VersionName":
         """Return the name of a version."""
-        return cls(version.id, version.manifest.created.isoformat())
+        return cls(manifest.version, manifest.created.isoformat())
 
 
 class Replica:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexer.config import Mode
-from indexer.store import SegmentEntry, Version
+from indexer.store import SegmentEntry, Store
 from indexer.vector_index.base import (
     CandidateIndex,
     Candidates,
@@ -82,9 +82,10 @@ class Shard:
         self._indexes = indexes
 
     @classmethod
-    def open(cls, version: Version, number: int, shards: int) -> "Shard":
+    def open(cls, store: Store, version: str, number: int, shards: int) -> "Shard":
         """Open the shard of a number, from 0, out of so many. Raises :class:`StoreCorrupt`."""
-        return cls(Indexes.of(version, split(version.manifest.segments, shards)[number]))
+        segments = split(store.manifest(version).segments, shards)[number]
+        return cls(Indexes.of_part(store.part(version, segments)))
 
     def __len__(self) -> int:
         return len(self._indexes.vectors)

@@ -18,8 +18,10 @@ from indexer.build import build
 from indexer.build.derive import derive
 from indexer.config import Config, DatasetConfig, IndexConfig, SearchConfig
 from indexer.errors import ShardUnavailable, StoreCorrupt
+from indexer.machine import user_cache_folder
 from indexer.search.backends import OpenedVersion, RayBackend
 from indexer.store import NewImage, Store, Version, Writer, open_writer
+from indexer.transfer import push
 from indexer.vector_index import flat_file
 from indexer.vector_index.base import Found, Vectors
 from indexer.vector_index.opened import Indexes
@@ -133,6 +135,28 @@ def test_two_nodes_find_what_one_index_finds(searching: Config, store: Store) ->
     assert (near.distances <= wanted.distances).all()
 
 
+def test_nodes_without_the_store_fetch_their_shards(
+    searching: Config, store: Store, tmp_path: Path
+) -> None:
+    """They fetch from where the index was pushed to, and a new version before it is used."""
+    address = f"file://{tmp_path}/copy"
+    search = searching.search.model_copy(update={"pushed_to": address})
+    config = searching.model_copy(update={"search": search})
+    push(config, address)
+    backend, query = RayBackend(config), photo_like(1)
+    opened = [backend.open(store.open_published())]
+    with open_writer(store) as writer:
+        add(writer, photo_like(500, seed=5))
+        publish(writer)
+    push(config, address)
+    opened.append(backend.open(store.open_published()))
+    fetched = {path.name for path in (user_cache_folder() / "shards").glob("*/segments/*")}
+    assert fetched == {segment.id for segment in store.open_published().segments}
+    for one, version in zip(opened, ("00000001", "00000002"), strict=True):
+        wanted = Indexes.of(store.version(version)).exact.search(query, K)
+        assert_equal(one.by_mode["exact"].search(query, K), wanted)
+
+
 def node(shard: Shard) -> str:
     """Return the node of the replica that is asked."""
     import ray
@@ -195,18 +219,19 @@ def test_nothing_fails_while_replicas_and_a_node_are_killed_and_a_version_is_pub
 
 @pytest.mark.usefixtures("cluster")  # before Ray is imported
 def test_a_replica_keeps_two_versions_and_answers_for_no_other(store: Store) -> None:
-    from indexer.vector_index.ray_shards import ShardReplica
+    from indexer.vector_index.ray_shards import SameStore, ShardReplica
     from indexer.vector_index.replicas import VersionName
 
-    replica, names = ShardReplica(str(store.folder), 0, 2), [VersionName.of(store.open_published())]
+    replica = ShardReplica(SameStore(store.folder), 0, 2)
+    names = [VersionName.of(store.open_published().manifest)]
     for seed in (5, 6):
         with open_writer(store) as writer:
             add(writer, photo_like(40, seed=seed))
-            names.append(VersionName.of(publish(writer)))
+            names.append(VersionName.of(publish(writer).manifest))
     for name in names:
         assert replica.run(name, len)[0] == name
     assert list(replica._opened) == names[1:]
-    with pytest.raises(StoreCorrupt, match="is not the version of 2020"):
+    with pytest.raises(StoreCorrupt, match="than that of 2020"):
         replica.run(names[2]._replace(created="2020"), len)
 
 

@@ -161,7 +161,7 @@ def test_a_shard_opens_its_segments_of_a_version(store: Store) -> None:
         commit(writer, ["c", "d", "e"])
         commit(writer, ["f"])
         version = publish(writer)
-    opened = [Shard.open(version, number, 2) for number in range(2)]
+    opened = [Shard.open(store, version.id, number, 2) for number in range(2)]
     assert [len(shard) for shard in opened] == [3, 3]
     index = ShardedIndex(LocalShards(opened), "exact")
     query = np.arange(8, dtype=np.float32)[None]
