@@ -3,12 +3,17 @@
 # machine has: uv's, pyenv's, or one on the PATH, each in an environment of its own. A missing one is
 # skipped, and so is that of .venv, on which `make test` runs everything. VGG16 is left out, as it runs
 # through the same adapters as the embedded encoder and takes half of the time; so are the tests that build
-# the wheel, those of the server's processes and pages, and those that end a build at every step.
+# the wheel, those of the server's processes and pages, those that end or kill a build or a transfer, those that count
+# its work or let it hang, and what decides in libraries that are the same on every Python: the pixels of all formats,
+# the training of FAISS, S3.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 VERSIONS=(3.11 3.12 3.13)
 TESTS=(tests/indexer tests/contracts tests/server/api tests/lookalike)
+LEFT_OUT="not vgg and not random_weights and not test_original and not test_wheel and not test_surroundings \
+  and not test_crashes and not test_kills and not killed and not test_failures and not test_growth and not hangs \
+  and not test_matrix and not too_few_vectors and not s3"
 
 # is PYTHON VERSION: whether a command is that version of Python; pyenv's shims often are none.
 is() {
@@ -59,5 +64,5 @@ for version in "${VERSIONS[@]}"; do
   make_environment "$python" ".venv-$version"
   echo "Running the tests of the library, the API and the command, but for VGG16, on Python $version ($python)."
   ".venv-$version/bin/python" -m pytest -q -n auto --dist loadfile \
-    -k "not vgg and not test_original and not test_wheel and not test_crashes and not test_kills" "${TESTS[@]}"
+    -k "$LEFT_OUT" "${TESTS[@]}"
 done
