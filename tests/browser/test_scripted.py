@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.browser.conftest import Visitor, keep
 
@@ -201,6 +201,27 @@ def test_errors_keep_the_page_usable(
     page.context.set_offline(False)
     choose(page, windmill)
     expect(alert).to_have_count(0)
+
+
+def test_an_answer_that_comes_too_late_is_not_shown(page: Page, windmill: Path) -> None:
+    """Back is pressed again before the page is there that it led to."""
+    page.goto("/")
+    choose(page, windmill)
+    subject = page.locator("#subject")
+    for _ in range(2):
+        expect(subject).to_be_visible()
+        before = subject.inner_text()
+        results(page).nth(1).get_by_role("link", name="More like this").click()
+        expect(subject).not_to_have_text(before)
+    late: list[Route] = []
+    page.route("**/?image_id=*", lambda route: late.append(route))
+    page.go_back()
+    page.go_back()
+    expect(subject).to_have_text(windmill.name)
+    assert len(late) == 1
+    late[0].continue_()
+    page.wait_for_timeout(500)
+    expect(subject).to_have_text(windmill.name)
 
 
 def test_back_on_the_page_restores_the_scroll_position(page: Page) -> None:

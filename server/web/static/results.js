@@ -7,11 +7,13 @@ import { ROOT, send } from "./server.js";
 const main = document.getElementById("main");
 const MAX_STORED = 8; // pages of upload results
 let currentUpload = null; // number of the upload results being shown, if they are shown
+let lastVisit = null; // the last use of Back or Forward: what was asked for before it comes too late
 
 /** Sends a search, shows its results and adds them to the history. */
 export async function search(request, { focus } = {}) {
+  const visit = lastVisit;
   const response = await send(request);
-  if (!response) return;
+  if (!response || visit !== lastVisit) return;
   saveState();
   if (request.method === "GET") {
     currentUpload = null;
@@ -53,9 +55,10 @@ export function watchHistory() {
   addEventListener("popstate", async () => {
     storeUpload();
     currentUpload = null;
+    const visit = (lastVisit = {});
     if (restoreUpload()) return;
     const response = await send({ method: "GET", url: location.href });
-    if (response) show(response.html, { restored: true });
+    if (response && visit === lastVisit) show(response.html, { restored: true });
   });
   addEventListener("click", (event) => {
     const link = event.target.closest?.(`a[href^="${ROOT}?"]`);

@@ -86,12 +86,13 @@ def annotate(tmp_path: Path, root: Path) -> Annotate:
 
 
 @pytest.fixture
-def reads(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """How often each file is read."""
+def reads(root: Path, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often each file of the folder is read; servers of other tests may look at theirs."""
     counts, read = Counter[str](), Coco.read
 
     def counted(coco: Coco, key: str) -> bytes:
-        counts[key] += 1
+        if coco._root == root:
+            counts[key] += 1
         return read(coco, key)
 
     monkeypatch.setattr(Coco, "read", counted)
