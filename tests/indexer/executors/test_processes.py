@@ -14,6 +14,7 @@ import pytest
 from indexer.errors import ExtractionStalled
 from indexer.executors import Failure, LocalExecutor, local
 from indexer.executors.processes import Processes
+from tests.waiting import eventually
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def unusable() -> Mortal:
 def test_a_process_that_cannot_start_ends_the_run() -> None:
     with pytest.raises(ExtractionStalled, match="end at their start, with code 7, 7, 7"):
         results(unusable, 3)
-    assert not [t for t in threading.enumerate() if t.name.startswith("prepare")]
+    eventually(lambda: not [t for t in threading.enumerate() if t.name.startswith("prepare")])
 
 
 class Shy(Mortal):
