@@ -3,7 +3,7 @@
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
 from indexer.errors import StoreBusy, StoreCorrupt
@@ -66,13 +66,14 @@ def _has(store: Store, version: str, choose: Choice) -> bool:
 @contextmanager
 def _locked_when_free(store: Store) -> Iterator[None]:
     """Hold the lock of a store, once no other process of the node does."""
-    while True:
-        try:
-            with locked(store):
-                yield
-                return
-        except StoreBusy:
-            time.sleep(BUSY_SECONDS)
+    with ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(locked(store))
+                break
+            except StoreBusy:
+                time.sleep(BUSY_SECONDS)
+        yield
 
 
 def _fetch(store: Store, copy: Copy, version: str, choose: Choice) -> None:

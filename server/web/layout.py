@@ -116,10 +116,9 @@ def without_own(hits: Sequence[Hit], query_ids: Sequence[int]) -> list[Hit]:
     """
     others = []
     for hit in hits:
-        if hit.image.id not in query_ids:
-            others.append(hit)
-        elif hit.duplicates:
-            first, *rest = hit.duplicates
+        together = [one for one in (hit, *hit.duplicates) if one.image.id not in query_ids]
+        if together:
+            first, *rest = together
             others.append(replace(first, duplicates=tuple(rest)))
     return others
 

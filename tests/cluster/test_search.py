@@ -190,9 +190,16 @@ def test_nothing_fails_while_replicas_and_a_node_are_killed_and_a_version_is_pub
             answered[thread] += 1
 
     def go_on() -> None:
-        """Wait for some more answers of both threads."""
+        """Wait for some more answers of both threads. Raises what has ended one of them."""
         before = [*answered]
-        eventually(lambda: all(now >= one + 10 for now, one in zip(answered, before, strict=True)))
+
+        def have_answered() -> bool:
+            for thread in asking:
+                if thread.done():
+                    thread.result()
+            return all(now >= one + 10 for now, one in zip(answered, before, strict=True))
+
+        eventually(have_answered)
 
     with ThreadPoolExecutor(2) as pool:
         asking = [pool.submit(ask, thread) for thread in range(2)]

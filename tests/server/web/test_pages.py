@@ -68,6 +68,9 @@ def test_a_near_duplicate_takes_the_place_of_the_query(tmp_path: Path, photos: l
     page = create_app(config).test_client().get("/?image_id=1").text
     assert re.findall(r'class="key filename" title="([^"]*)"', page) == ["b.jpg"]
     assert "+1<span" in page
+    both = create_app(config).test_client().get("/?image_id=1&image_id=2").text
+    assert re.findall(r'class="key filename" title="([^"]*)"', both) == ["c.jpg"]
+    assert "+1<span" not in both
     (tmp_path / "images" / "b.jpg").unlink()
     (tmp_path / "images" / "c.jpg").unlink()
     build(config, allow_shrink=True)
