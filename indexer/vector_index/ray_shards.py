@@ -252,6 +252,8 @@ def _watch(reference: "weakref.ref[RayShards]") -> None:
     while (shards := reference()) is not None and ray.is_initialized():
         try:
             shards.probe()
+        except SystemExit:  # what Ray raises if this process leaves the cluster meanwhile
+            return
         except Exception:
             logger.exception("The replicas cannot be probed")
         del shards

@@ -79,6 +79,8 @@ class Replica:
 class Question:
     """One call of all shards: which replicas are asked, and what they have answered.
 
+    ``untried`` are the replicas of each shard in the order in which to ask them. One that is not
+    ready is passed over, but may be asked later, when another one turns out to be late or lost.
     ``unavailable`` makes the error of some shards that have no replica that answers.
     """
 
@@ -120,9 +122,10 @@ class Question:
         return [shard for shard in range(len(self._untried)) if shard not in self._answers]
 
     def _ask_next(self, shard: int) -> bool:
-        """Ask the next replica of a shard; return whether there was one."""
-        while self._untried[shard]:
-            replica = self._untried[shard].pop(0)
+        """Ask the next replica of a shard that is ready; return whether there was one."""
+        while ready := [replica for replica in self._untried[shard] if replica.is_ready]:
+            replica = ready[0]
+            self._untried[shard].remove(replica)
             try:
                 self._asked[replica.start(self._call)] = replica
             except ray.exceptions.RayError as error:
@@ -155,7 +158,6 @@ class Question:
 
 
 def in_order(replicas: Sequence[Replica], turn: int) -> list[Replica]:
-    """Return the replicas to ask, the next one in turn first, slow ones last."""
+    """Return replicas in the order in which to ask: the next one in turn first, slow ones last."""
     first = turn % len(replicas)
-    ready = [replica for replica in (*replicas[first:], *replicas[:first]) if replica.is_ready]
-    return sorted(ready, key=lambda replica: replica.is_slow)
+    return sorted((*replicas[first:], *replicas[:first]), key=lambda replica: replica.is_slow)

@@ -164,10 +164,6 @@ def node(shard: Shard) -> str:
     return ray.get_runtime_context().get_node_id()
 
 
-@pytest.mark.skipif(
-    not os.environ.get("CLUSTER_KILLS"),
-    reason="on two busy cores a search fails in one run of six: CLUSTER_KILLS=1 runs it",
-)
 def test_nothing_fails_while_replicas_and_a_node_are_killed_and_a_version_is_published(
     searching: Config, store: Store, cluster: Cluster
 ) -> None:
@@ -277,6 +273,21 @@ def test_a_slow_replica_delays_one_search(searching: Config, store: Store) -> No
         assert slow.is_slow
         assert not replicas(opened)[1][1].is_slow
     eventually(lambda: not slow.is_slow)
+
+
+def test_a_replica_that_is_back_is_asked_by_searches_that_wait(
+    searching: Config, store: Store
+) -> None:
+    """A search may have begun when it was not ready, and wait for one that has been lost since."""
+    opened = RayBackend(searching).open(store.open_published())
+    index, query = opened.by_mode["exact"], photo_like(1)
+    wanted = index.search(query, K)
+    first, second = replicas(opened)[0]
+    process = process_of(first)
+    with stopped([process]):
+        second.is_ready = False  # until the next probe
+        assert_equal(index.search(query, K), wanted)
+    eventually(lambda: all_ready(opened))
 
 
 @pytest.mark.usefixtures("short_waits")
