@@ -45,6 +45,10 @@ SECONDS = 10
 """How long the encoder works in each round, at most, unless that is fewer than FEWEST images."""
 
 FEWEST = 96
+
+PER_WORKER = 300
+"""How many images each thread or process decodes where ways to decode are compared."""
+
 MAX_PIXELS = 10**8
 
 
@@ -163,11 +167,12 @@ def decoding_ways(images: Path, count: int) -> dict[str, float]:
     for workers, processes in sorted(ways, key=lambda way: (way[1], way[0])):
         executor = LocalExecutor(workers, slot_bytes=3 * INPUT_SIDE**2, processes=processes)
         preparation = Preparation(dataset, MAX_PIXELS)
-        batches = prepared_batches(preparation, items, 32, executor)
-        next(batches)  # processes start
+        some = items[: PER_WORKER * workers]
+        batches = prepared_batches(preparation, some, 32, executor)
+        first = len(next(batches))  # processes start
         seconds = _timed(partial(_drain, batches))
         name = f"{workers} {'processes' if processes else 'threads'}"
-        found[name] = round((len(items) - 32) / seconds, 1)
+        found[name] = round((len(some) - first) / seconds, 1)
     return found
 
 
@@ -202,13 +207,20 @@ def report(title: str, figures: dict[str, Any]) -> None:
 
 def _enough(encoder: Encoder, count: int) -> int:
     """Return how many of the images a round takes, so that it does not take long."""
-    few = min(FEWEST, count)
-    _encode(encoder, encoder.batch_size)  # may compile
-    return max(few, min(count, round(SECONDS * few / _timed(lambda: _encode(encoder, few)))))
+    few = max(FEWEST, encoder.batch_size)
+    _encode(encoder, few)  # may compile
+    rate = few / _timed(lambda: _encode(encoder, few))
+    return min(count, max(FEWEST, round(SECONDS * rate)))
 
 
 def _decode(dataset: Dataset, items: list[Item], encoder: Encoder) -> None:
-    for batch in prepared_batches(Preparation(dataset, MAX_PIXELS), items, encoder.batch_size):
+    batches = prepared_batches(
+        Preparation(dataset, MAX_PIXELS),
+        items,
+        encoder.batch_size,
+        for_gpu=not encoder.shares_cores,
+    )
+    for batch in batches:
         assert all(isinstance(outcome, Prepared) for outcome in batch)
 
 

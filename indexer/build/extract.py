@@ -20,7 +20,7 @@ from indexer.build.diff import TIMEOUT, WORKER_DIED
 from indexer.datasets import Dataset, Item, content_of_box
 from indexer.encoders import Encoder, Vectors
 from indexer.errors import ImageGone, ImageTooLarge, InvalidImage, LookalikeError, OutOfMemory
-from indexer.executors import Failure, LocalExecutor, untimed
+from indexer.executors import FEW_CORES, Failure, LocalExecutor, untimed
 from indexer.images import (
     INPUT_SIDE,
     Box,
@@ -34,7 +34,7 @@ from indexer.images import (
     read_exif,
     upright,
 )
-from indexer.machine import scratch_folder
+from indexer.machine import available_cores, scratch_folder
 
 AHEAD = 128
 """How many files are prepared ahead, at least: enough to bridge slow ones, in bounded memory."""
@@ -47,6 +47,9 @@ MAX_TOGETHER = 64
 fill the memory. The next ones read and decode it again, which then hardly counts."""
 
 INPUT_BYTES = 3 * INPUT_SIDE**2
+
+MANY_FILES = 1024
+"""So many are worth the second that processes take to start."""
 
 NO_PIXELS = np.empty((0, 0, 3), np.uint8)
 
@@ -197,20 +200,33 @@ def by_file(items: Iterable[Item]) -> Iterator[list[Item]]:
             yield together
 
 
+def are_for_processes(files: int) -> bool:
+    """Tell whether processes prepare so many files faster than threads, their start included."""
+    return files >= MANY_FILES and available_cores() > FEW_CORES
+
+
 def prepared_batches(
     preparation: Preparation,
     items: Iterable[Item],
     batch_size: int,
     executor: LocalExecutor | None = None,
+    *,
+    for_gpu: bool = False,
 ) -> Generator[list[Outcome]]:
     """Yield the outcome of every item, in order, in batches that are prepared ahead.
+
+    A GPU is faster than threads: many files are prepared for it in processes from the start, if
+    there are more cores than threads can use. Otherwise the executor decides.
 
     A file that takes longer than the executor allows is skipped. Raises
     :class:`~indexer.errors.ExtractionStalled` if too many do.
     """
     files = list(by_file(items))
     most, total = max(map(len, files), default=1), sum(map(len, files))
-    executor = executor or LocalExecutor(slot_bytes=most * INPUT_BYTES)
+    executor = executor or LocalExecutor(
+        slot_bytes=most * INPUT_BYTES,
+        processes=True if for_gpu and are_for_processes(len(files)) else None,
+    )
     make = partial(_worker, preparation, os.getpid(), scratch_folder() / "decoding")
     ahead = max(AHEAD, BATCHES_AHEAD * batch_size)
     if most > 1:  # as many boxes as there would be images
@@ -247,7 +263,9 @@ def extract(
     encoder.load()  # its batch size may be measured
     preparation = Preparation(dataset, max_pixels, known or Contents())
     begun: deque[Callable[[], Batch]] = deque()
-    for outcomes in prepared_batches(preparation, items, encoder.batch_size, executor):
+    for outcomes in prepared_batches(
+        preparation, items, encoder.batch_size, executor, for_gpu=not encoder.shares_cores
+    ):
         begun.append(_begin(outcomes, encoder))
         if len(begun) > 1:
             yield begun.popleft()()

@@ -12,19 +12,21 @@ import numpy as np
 
 from indexer.build.extract import (
     INPUT_BYTES,
+    MANY_FILES,
     MAX_TOGETHER,
     Preparation,
     Prepared,
+    are_for_processes,
     by_file,
     prepared_batches,
 )
 from indexer.datasets import Dataset, Item
 from indexer.encoders import Encoder, Images
-from indexer.executors import FEW_CORES, LocalExecutor
+from indexer.executors import LocalExecutor
 from indexer.machine import available_cores, scratch_folder
 from indexer.store import NewImage, Store, open_writer
 
-SAMPLE_FILES = 1024
+SAMPLE_FILES = MANY_FILES
 SAMPLE_SECONDS = 2.0
 SAMPLE_BATCH = 8
 SAMPLE_COMMIT = 512
@@ -83,7 +85,7 @@ def _decode(
 
     Where there are many cores and files, a build decodes in processes, which take a while to start.
     """
-    in_processes = available_cores() > FEW_CORES and len(sample) == SAMPLE_FILES
+    in_processes = are_for_processes(len(sample))
     executor = LocalExecutor(slot_bytes=MAX_TOGETHER * INPUT_BYTES, processes=in_processes)
     items = chain.from_iterable(sample)
     decoded, count, began = list[Prepared](), 0, time.perf_counter()

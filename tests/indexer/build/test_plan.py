@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import indexer.build.derive
+import indexer.build.extract
 import indexer.build.ingest
 import indexer.build.pipeline
 import indexer.build.plan
@@ -74,7 +75,7 @@ def test_decoding_is_measured_as_a_build_does_it(
     tmp_path: Path, files: int, processes: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On many cores in processes, if there are enough files to start some."""
-    monkeypatch.setattr(indexer.build.rates, "available_cores", lambda: 5)
+    monkeypatch.setattr(indexer.build.extract, "available_cores", lambda: 5)
     monkeypatch.setattr(indexer.build.rates, "SAMPLE_SECONDS", 0.1)
     used, executor = list[object](), LocalExecutor
 

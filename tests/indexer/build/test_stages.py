@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -49,6 +48,11 @@ class Encoder(Corners):
         self.begun += 1
         self._before(self.begun)
         return super().encode(images)
+
+
+def in_processes(*, slot_bytes: int, **_: object) -> LocalExecutor:
+    """An executor of two processes, however many cores and files there are."""
+    return LocalExecutor(2, slot_bytes=slot_bytes, processes=True)
 
 
 @pytest.fixture
@@ -160,7 +164,6 @@ def test_processes_make_the_index_that_threads_make(
     (tmp_path / "images" / "copy.png").write_bytes(picture(7))
     other = small_config(tmp_path / "images", tmp_path / "other")
     reports = [build(config, Encoder())]
-    in_processes = partial(LocalExecutor, 2, processes=True)
     monkeypatch.setattr(indexer.build.extract, "LocalExecutor", in_processes)
     reports.append(build(other, Encoder()))
     assert [r.reasons for r in reports] == [{"unsupported_image": 1}] * 2
@@ -197,7 +200,6 @@ def test_decoders_that_are_killed_change_nothing(
     clean, config = (small_config(tmp_path / "images", tmp_path / name) for name in ("c", "s"))
     build(clean, Encoder())
     monkeypatch.setattr(indexer.build.extract, "AHEAD", 8)
-    in_processes = partial(LocalExecutor, 2, processes=True)
     monkeypatch.setattr(indexer.build.extract, "LocalExecutor", in_processes)
     killed, last = 0, len(photos) // Encoder.batch_size - 4  # the others may all be decoded
 
@@ -268,6 +270,41 @@ def test_long_metadata_does_not_stop_the_exchange_with_processes(config: Config)
     images = [image for batch in batches for image in batch.prepared]
     assert len(images) == PICTURES
     assert all(len(image.item.metadata["text"]) == 1_000_000 for image in images)
+
+
+@pytest.mark.parametrize(
+    ("files", "cores", "on_gpu", "expected"),
+    [
+        (8, 5, True, True),
+        (7, 5, True, None),  # too few for the start of processes
+        (8, 4, True, None),  # threads use these
+        (8, 5, False, None),  # which decodes on the cores that encode
+    ],
+)
+def test_many_files_are_prepared_for_a_gpu_in_processes_from_the_start(
+    files: int,
+    cores: int,
+    on_gpu: bool,
+    expected: bool | None,
+    config: Config,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    chosen = list[bool | None]()
+
+    class Executor(LocalExecutor):
+        def __init__(self, *, slot_bytes: int, processes: bool | None) -> None:
+            chosen.append(processes)
+            super().__init__(2, slot_bytes=slot_bytes, processes=processes)
+
+    monkeypatch.setattr(indexer.build.extract, "LocalExecutor", Executor)
+    monkeypatch.setattr(indexer.build.extract, "MANY_FILES", 8)
+    monkeypatch.setattr(indexer.build.extract, "available_cores", lambda: cores)
+    dataset = Folder(config.dataset.roots[0])
+    encoder = Encoder()
+    encoder.shares_cores = not on_gpu
+    batches = extract(dataset, dataset.scan().items[:files], encoder, max_pixels=1000)
+    assert sum(len(batch.prepared) for batch in batches) == files
+    assert chosen == [expected]
 
 
 SLOW = """
