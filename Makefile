@@ -62,12 +62,12 @@ format: $(VENV)/.installed-dev ## Format the code
 	@$(PY) -m ruff format .
 	@$(PY) -m ruff check --fix .
 
-lock: ## Resolve the lock files again from pyproject.toml (needs uv)
-	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --upgrade \
+lock: $(VENV)/.installed-dev ## Resolve the lock files again from pyproject.toml
+	$(VENV)/bin/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --upgrade \
 	  --no-emit-index-url --no-header --no-annotate -o requirements.lock
-	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+	$(VENV)/bin/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
 	  --constraint requirements.lock --no-emit-index-url --no-header --no-annotate -o requirements-dev.lock
-	uv pip compile pyproject.toml --extra dev --extra ray --universal --python-version 3.11 --generate-hashes \
+	$(VENV)/bin/uv pip compile pyproject.toml --extra dev --extra ray --universal --python-version 3.11 --generate-hashes \
 	  --constraint requirements-dev.lock --no-emit-index-url --no-header --no-annotate -o requirements-cluster.lock
 
 screenshots: $(VENV)/.installed-dev ## Take the README's screenshots in headless Chromium
