@@ -1,34 +1,19 @@
 """Tar shards in WebDataset's style, read without unpacking."""
 
 import os
-import re
 import threading
-from collections import Counter
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 from indexer.datasets.base import Item, Listing
-from indexer.datasets.files import (
-    GONE_HINT,
-    NOT_UTF8,
-    check_size,
-    ignored_as,
-    reason_of,
-    require_folder,
-)
+from indexer.datasets.files import GONE_HINT, NOT_UTF8, check_size, ignored_as, reason_of
+from indexer.datasets.shards import Shards, Stamp, stamp_of
 from indexer.datasets.sidecars import SIDECARS, Sidecars
-from indexer.datasets.tar_directory import (
-    Directory,
-    Extent,
-    Stamp,
-    read_directory,
-    read_extent,
-    stamp_of,
-)
-from indexer.datasets.walk import EXCLUDED, HIDDEN, Rules, walk
-from indexer.errors import DatasetError, ImageGone, ImageUnreadable
+from indexer.datasets.tar_directory import Directory, Extent, read_directory, read_extent
+from indexer.datasets.walk import EXCLUDED, HIDDEN, Rules
+from indexer.errors import ImageGone, ImageUnreadable
 from indexer.text import escaped, is_text
 
 FEW_SHARDS = 2
@@ -49,21 +34,20 @@ class TarShards:
     def __init__(
         self, *roots: Path, rules: Rules | None = None, shards_kept: int | None = None
     ) -> None:
-        self._roots = roots
-        self._rules = rules or Rules()
+        self._shards = Shards(roots, ".tar", rules or Rules())
         self._shards_kept = shards_kept
-        self._paths: dict[str, Path] | None = None
         self._images: dict[str, tuple[Stamp, Mapping[str, Extent]]] = {}
         self._indexing = threading.Lock()
 
     def __reduce__(self) -> tuple[partial["TarShards"], tuple[Path, ...]]:
         """Make a copy for a process that reads one shard after the other."""
-        return partial(TarShards, rules=self._rules, shards_kept=FEW_SHARDS), self._roots
+        rules = self._shards.rules
+        return partial(TarShards, rules=rules, shards_kept=FEW_SHARDS), self._shards.roots
 
     @property
     def source(self) -> str:
         """The paths of the folders and archives."""
-        return ", ".join(str(root) for root in self._roots)
+        return self._shards.source
 
     def scan(self) -> Listing:
         """List the images of all shards by reading the headers of the archives.
@@ -72,13 +56,7 @@ class TarShards:
         are listed.
         """
         listing = Listing()
-        self._paths = self._find(listing)
-        if not self._paths and not listing.unreadable:
-            raise DatasetError(
-                f"There are no .tar files in {self.source}.",
-                "Name an uncompressed .tar file, or a folder that holds some, in dataset.root.",
-            )
-        for name, path in self._paths.items():
+        for name, path in self._shards.find(listing).items():
             try:
                 with path.open("rb") as file:
                     directory = read_directory(file)
@@ -93,9 +71,9 @@ class TarShards:
 
     def read(self, key: str) -> bytes:
         """Return the bytes of an image."""
-        name, member = self._locate(key)
+        name, path, member = self._shards.locate(key)
         try:
-            with self._known()[name].open("rb") as file:
+            with path.open("rb") as file:
                 extent = self._images_in(name, file).get(member)
                 if extent is None:
                     raise ImageGone(f"The archive {name} holds no {member}.", GONE_HINT)
@@ -117,7 +95,7 @@ class TarShards:
         for member in [*directory.files, *directory.dangling]:
             extent = directory.files.get(member)
             heading = HIDDEN if _is_hidden(member) else ignored_as(os.path.basename(member))  # noqa: PTH119
-            part = self._rules.exclude.part_of(member)
+            part = self._shards.rules.exclude.part_of(member)
             if part is not None and heading != HIDDEN:
                 excluded.add(part)
             elif extent is not None and heading in SIDECARS:
@@ -137,50 +115,6 @@ class TarShards:
             metadata = sidecars.metadata_of(member)
             listing.items.append(Item(f"{name}/{member}", size, mtime_ns, metadata, revision))
         sidecars.count_unused()
-
-    def _find(self, listing: Listing) -> dict[str, Path]:
-        """Return the archives by name, in order. Raises DatasetError if two have the same name."""
-        found: list[tuple[str, Path]] = []
-        for root in self._roots:
-            if root.suffix.lower() == ".tar" and not root.is_dir():
-                if not root.exists():
-                    raise DatasetError(
-                        f"The archive {root} does not exist.", "Check the path, or dataset.root."
-                    )
-                found.append((root.name, root))
-                continue
-            require_folder(root)
-            for entry, key in walk([(root, "")], listing, self._rules):
-                if key.lower().endswith(".tar") and not entry.name.startswith("."):
-                    if is_text(key):
-                        found.append((key, Path(entry.path)))
-                    else:
-                        listing.unreadable[f"{escaped(key)}/"] = NOT_UTF8
-                else:
-                    listing.ignored[ignored_as(entry.name) or "no archive"] += 1
-        paths = dict(sorted(found))
-        if len(paths) < len(found):
-            (name, _), *_ = Counter(name for name, _ in found).most_common(1)
-            raise DatasetError(
-                f"Two archives in {self.source} are called {name}.",
-                "Their names tell their images apart: rename one of them.",
-            )
-        return paths
-
-    def _known(self) -> dict[str, Path]:
-        if self._paths is None:
-            try:
-                self._paths = self._find(Listing())
-            except DatasetError:
-                raise ImageGone("The archives cannot be found.", GONE_HINT) from None
-        return self._paths
-
-    def _locate(self, key: str) -> tuple[str, str]:
-        """Split a key into the names of shard and member. The latter is never used as a path."""
-        for end in re.finditer(r"\.tar/", key, re.IGNORECASE):
-            if key[: end.end() - 1] in self._known():
-                return key[: end.end() - 1], key[end.end() :]
-        raise ImageGone(f"{key} is in none of the archives.", GONE_HINT)
 
     def _images_in(self, name: str, file: BinaryIO) -> Mapping[str, Extent]:
         """Return the extents of an archive's images, read again if the file has changed."""

@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, NamedTuple
 
-from indexer.datasets.files import revision_of
+from indexer.datasets.shards import Stamp, stamp_of
 
 DAMAGED = (tarfile.TarError, ValueError, OverflowError, IndexError, MemoryError, RecursionError)
 """What tarfile raises for damaged archives."""
@@ -24,9 +24,6 @@ MAX_SIZE = 2**63 - 1
 
 MAX_LINKS = 40
 """How many links may lead to each other, as on Linux."""
-
-Stamp = tuple[int, int, str]
-"""An archive's size, modification time and revision."""
 
 
 class Extent(NamedTuple):
@@ -51,12 +48,6 @@ class Directory:
     """Links to what the archive does not hold: their target by name."""
     ignored: Counter[str] = field(default_factory=Counter)
     damage: str | None = None
-
-
-def stamp_of(file: BinaryIO) -> Stamp:
-    """Return what tells whether an archive has changed."""
-    found = os.fstat(file.fileno())
-    return found.st_size, found.st_mtime_ns, revision_of(found)
 
 
 def read_directory(file: BinaryIO) -> Directory:

@@ -55,7 +55,7 @@ def test_shards_are_found_in_folders_and_named_one_by_one(tmp_path: Path) -> Non
     listing = TarShards(tmp_path / "train", extra).scan()
     found = [item.key for item in listing.items]
     assert found == ["1.TAR/i.jpg", "a/0.tar/i.jpg", "extra.tar/i.jpg"]
-    assert listing.ignored == {".txt": 1, ".gz": 1, "no archive": 1}
+    assert listing.ignored == {".txt": 1, ".gz": 1, "no .tar file": 1}
 
 
 def test_two_shards_of_one_name_are_refused(tmp_path: Path) -> None:
