@@ -27,6 +27,7 @@ from indexer.machine import available_cores, scratch_folder
 from indexer.store import NewImage, Store, open_writer
 
 SAMPLE_FILES = MANY_FILES
+SAMPLE_RUN = 8
 SAMPLE_SECONDS = 2.0
 SAMPLE_BATCH = 8
 SAMPLE_COMMIT = 512
@@ -62,11 +63,14 @@ def measure_rates(
 ) -> Rates | None:
     """Measure the stages on files from all of the dataset; None if none of them is an image.
 
-    Commits are measured in the system's folder for temporary files.
+    Neighbouring files are read together, as a build does, since a part of a dataset that is read at
+    once may hold many. Commits are measured in the system's folder for temporary files.
     """
     files = list(by_file(items))  # with all of their boxes, as a build decodes each of them once
-    indices = np.linspace(0, len(files) - 1, min(SAMPLE_FILES, len(files)), dtype=int)
-    sample = [files[index] for index in np.random.default_rng(0).permutation(indices)]
+    runs = min(SAMPLE_FILES, len(files)) // SAMPLE_RUN or 1
+    starts = np.linspace(0, max(0, len(files) - SAMPLE_RUN), runs, dtype=int)
+    starts = np.random.default_rng(0).permutation(starts)
+    sample = [file for start in starts for file in files[start : start + SAMPLE_RUN]]
     encoder.load()
     decode, decoded = _decode(Preparation(dataset, max_pixels), sample, encoder.batch_size)
     if not decoded:
