@@ -208,10 +208,16 @@ def _require_same_items(listing: Listing, known: Mapping[str, Stamp]) -> None:
 
 
 def _look_renamed(listing: Listing, known: Mapping[str, Stamp]) -> bool:
-    """Tell whether files with the size and time of almost every indexed one are there."""
+    """Tell whether files with the size and time of almost every indexed one are there.
+
+    Where the scan knows no sizes, those with its time.
+    """
     found = {(item.size, item.mtime_ns) for item in listing.items}
     indexed = [stamp for stamp in known.values() if stamp.reason is None]
-    lost = sum((stamp.size, stamp.mtime_ns) not in found for stamp in indexed)
+    lost = sum(
+        (stamp.size, stamp.mtime_ns) not in found and (None, stamp.mtime_ns) not in found
+        for stamp in indexed
+    )
     return bool(indexed) and lost <= len(indexed) * MAX_SHRINK
 
 
@@ -245,11 +251,7 @@ def _must_read(item: Item, known: Stamp | None, max_pixels: int) -> bool:
 
 def is_same_file(item: Item, known: Stamp) -> bool:
     """Tell whether a file is certainly the one that a stamp was taken of, unchanged."""
-    return (known.size, known.mtime_ns, known.revision) == (
-        item.size,
-        item.mtime_ns,
-        item.revision,
-    )
+    return _is_alike(item, known) and known.revision == item.revision
 
 
 def _looks_indexed(item: Item, known: Stamp | None) -> bool:
@@ -257,6 +259,11 @@ def _looks_indexed(item: Item, known: Stamp | None) -> bool:
     return (
         known is not None
         and known.reason is None
-        and (known.size, known.mtime_ns) == (item.size, item.mtime_ns)
+        and _is_alike(item, known)
         and (known.revision is None or box_in(known.revision) == box_in(item.revision))
     )
+
+
+def _is_alike(item: Item, known: Stamp) -> bool:
+    """Tell whether a file has the time of a stamp, and its size, if the scan knows it."""
+    return item.size in (None, known.size) and item.mtime_ns == known.mtime_ns

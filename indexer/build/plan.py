@@ -36,7 +36,8 @@ class Plan:
     """The files that they are or lie in, which are read."""
     unchanged: int
     removed: int
-    image_bytes: int
+    image_bytes: int | None
+    """The size of these files; None if only reading them would tell."""
     disk_bytes: dict[str, int]
     """Growth of the store by kind of file: vectors, catalogue, shortlist, approximate."""
     disk_free_bytes: int
@@ -59,7 +60,8 @@ class Plan:
     def summary(self) -> str:
         """The plan as a few lines of text."""
         what = "images" if self.items == "images" else f"boxes in {self.files} images"
-        work = f"{self.images} {what} to encode ({self.image_bytes / 1e6:.1f} MB)"
+        size = "" if self.image_bytes is None else f" ({self.image_bytes / 1e6:.1f} MB)"
+        work = f"{self.images} {what} to encode{size}"
         lines = [f"{work}, {self.unchanged} unchanged, {self.removed} gone"]
         if self.rate and self.seconds is not None and self.memory_bytes is not None:
             lines.append(
@@ -132,6 +134,7 @@ def estimate(
     """
     items = changes.to_encode
     files = {item.file: item.size for item in items}
+    sizes = [size for size in files.values() if size is not None]
     total = len(items) + changes.unchanged
     structures = _structures(config, encoder.spec.dim, len(items), total)
     rates = None
@@ -156,7 +159,7 @@ def estimate(
         files=len(files),
         unchanged=changes.unchanged,
         removed=len(changes.removed),
-        image_bytes=sum(files.values()),
+        image_bytes=None if len(sizes) < len(files) else sum(sizes),
         disk_bytes=disk,
         disk_free_bytes=free,
         executor=config.executor.kind,

@@ -22,12 +22,13 @@ class Item:
     """One image, or a box in one, with a stable ``key``, in which ``/`` separates folders.
 
     ``size`` (bytes), ``mtime_ns`` and ``revision`` tell, without reading the file, whether it may
-    have changed since the last scan. Numbers beyond 64 bits become the nearest within.
-    ``metadata`` is what the source knows of it, as JSON-ready values.
+    have changed since the last scan. The size is None if only reading it would tell; then the other
+    two must do. Numbers beyond 64 bits become the nearest within. ``metadata`` is what the source
+    knows of it, as JSON-ready values.
     """
 
     key: str
-    size: int
+    size: int | None
     mtime_ns: int
     metadata: Mapping[str, Any] = field(default_factory=dict)
     revision: str = ""
@@ -42,8 +43,9 @@ class Item:
         return self.key if self.box is None else file_of_box(self.key)
 
     def __post_init__(self) -> None:
-        for name in ("size", "mtime_ns"):
-            object.__setattr__(self, name, _in_64_bits(getattr(self, name)))
+        if self.size is not None:
+            object.__setattr__(self, "size", _in_64_bits(self.size))
+        object.__setattr__(self, "mtime_ns", _in_64_bits(self.mtime_ns))
 
 
 def _in_64_bits(number: int) -> int:

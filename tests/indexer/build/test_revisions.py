@@ -5,15 +5,18 @@ import os
 import shutil
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import indexer.datasets.files
 from indexer.build import BuildReport, build
-from indexer.build.plan import preview
+from indexer.build.plan import plan, preview
 from indexer.cli.parser import main
 from indexer.config import Config
+from indexer.datasets import Folder, Listing
+from indexer.errors import DatasetError
 from indexer.maintenance import status, verify
 from indexer.search import Searcher
 from indexer.store import Store
@@ -61,6 +64,59 @@ def revisions(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     texts = ["the same"]
     monkeypatch.setattr(indexer.datasets.files, "revision_of", lambda _: texts[-1])
     return texts
+
+
+@pytest.fixture
+def without_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scans that do not know how large the files are."""
+    scan = Folder.scan
+
+    def unsized(self: Folder) -> Listing:
+        listing = scan(self)
+        listing.items = [replace(item, size=None) for item in listing.items]
+        return listing
+
+    monkeypatch.setattr(Folder, "scan", unsized)
+
+
+@pytest.mark.usefixtures("without_sizes")
+def test_where_sizes_are_unknown_time_and_revision_tell_what_changed(
+    reindex: Reindex, images: Path, config: Config
+) -> None:
+    first, second, third, *_ = sorted(images.rglob("*.jpg"))
+    first.write_bytes(b"no image")
+    assert plan(config).image_bytes is None
+    assert " to encode, 0 unchanged" in plan(config).summary
+    assert counts(reindex()) == (5, 0, 5)
+    assert (preview(config)["retried"], counts(reindex())) == ([], (0, 0, 5))
+    os.utime(second)
+    third.chmod(0o600)
+    found = preview(config)
+    assert found["changed"] == [second.relative_to(images).as_posix()]
+    assert found["checked"] == [third.relative_to(images).as_posix()]
+    assert counts(reindex()) == (0, 2, 5)
+    collection = Searcher.open(config).collection
+    sizes = {collection.image(int(image_id)).size for image_id in collection.ids}
+    assert second.stat().st_size in sizes
+
+
+@pytest.mark.usefixtures("without_sizes")
+def test_where_sizes_are_unknown_the_times_tell_that_all_files_were_renamed(
+    reindex: Reindex, images: Path
+) -> None:
+    reindex()
+    times = [10**18 + number for number in range(6)]
+    for path, time in zip(sorted(images.rglob("*.jpg")), times, strict=True):
+        os.utime(path, ns=(time, time))
+    reindex()
+    for path in list(images.rglob("*.jpg")):
+        path.rename(path.with_name(f"renamed {path.name}"))
+    assert counts(reindex()) == (0, 6, 6)
+    for path in list(images.rglob("*.jpg")):
+        path.rename(path.with_name(f"again {path.name}"))
+        os.utime(path.with_name(f"again {path.name}"))
+    with pytest.raises(DatasetError, match="None of the 6 files of this store"):
+        reindex()
 
 
 def test_a_file_overwritten_with_equal_size_and_time_is_encoded(
