@@ -109,11 +109,12 @@ over: .Trash-1000, .thumbnails, ._1.jpg."""
 class DatasetConfig(Section):
     """Where the images are."""
 
-    kind: Literal["folder", "list", "coco", "tar", "objects"] = "folder"
+    kind: Literal["folder", "list", "coco", "tar", "parquet", "objects"] = "folder"
     root: Address | FolderPath | Annotated[tuple[FolderPath, ...], Field(min_length=1)] = Field(
         default=Path("data/images"), validate_default=True
     )
     annotations: FolderPath | Annotated[tuple[FolderPath, ...], Field(min_length=1)] | None = None
+    image_column: str | None = None
     items: Literal["images", "boxes"] = "images"
     box_margin: float = Field(default=0.0, ge=0, le=1)
     box_min_side: int = Field(default=16, ge=1)

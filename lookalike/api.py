@@ -51,11 +51,12 @@ def index(
 ) -> "Index":
     """Make an index match images, as ``lookalike index`` does, and open it.
 
-    ``images`` are folders, a list of paths (``.txt``) or ``.tar`` files. Only new and changed
-    images are encoded. Images that are no longer there leave the index, but stay if their folder is
-    missing or empty. If more than a third would leave, this is refused. With ``allow_shrink`` all
-    that cannot be found leave. A folder with none of the indexed names needs another ``store``.
-    With ``reread`` all files are read and compared by content, not only those that look changed.
+    ``images`` are folders, a list of paths (``.txt``), ``.tar`` or ``.parquet`` files. Only new and
+    changed images are encoded. Images that are no longer there leave the index, but stay if their
+    folder is missing or empty. If more than a third would leave, this is refused. With
+    ``allow_shrink`` all that cannot be found leave. A folder with none of the indexed names needs
+    another ``store``. With ``reread`` all files are read and compared by content, not only those
+    that look changed.
     ``encoder`` is ``vgg16``, whose weights (553 MB) Keras downloads once, or
     ``efficientnet_lite0``, which needs no download. ``weights`` may be a file of Keras weights.
     ``metadata`` is a table that describes the images: ``.csv``, ``.jsonl`` or ``.parquet``.

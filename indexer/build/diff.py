@@ -153,10 +153,7 @@ def compare(
     listing.use_known_names(known)
     found = {item.key for item in listing.items} | listing.unreadable.keys()
     if not found:
-        raise DatasetError(
-            f"There are no images in {dataset.source}.",
-            "Name a folder that holds image files, at any depth: lookalike index FOLDER.",
-        )
+        raise _without_images(dataset.source, listing)
     if known and found.isdisjoint(known):
         _require_same_items(listing, known)
     if known and found.isdisjoint(known) and not _look_renamed(listing, known):
@@ -182,6 +179,17 @@ def compare(
         unavailable,
         allow_shrink,
     )
+
+
+def _without_images(source: str, listing: Listing) -> DatasetError:
+    hint = "Name a folder that holds image files, at any depth: lookalike index FOLDER."
+    for kind in ("tar", "parquet"):
+        if listing.ignored[f".{kind}"]:
+            hint = (
+                f"It holds .{kind} files. To index the images in them, name the files, or set "
+                f"dataset.kind: {kind} in config.yaml."
+            )
+    return DatasetError(f"There are no images in {source}.", hint)
 
 
 def _require_decision(links: Mapping[str, str]) -> None:

@@ -10,7 +10,7 @@ from indexer.store import Store
 
 S = TypeVar("S", bound=Section)
 
-IMAGES = {"kind", "root", "annotations", "items"}
+IMAGES = {"kind", "root", "annotations", "items", "image_column"}
 """Settings of a dataset that together name what is indexed: setting one replaces all of them, and
 the table of metadata, which describes these images."""
 

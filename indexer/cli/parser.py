@@ -54,7 +54,7 @@ def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         nargs="*",
         default=[],
         metavar="PATH",
-        help="folders of images, a list of them (.txt), .tar files or s3://bucket/path",
+        help="folders of images, a list of them (.txt), .tar or .parquet files or s3://bucket/path",
     )
     images.add_argument("--images", metavar="PATH", help="the same, for one PATH")
     source.add_argument(
@@ -271,4 +271,5 @@ def _kind(paths: Sequence[str], annotations: Sequence[str] | None) -> str | None
             "COCO takes a folder and its files: lookalike index FOLDER --annotations A.json "
             "--annotations B.json (with make: IMAGES=FOLDER ANNOTATIONS=A.json,B.json).",
         )
-    return {".txt": "list", ".tar": "tar"}.get(suffixes.pop()) if len(suffixes) == 1 else None
+    kinds = {".txt": "list", ".tar": "tar", ".parquet": "parquet"}
+    return kinds.get(suffixes.pop()) if len(suffixes) == 1 else None

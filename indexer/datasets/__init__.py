@@ -10,6 +10,7 @@ from indexer.datasets.folder import Folder
 from indexer.datasets.image_list import ImageList
 from indexer.datasets.object_list import ObjectList
 from indexer.datasets.objects import Objects
+from indexer.datasets.parquet import ParquetShards
 from indexer.datasets.tables import Described, require_table
 from indexer.datasets.tar import TarShards
 from indexer.datasets.walk import Rules
@@ -25,6 +26,7 @@ __all__ = [
     "Item",
     "Listing",
     "Objects",
+    "ParquetShards",
     "Rules",
     "TarShards",
     "box_in",
@@ -61,6 +63,8 @@ def _open_images(config: DatasetConfig) -> Dataset:
         return Coco(first, *config.annotation_files, boxes=boxes)
     if config.kind == "tar":
         return TarShards(*config.roots, rules=rules)
+    if config.kind == "parquet":
+        return ParquetShards(*config.roots, rules=rules, column=config.image_column)
     return Folder(*config.roots, rules=rules)
 
 
@@ -73,7 +77,7 @@ def _beginnings_of_keys(config: DatasetConfig) -> dict[str, str]:
     folders = dict.fromkeys(config.roots, "")
     if config.kind == "folder":
         folders |= {other: f"{other.name}/" for other in config.roots[1:]}
-    elif config.kind in ("list", "tar"):  # keys are relative to where the file is
+    elif config.kind in ("list", "tar", "parquet"):  # keys are relative to where the file is
         folders |= {root.parent: "" for root in config.roots}
     return {f"{str(folder).rstrip('/')}/": beginning for folder, beginning in folders.items()}
 
@@ -81,13 +85,15 @@ def _beginnings_of_keys(config: DatasetConfig) -> dict[str, str]:
 def require_folders(config: DatasetConfig) -> None:
     """Raise :class:`~indexer.errors.DatasetError` if a folder or table of the dataset is not there.
 
-    Of an address, whether there is a library for it. It takes no time, unlike a scan, or the
-    download of an encoder's weights.
+    Of an address or Parquet files, whether there is a library for them. It takes no time, unlike a
+    scan, or the download of an encoder's weights.
     """
     if config.kind in ("folder", "coco"):
         for root in config.roots:
             require_folder(root)
     if config.address:
         Objects(config.address).connect()
+    if config.kind == "parquet":
+        ParquetShards(*config.roots).require_library()
     if config.metadata:
         require_table(config.metadata)

@@ -18,7 +18,15 @@ Stamp = tuple[int, int, str]
 
 def stamp_of(file: BinaryIO) -> Stamp:
     """Return what tells whether an open shard has changed."""
-    found = os.fstat(file.fileno())
+    return _stamp(os.fstat(file.fileno()))
+
+
+def stamp_at(path: Path) -> Stamp:
+    """Return what :func:`stamp_of` would of the file that is at a path now."""
+    return _stamp(path.stat())
+
+
+def _stamp(found: os.stat_result) -> Stamp:
     return found.st_size, found.st_mtime_ns, revision_of(found)
 
 

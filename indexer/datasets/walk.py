@@ -11,6 +11,7 @@ from indexer.images import SUFFIXES
 from indexer.text import escaped
 
 MAX_NOTE_BYTES = 1000
+SOURCES = {*SUFFIXES, ".tar", ".parquet"}
 NOTE_SUFFIXES = {"", ".txt", ".md"}
 """A small file of this kind may say that a disk is not mounted there: NOT_MOUNTED, README.txt."""
 
@@ -167,11 +168,11 @@ def is_visible(name: str) -> bool:
 
 
 def _may_hold_images(folder: str) -> bool:
-    """Tell whether there are images or archives in a folder, or too much to tell."""
+    """Tell whether there are images or shards in a folder, or too much to tell."""
     looked_at = 0
     for _, folders, files in os.walk(folder):
         looked_at += len(folders) + len(files)
-        if looked_at > MAX_LOOKED_AT or any(_suffix(name) in {*SUFFIXES, ".tar"} for name in files):
+        if looked_at > MAX_LOOKED_AT or any(_suffix(name) in SOURCES for name in files):
             return True
     return False
 

@@ -86,8 +86,9 @@ def _renamed(recorded: DatasetConfig, relocated: DatasetConfig) -> dict[str, str
     pairs = list(zip(recorded.roots, relocated.roots, strict=False))
     if recorded.kind == "folder":
         pairs = pairs[1:]  # keys of the first folder begin with no name
-    elif recorded.kind == "tar":
-        pairs = [pair for pair in pairs if all(p.suffix.lower() == ".tar" for p in pair)]
+    elif recorded.kind in ("tar", "parquet"):
+        ending = f".{recorded.kind}"
+        pairs = [pair for pair in pairs if all(p.suffix.lower() == ending for p in pair)]
     else:
         pairs = []
     return {f"{old.name}/": f"{new.name}/" for old, new in pairs if old.name != new.name}

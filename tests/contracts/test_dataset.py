@@ -9,7 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from indexer.build import build
 from indexer.config import DatasetConfig
@@ -20,7 +22,7 @@ from indexer.search import Allowed, Query, Searcher, Selection
 from tests.conftest import small_config
 
 Files = dict[str, bytes]
-KINDS = ["folder", "two folders", "list", "coco", "tar", "objects"]
+KINDS = ["folder", "two folders", "list", "coco", "tar", "parquet", "objects"]
 
 
 def write_folder(base: Path, files: Files) -> dict[str, object]:
@@ -62,6 +64,14 @@ def write_tar(base: Path, files: Files) -> dict[str, object]:
     return {"kind": "tar", "root": str(base / "shards")}
 
 
+def write_parquet(base: Path, files: Files) -> dict[str, object]:
+    (base / "shards").mkdir(exist_ok=True)
+    images = [{"bytes": data, "path": name} for name, data in files.items()]
+    table = pa.table({"image": images})
+    parquet.write_table(table, base / "shards" / "0000.parquet", row_group_size=2)
+    return {"kind": "parquet", "root": str(base / "shards")}
+
+
 def write_objects(base: Path, files: Files) -> dict[str, object]:
     write_files(base / "objects", files)
     return {"kind": "objects", "root": f"file://{base}/objects"}
@@ -81,7 +91,15 @@ def write_files(folder: Path, files: Files) -> None:
 WRITERS = dict(
     zip(
         KINDS,
-        (write_folder, write_two_folders, write_list, write_coco, write_tar, write_objects),
+        (
+            write_folder,
+            write_two_folders,
+            write_list,
+            write_coco,
+            write_tar,
+            write_parquet,
+            write_objects,
+        ),
         strict=True,
     )
 )
@@ -190,7 +208,13 @@ def test_reading_needs_no_scan_and_is_safe_between_threads(source: Source, files
         assert list(pool.map(open_dataset(config).read, keys)) == expected
 
 
-@pytest.mark.parametrize("key", ["nothing.jpg", "", "0", "a\0b", "0000.tar/nothing.jpg"])
+NO_IMAGES = [
+    "nothing.jpg", "", "0", "a\0b", "0000.tar/nothing.jpg", "0000.parquet/00000000-1/0.jpg",
+    "0000.parquet/00000099-0/0.jpg", "0000.parquet/0-0/0.jpg", "0000.parquet/00000000",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("key", NO_IMAGES)
 def test_a_key_that_names_no_image_is_gone(source: Source, files: Files, key: str) -> None:
     with pytest.raises(ImageGone):
         source.open(files).read(key)
@@ -217,7 +241,12 @@ def test_making_a_dataset_touches_nothing_and_a_missing_one_says_so(
     assert str(source.base) in caught.value.message
     assert caught.value.hint
     with pytest.raises(ImageGone):
-        open_dataset(config).read("0000.tar/0/0.jpg" if source.kind == "tar" else "0/0.jpg")
+        open_dataset(config).read(
+            {
+                "tar": "0000.tar/0/0.jpg",
+                "parquet": "0000.parquet/00000000-0/0.jpg",
+            }.get(source.kind, "0/0.jpg")
+        )
 
 
 def test_the_settings_survive_the_manifest(source: Source, files: Files) -> None:

@@ -1,23 +1,16 @@
 """A dataset whose images a table describes."""
 
 import posixpath
-import sys
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
 from indexer.datasets.base import BAR_DELAY_S, Dataset, Listing
 from indexer.datasets.tables.reading import read_table
-from indexer.datasets.tables.rows import BAD_ROWS
-from indexer.text import spellings, storable
-
-KEPT_TEXTS = 10_000
-SHORT = 100
-"""Columns repeat texts: so many short ones are kept, each of them once."""
+from indexer.datasets.tables.values import usable
+from indexer.text import spellings
 
 
 class Described:
@@ -63,7 +56,7 @@ class Described:
                 continue
             has_row[place] = True
             item = listing.items[place]
-            values = _usable(row.values, what, listing)
+            values = usable(row.values, what, listing)
             listing.items[place] = replace(item, metadata={**item.metadata, **values})
         for item, described in zip(listing.items, has_row, strict=True):
             if not described:
@@ -87,32 +80,3 @@ class Described:
             for folder, prefix in self._folders.items():
                 if normal.startswith(folder):
                     yield prefix + normal.removeprefix(folder)
-
-
-def _usable(values: dict[str, Any], what: str, listing: Listing) -> dict[str, Any]:
-    """Return the values that say something, as a catalogue can hold them."""
-    repairs = set[str]()
-    try:
-        values = storable(values, repairs)
-    except ValueError as error:
-        listing.pass_over(BAD_ROWS, f"{what} ({error})")
-        return {}
-    for repair in sorted(repairs):
-        listing.pass_over(f"table values with {repair}", what)
-    return {
-        sys.intern(name): _shared(value)
-        for name, value in values.items()
-        if name and value not in (None, "")
-    }
-
-
-def _shared(value: Any) -> Any:
-    """Return a value whose texts share their memory with equal ones that came before."""
-    if isinstance(value, list):
-        return [_shared(one) for one in value]
-    return _kept(value) if isinstance(value, str) and len(value) <= SHORT else value
-
-
-@lru_cache(KEPT_TEXTS)
-def _kept(text: str) -> str:
-    return text

@@ -111,6 +111,7 @@ def test_build_search_status_verify(images: Path, tmp_path: Path) -> None:
         (["--images=p"], "folder"),
         (["--images=p.txt"], "list"),
         (["--images=p.TAR"], "tar"),
+        (["--images=p.parquet"], "parquet"),
         (["--images=p", "--annotations=a.json"], "coco"),
     ],
 )
@@ -124,6 +125,7 @@ def test_flags_that_name_the_images_say_what_kind_they_are(flags: list[str], kin
         (["/p"], "folder", ("/p",)),
         (["/p", "/q"], "folder", ("/p", "/q")),
         (["/p.tar", "/q.TAR"], "tar", ("/p.tar", "/q.TAR")),
+        (["/p.parquet", "/q.Parquet"], "parquet", ("/p.parquet", "/q.Parquet")),
         (["/p.txt"], "list", ("/p.txt",)),
         (["/p", "--annotations=/a.json"], "coco", ("/p",)),
         (["--annotations", "/a.json", "/p"], "coco", ("/p",)),

@@ -5,7 +5,9 @@ import shutil
 import tarfile
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from indexer.build import build
 from indexer.config import Config, load_config
@@ -52,6 +54,13 @@ def make(kind: str, host: Path, photos: list[Path]) -> dict[str, object]:
             (host / "coco.json").write_text(json.dumps(content))
             settings = {"kind": "coco", "root": str(host)}
             return {**settings, "annotations": str(host / "coco.json")}
+    if kind.startswith("parquet"):
+        for folder in (one, two):
+            values = [{"bytes": path.read_bytes(), "path": path.name} for path in folder.iterdir()]
+            parquet.write_table(pa.table({"image": values}), host / f"{folder.name}.parquet")
+        names = ("one.parquet", "two.parquet")
+        several = [str(host / name) for name in names] if kind == "parquets" else str(host)
+        return {"kind": "parquet", "root": several}
     for folder in (one, two):
         with tarfile.open(host / f"{folder.name}.tar", "w") as archive:
             archive.add(folder, "images")
@@ -73,6 +82,8 @@ def make(kind: str, host: Path, photos: list[Path]) -> dict[str, object]:
         ("tars", ["{}/one.tar", "{}/two.tar"]),
         ("tars", "{}"),
         ("tars renamed", ["{}/first.tar", "{}/second.tar"]),
+        ("parquet", "{}"),
+        ("parquets renamed", ["{}/first.parquet", "{}/second.parquet"]),
     ],
 )
 def test_the_settings_say_where_the_images_are_now(
@@ -88,7 +99,7 @@ def test_the_settings_say_where_the_images_are_now(
     with pytest.raises(ImageGone):
         read_all(built)
     if kind.endswith("renamed"):
-        ending = ".tar" if kind.startswith("tars") else ""
+        ending = {"tars": ".tar", "parquets": ".parquet"}.get(kind.split()[0], "")
         for old, new in (("one", "first"), ("two", "second")):
             (there / f"{old}{ending}").rename(there / f"{new}{ending}")
     placed = root.format(there) if isinstance(root, str) else [r.format(there) for r in root]
