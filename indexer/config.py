@@ -148,7 +148,7 @@ class DatasetConfig(Section):
         if (self.kind == "coco") != (self.annotations is not None):
             named = "null" if self.annotations is None else "given"
             raise ValueError(f"dataset.kind is {self.kind}, but dataset.annotations is {named}")
-        if (self.kind == "objects") != (self.address is not None):
+        if self.kind != "parquet" and (self.kind == "objects") != (self.address is not None):
             what = (
                 f"is {self.address}" if self.address else "is no address such as s3://bucket/path"
             )

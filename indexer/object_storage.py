@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from io import SEEK_CUR, SEEK_END, SEEK_SET, RawIOBase
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, cast
 
 from indexer.config import is_address
 from indexer.errors import ConfigError, LookalikeError, MissingDependency, ObjectStorageError
@@ -120,6 +121,21 @@ class ObjectFolder:
             )
         return content
 
+    def open(self, name: str, size: int) -> BinaryIO:
+        """Return an object of so many bytes as a file. What is read of it is asked for then."""
+        return cast("BinaryIO", _ObjectFile(self, name, size))
+
+    def read_part(self, name: str, start: int, size: int) -> bytes:
+        """Return so many bytes of an object. Raises :class:`ObjectGone`."""
+        with self._explained(self._address_of(name)):
+            part = bytes(self._files.cat_file(self._path(name), start=start, end=start + size))
+        if len(part) != size:
+            raise ObjectStorageError(
+                f"{self._address_of(name)} gave {len(part):,} bytes for {size:,}.",
+                "Its server must give parts of objects, and the object must not be replaced.",
+            )
+        return part
+
     def status(self, name: str) -> StoredObject | None:
         """Return what a listing would have of one object; None if it does not exist."""
         try:
@@ -197,6 +213,35 @@ class ObjectFolder:
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise  # of the disk here
             raise _explain(error, address) from error
+
+
+class _ObjectFile(RawIOBase):
+    """An object as a file, read part by part."""
+
+    def __init__(self, folder: ObjectFolder, name: str, size: int) -> None:
+        self._folder, self._name, self._size = folder, name, size
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = SEEK_SET) -> int:
+        starts = {SEEK_SET: 0, SEEK_CUR: self._position, SEEK_END: self._size}
+        self._position = starts[whence] + offset
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def read(self, size: int = -1) -> bytes:
+        left = max(0, self._size - self._position)
+        size = left if size < 0 else min(size, left)
+        part = self._folder.read_part(self._name, self._position, size) if size else b""
+        self._position += size
+        return part
 
 
 class ObjectGone(ObjectStorageError):

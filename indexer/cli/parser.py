@@ -262,9 +262,9 @@ def _kind(paths: Sequence[str], annotations: Sequence[str] | None) -> str | None
         return "coco"
     from indexer.config import is_address
 
-    if any(map(is_address, paths)):
-        return "objects"
     suffixes = {Path(path).suffix.lower() for path in paths}
+    if any(map(is_address, paths)):
+        return "parquet" if suffixes == {".parquet"} else "objects"
     if ".json" in suffixes:
         raise ConfigError(
             f"{' '.join(paths)} is no folder of images.",

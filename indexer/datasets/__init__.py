@@ -10,7 +10,7 @@ from indexer.datasets.folder import Folder
 from indexer.datasets.image_list import ImageList
 from indexer.datasets.object_list import ObjectList
 from indexer.datasets.objects import Objects
-from indexer.datasets.parquet import ParquetShards
+from indexer.datasets.parquet import ParquetShards, require_library
 from indexer.datasets.tables import Described, require_table
 from indexer.datasets.tar import TarShards
 from indexer.datasets.walk import Rules
@@ -50,6 +50,9 @@ def open_dataset(config: DatasetConfig) -> Dataset:
 
 def _open_images(config: DatasetConfig) -> Dataset:
     rules = Rules(Exclusion(config.exclude), config.follow_links)
+    if config.kind == "parquet":
+        places = config.roots or (str(config.address),)
+        return ParquetShards(*places, rules=rules, column=config.image_column)
     if config.address:
         is_list = config.address.lower().endswith(".txt")
         return (ObjectList if is_list else Objects)(config.address, rules)
@@ -63,16 +66,14 @@ def _open_images(config: DatasetConfig) -> Dataset:
         return Coco(first, *config.annotation_files, boxes=boxes)
     if config.kind == "tar":
         return TarShards(*config.roots, rules=rules)
-    if config.kind == "parquet":
-        return ParquetShards(*config.roots, rules=rules, column=config.image_column)
     return Folder(*config.roots, rules=rules)
 
 
 def _beginnings_of_keys(config: DatasetConfig) -> dict[str, str]:
     """Return what keys begin with instead of the absolute path of each folder."""
     if config.address:
-        is_list = config.address.lower().endswith(".txt")
-        folder = config.address.rpartition("/")[0] if is_list else config.address.rstrip("/")
+        is_file = config.address.lower().endswith((".txt", ".parquet"))
+        folder = config.address.rpartition("/")[0] if is_file else config.address.rstrip("/")
         return {f"{folder}/": ""}
     folders = dict.fromkeys(config.roots, "")
     if config.kind == "folder":
@@ -94,6 +95,6 @@ def require_folders(config: DatasetConfig) -> None:
     if config.address:
         Objects(config.address).connect()
     if config.kind == "parquet":
-        ParquetShards(*config.roots).require_library()
+        require_library()
     if config.metadata:
         require_table(config.metadata)

@@ -90,6 +90,15 @@ class Listing:
             self.unreadable.pop(item.key, None)
         return self
 
+    def include(self, other: "Listing") -> None:
+        """Add what a scan of another part of the source found, passed over and could not read."""
+        self.items += other.items
+        self.unreadable |= other.unreadable
+        self.ignored.update(other.ignored)
+        for heading, names in other.examples.items():
+            known = self.examples.setdefault(heading, [])
+            known += names[: SHOWN - len(known)]
+
     def pass_over(self, heading: str, name: str) -> None:
         """Count what is ignored, and keep the first names for the report."""
         self.ignored[heading] += 1

@@ -49,6 +49,16 @@ class Objects:
 
     def scan(self) -> Listing:
         """List the objects whose names may be those of images."""
+        listing = Listing()
+        for key, item in self.visible(listing).items():
+            _add(listing, key, item)
+        return listing.in_order()
+
+    def visible(self, listing: Listing) -> "dict[str, StoredObject]":
+        """Return the objects that are not passed over by their names, which are counted.
+
+        Raises :class:`DatasetError` if they cannot be listed, or if there are none.
+        """
         try:
             found = self.connect().list()
         except ObjectStorageError as error:
@@ -56,7 +66,7 @@ class Objects:
             raise DatasetError(message, error.hint) from None
         if not found:  # object storage has no folders: this may be a wrong address
             raise DatasetError(f"There is nothing at {self._address}.", "Check the address.")
-        listing, indexes = Listing(), _indexes(found)
+        indexes, visible = _indexes(found), {}
         for index in sorted(indexes):
             listing.pass_over(INDEXES, index.rstrip("/") or ".")
         excluded = set[str]()
@@ -69,10 +79,10 @@ class Objects:
             elif part is not None:
                 excluded.add(part)
             else:
-                _add(listing, key, item)
+                visible[key] = item
         for part in sorted(excluded):
             listing.pass_over(EXCLUDED, part)
-        return listing.in_order()
+        return visible
 
     def read(self, key: str) -> bytes:
         """Return the bytes of an image."""

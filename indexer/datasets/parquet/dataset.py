@@ -3,7 +3,8 @@
 import os
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,10 +13,10 @@ from tqdm import tqdm
 
 from indexer.datasets.base import BAR_DELAY_S, Item, Listing
 from indexer.datasets.files import GONE_HINT, check_size
-from indexer.datasets.shards import Shards, stamp_at
+from indexer.datasets.parquet.places import ENDING, ParquetFiles, ParquetObjects, Place, Places
 from indexer.datasets.tables import plain_values, usable
 from indexer.datasets.walk import Rules
-from indexer.errors import DatasetError, ImageGone, ImageUnreadable
+from indexer.errors import DatasetError, ImageGone, ImageUnreadable, ObjectStorageError
 from indexer.text import escaped
 
 if TYPE_CHECKING:
@@ -24,10 +25,20 @@ if TYPE_CHECKING:
 SHARDS_OPEN = 2
 """A build ends one shard and begins the next."""
 
+THREADS = 16
+"""How many files in object storage are scanned at the same time: each takes several requests."""
+
 WITHOUT_IMAGES = "Parquet files without images"
 SETTING = "dataset.image_column in config.yaml, or LOOKALIKE_DATASET__IMAGE_COLUMN"
 
-_ROW = re.compile(r"([0-9]{8,18})(?:-.*)?", re.DOTALL)
+Scanned = tuple[Listing, DatasetError | None]
+
+_KEY = re.compile(r"(.*?\.parquet)/([0-9]{8,18})(?:-.*)?", re.DOTALL | re.IGNORECASE)
+
+
+def require_library() -> None:
+    """Raise :class:`~indexer.errors.MissingDependency` if Parquet files cannot be read."""
+    from indexer.datasets.parquet import shard  # noqa: F401
 
 
 class ParquetShards:
@@ -42,25 +53,25 @@ class ParquetShards:
     their order are decompressed once; one row alone takes its row group, up to it.
     """
 
-    def __init__(self, *roots: Path, rules: Rules | None = None, column: str | None = None) -> None:
-        self._shards = Shards(roots, ".parquet", rules or Rules())
-        self._column = column
+    def __init__(
+        self, *roots: Path | str, rules: Rules | None = None, column: str | None = None
+    ) -> None:
+        self._roots, self._rules, self._column = roots, rules or Rules(), column
+        paths = tuple(root for root in roots if isinstance(root, Path))
+        self._places: Places = (
+            ParquetFiles(paths, self._rules) if paths else ParquetObjects(str(*roots), self._rules)
+        )
         self._open: dict[str, Shard] = {}
         self._reading = threading.Lock()
 
-    def __reduce__(self) -> tuple[partial["ParquetShards"], tuple[Path, ...]]:
+    def __reduce__(self) -> tuple[partial["ParquetShards"], tuple[Path | str, ...]]:
         """Make a copy for another process, which opens the files by itself."""
-        rules = self._shards.rules
-        return partial(ParquetShards, rules=rules, column=self._column), self._shards.roots
+        return partial(ParquetShards, rules=self._rules, column=self._column), self._roots
 
     @property
     def source(self) -> str:
-        """The paths of the folders and files."""
-        return self._shards.source
-
-    def require_library(self) -> None:
-        """Raise :class:`~indexer.errors.MissingDependency` if Parquet files cannot be read."""
-        from indexer.datasets.parquet import shard  # noqa: F401
+        """The paths of the folders and files, or the address."""
+        return self._places.source
 
     def scan(self) -> Listing:
         """List the rows of all files from their metadata and their other columns.
@@ -69,47 +80,68 @@ class ParquetShards:
         listed. Raises :class:`DatasetError` if no file has images, or if one has several columns
         of them.
         """
+        listing, empty = Listing(), list[DatasetError]()
+        places = self._places.find(listing)
+        with tqdm(
+            desc="Reading Parquet files", total=len(places), unit="file", leave=False,
+            disable=None, delay=BAR_DELAY_S,
+        ) as bar:  # fmt: skip
+            for found, without_images in self._scan_each(places):
+                listing.include(found)
+                empty += [without_images] if without_images else []
+                bar.update()
+        if empty and not listing.items and not listing.unreadable:
+            raise empty[0]
+        return listing.in_order()
+
+    def _scan_each(self, places: Mapping[str, Place]) -> Iterator[Scanned]:
+        """Scan the files in their order; several at once, where each takes many requests."""
+        if not self._places.are_remote:
+            yield from map(self._scan_one, places, places.values())
+            return
+        pool = ThreadPoolExecutor(THREADS)
+        try:
+            yield from pool.map(self._scan_one, places, places.values())
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def _scan_one(self, name: str, place: Place) -> Scanned:
+        """Return what is in a file, and why it has no images if it has none."""
         from indexer.datasets.parquet.shard import Shard
 
-        listing, others = Listing(), dict[str, DatasetError]()
-        paths = self._shards.find(listing).items()
-        reading = "Reading Parquet files"
-        for name, path in tqdm(
-            paths, reading, unit="file", leave=False, disable=None, delay=BAR_DELAY_S
-        ):
-            try:
-                with Shard(path, self._column) as shard:
-                    if len(shard.candidates) > 1:
-                        raise _several(name, shard.candidates)
-                    if not shard.candidates:
-                        others[name] = self._without_column(name, shard.names)
-                    elif shard.has_no_bytes():
-                        others[name] = _without_bytes(name, *shard.candidates)
-                    else:
-                        listing.items += _items(name, shard, listing)
-            except (OSError, ValueError) as error:
-                listing.unreadable[f"{name}/"] = _reason(error)
-        if others and not listing.items and not listing.unreadable:
-            raise next(iter(others.values()))
-        for name in others:
+        listing, without_images = Listing(), None
+        try:
+            with Shard(place, self._column) as shard:
+                if len(shard.candidates) > 1:
+                    raise _several(name, shard.candidates)
+                if not shard.candidates:
+                    without_images = self._without_column(name, shard.names)
+                elif shard.has_no_bytes():
+                    without_images = _without_bytes(name, *shard.candidates)
+                else:
+                    listing.items += _items(name, shard, listing)
+        except (OSError, ValueError, ObjectStorageError) as error:
+            listing.unreadable[f"{name}/"] = _reason(error)
+        if without_images:
             listing.pass_over(WITHOUT_IMAGES, name)
-        return listing.in_order()
+        return listing, without_images
 
     def read(self, key: str) -> bytes:
         """Return the bytes of an image; none if its row has none."""
-        name, path, rest = self._shards.locate(key)
-        number = _ROW.fullmatch(rest)
+        parts = _KEY.fullmatch(key)
+        if parts is None:
+            raise ImageGone(f"{key} is in none of the {ENDING} files.", GONE_HINT)
+        name, row = parts[1], int(parts[2])
         try:
             with self._reading:
-                shard = self._opened(name, path)
-                found = shard.image(int(number[1])) if number else None
+                found = self._image(name, row)
         except FileNotFoundError:
             raise ImageGone(f"The file {name} does not exist.", GONE_HINT) from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, ObjectStorageError) as error:
             message = f"{key} cannot be read: {_reason(error)}."
             raise ImageUnreadable(message, GONE_HINT) from None
-        if number is None or found is None or _key(name, int(number[1]), found[0]) != key:
-            raise ImageGone(f"The file {name} holds no {rest}.", GONE_HINT)
+        if found is None or _key(name, row, found[0]) != key:
+            raise ImageGone(f"There is no {key} any more.", GONE_HINT)
         check_size(len(found[1]), key)
         return found[1]
 
@@ -125,17 +157,32 @@ class ParquetShards:
             "writes them. A table about images elsewhere is named by --metadata.",
         )
 
-    def _opened(self, name: str, path: Path) -> "Shard":
-        """Return an open file, opened again if it has changed."""
+    def _image(self, name: str, row: int) -> tuple[str | None, bytes] | None:
+        """Return the path and the bytes of a row of a file, which is opened again if it changed."""
+        from indexer.datasets.parquet.shard import Changed
+
+        place = self._places.locate(name)
+        try:
+            return self._opened(name, place).image(row)
+        except Changed:
+            self._open.pop(name).close()
+            return self._opened(name, place).image(row)
+
+    def _opened(self, name: str, place: Place) -> "Shard":
+        """Return an open file.
+
+        Whether a file on a disk has changed is asked for every image; of one in a network, for
+        every part that is fetched.
+        """
         from indexer.datasets.parquet.shard import Shard
 
         shard = self._open.pop(name, None)
-        if shard and shard.stamp != stamp_at(path):
+        if shard and not self._places.are_remote and shard.stamp != place.stamp():
             shard.close()
             shard = None
         if len(self._open) == SHARDS_OPEN:
             self._open.pop(next(iter(self._open))).close()
-        self._open[name] = shard or Shard(path, self._column)
+        self._open[name] = shard or Shard(place, self._column)
         return self._open[name]
 
 
@@ -173,9 +220,11 @@ def _key(name: str, row: int, path: object) -> str:
     return "-".join([f"{name}/{row:08}", *(["/".join(parts)] if parts else [])])
 
 
-def _reason(error: OSError | ValueError) -> str:
+def _reason(error: OSError | ValueError | ObjectStorageError) -> str:
+    if isinstance(error, ObjectStorageError):
+        return error.message.rstrip(".")
     if isinstance(error, OSError):
-        return os.strerror(error.errno) if error.errno else str(error)
+        return os.strerror(error.errno) if error.errno else " ".join(str(error).split())
     return str(error)
 
 

@@ -9,11 +9,11 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import accumulate
-from pathlib import Path
 from typing import Any, NamedTuple, Self
+from weakref import finalize
 
 from indexer.datasets.parquet.features import IMAGE_TYPES, read_features, type_of, with_names
-from indexer.datasets.shards import stamp_of
+from indexer.datasets.parquet.places import Place
 from indexer.errors import MissingDependency
 
 try:
@@ -24,9 +24,6 @@ except ImportError as error:
         f"Parquet files are read by pyarrow, which cannot be imported: {error}.",
         "Install it with: pip install pyarrow (Lookalike's extra parquet).",
     ) from error
-
-BUFFER_BYTES = 1 << 20
-"""How much of a column is read from the disk at once; otherwise all of a row group is."""
 
 BATCH_BYTES = 4_000_000
 MAX_BATCH_ROWS = 256
@@ -48,27 +45,39 @@ class Columns(NamedTuple):
     bytes: str
     path: str | None
 
+    @property
+    def is_struct(self) -> bool:
+        """Whether the column holds structs."""
+        return self.bytes != self.image
+
+
+class Damaged(ValueError):
+    """A part of the file cannot be read, however often it is tried."""
+
+
+class Changed(ValueError):
+    """The file is another one than when it was opened."""
+
 
 class Shard:
     """An open Parquet file. Not safe between threads.
 
     Its images are in the column called ``wanted``, or in the only one that may hold some.
     ``candidates`` are the names of those that are found, ``columns`` where its images are if it is
-    one. Raises :class:`OSError` if the file cannot be read and :class:`ValueError`, which says why,
-    if it is damaged or no Parquet file; so do all methods.
+    one. Raises what a place does if the file cannot be read, and :class:`ValueError`, which says
+    why, if it is damaged or no Parquet file; so do all methods.
     """
 
-    def __init__(self, path: Path, wanted: str | None = None) -> None:
-        if not path.is_file() and path.exists():  # opening a pipe would wait for a writer
-            raise ValueError("it is not a regular file")
-        with _explained():
-            self._file = pa.OSFile(str(path))
+    def __init__(self, place: Place, wanted: str | None = None) -> None:
+        self._place = place
+        file, self.stamp = place.open()
+        self.close = finalize(self, file.close)
+        """Closes the file; so does losing the shard."""
         try:
-            self.stamp = stamp_of(self._file)
             with _explained():
                 self._parquet = ParquetFile(
-                    self._file,
-                    buffer_size=BUFFER_BYTES,
+                    file,
+                    buffer_size=place.part_bytes,  # or else a row group is read at once
                     pre_buffer=False,
                     page_checksum_verification=True,
                 )
@@ -79,7 +88,7 @@ class Shard:
             if count > 1:
                 raise ValueError(f"two of its columns are called {name}")
         except BaseException:
-            self._file.close()
+            self.close()
             raise
         self._features = read_features(self._schema.metadata)
         self.candidates = [name for name in self._candidates() if wanted in (None, name)]
@@ -91,11 +100,6 @@ class Shard:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def close(self) -> None:
-        """Close the file."""
-        self._readers.clear()
-        self._file.close()
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
@@ -164,15 +168,16 @@ class Shard:
         reader = self._reader(columns, row)
         try:
             with _explained():
-                value = reader.read(row)
-        except OSError:  # of the disk: it may be gone the next time
+                while not reader.has_read(row):
+                    reader.read_on()
+                    if self._place.stamp() != self.stamp:
+                        raise Changed("it changed while it was read")
+                return reader.value(row)
+        except Damaged:
+            raise
+        except BaseException:  # of the disk or a network: it may be gone the next time
             self._readers.remove(reader)
             raise
-        if stamp_of(self._file) != self.stamp:
-            raise ValueError("it changed while it was read")
-        if columns.bytes == columns.image:
-            return None, value or b""
-        return (value or {}).get("path"), (value or {}).get("bytes") or b""
 
     def _reader(self, columns: Columns, row: int) -> "_Reader":
         """Return the reader that is nearest before a row in its row group, or a new one."""
@@ -196,6 +201,7 @@ class _Reader:
         self.start = rows.start
         """The first row that is kept, or the next one."""
         self._rows = rows
+        self._columns = columns
         self._kept: deque[pa.Array] = deque()
         self._damage = ""
         wanted = [name for name in (columns.bytes, columns.path) if name]
@@ -209,33 +215,42 @@ class _Reader:
         """Tell whether a row is kept, or still to be read."""
         return row in self._rows and row >= self.start
 
-    def read(self, row: int) -> Any:
-        """Return the value of a row. Those behind damage are not tried again, each to the damage.
+    def has_read(self, row: int) -> bool:
+        """Tell whether a row is kept."""
+        return self.start <= row < self.start + sum(map(len, self._kept))
 
-        Raises :class:`OSError` of the disk, and :class:`ValueError` if the row group is damaged.
+    def read_on(self) -> None:
+        """Read the next rows. What is behind damage is not tried again, up to the damage.
+
+        Raises :class:`Damaged`, or what the file does.
         """
-        while row >= self.start + sum(map(len, self._kept)):
-            if self._damage:
-                raise ValueError(self._damage)
-            try:
-                batch = next(self._batches)
-            except StopIteration:
-                self._damage = "a row group has fewer rows than it says"
-                continue
-            except (pa.ArrowException, OSError) as error:
-                if isinstance(error, MemoryError) or getattr(error, "errno", None):
-                    raise
-                self._damage = " ".join(str(error).split())
-                continue
-            if len(self._kept) == KEPT_BATCHES:
-                self.start += len(self._kept.popleft())
-            self._kept.append(batch.column(0))
+        if self._damage:
+            raise Damaged(self._damage)
+        try:
+            batch = next(self._batches)
+        except StopIteration:
+            self._damage = "a row group has fewer rows than it says"
+            raise Damaged(self._damage) from None
+        except (pa.ArrowException, OSError) as error:
+            if isinstance(error, MemoryError) or getattr(error, "errno", None):
+                raise
+            self._damage = " ".join(str(error).split())
+            raise Damaged(self._damage) from None
+        if len(self._kept) == KEPT_BATCHES:
+            self.start += len(self._kept.popleft())
+        self._kept.append(batch.column(0))
+
+    def value(self, row: int) -> tuple[str | None, bytes]:
+        """Return the path and the bytes in a row that is kept."""
         position = row - self.start
         for values in self._kept:
             if position < len(values):
-                return values[position].as_py()
+                break
             position -= len(values)
-        raise AssertionError("the row is kept")
+        if not self._columns.is_struct:
+            return None, values[position].as_py() or b""
+        path = self._columns.path and _as_python(values.field("path")[position])
+        return path, values.field("bytes")[position].as_py() or b""
 
 
 @contextmanager

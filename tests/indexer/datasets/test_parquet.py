@@ -1,5 +1,6 @@
 """Parquet files with images: their columns, keys and metadata, what is read, and bad ones."""
 
+import errno
 import json
 import os
 import pickle
@@ -7,6 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import date
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,9 @@ from indexer.build.extract import Preparation, Prepared, prepared_batches
 from indexer.cli.parser import main
 from indexer.config import Config, DatasetConfig
 from indexer.datasets import Dataset, ParquetShards, open_dataset
-from indexer.datasets.parquet.shard import KEPT_BATCHES, Shard
+from indexer.datasets.parquet.places import FilePlace
+from indexer.datasets.parquet.shard import KEPT_BATCHES, Changed, Shard
+from indexer.datasets.shards import Stamp
 from indexer.errors import (
     DatasetError,
     ImageGone,
@@ -75,33 +79,25 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Counter[int]:
     return counter
 
 
-class CountingFile:
+class CountingFile(FileIO):
     """A file that counts the bytes that are read."""
 
     total = 0
 
-    def __init__(self, path: str) -> None:
-        self._file = open(path, "rb")  # noqa: PTH123, SIM115
-        self.closed = False
-
-    def read(self, size: int = -1) -> bytes:
-        data = self._file.read(size)
+    def read(self, size: int | None = -1) -> bytes:
+        data = super().read(size)
         CountingFile.total += len(data)
         return data
-
-    def close(self) -> None:
-        self._file.close()
-
-    __del__ = close
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._file, name)
 
 
 @pytest.fixture
 def file_reads(monkeypatch: pytest.MonkeyPatch) -> type[CountingFile]:
     """Counts the bytes that are read of Parquet files."""
-    monkeypatch.setattr(indexer.datasets.parquet.shard.pa, "OSFile", CountingFile)
+
+    def counting(place: FilePlace) -> tuple[CountingFile, Stamp]:
+        return CountingFile(place.path), place.stamp()
+
+    monkeypatch.setattr(FilePlace, "open", counting)
     monkeypatch.setattr(CountingFile, "total", 0)
     return CountingFile
 
@@ -249,6 +245,15 @@ def test_a_value_that_cannot_be_read_costs_that_value(tmp_path: Path) -> None:
         "table values that are Unreadable": 1,
         "table values with NaN or infinity, which became null": 1,
     }
+
+
+def test_a_path_that_is_not_utf8_gives_no_name(tmp_path: Path) -> None:
+    paths = pa.array([b"a.png", b"\xff"], pa.binary()).view(pa.string())
+    column = pa.StructArray.from_arrays([pa.array([picture(0), picture(1)]), paths], fields=IMAGE)
+    dataset = ParquetShards(write(tmp_path / "0.parquet", {"image": column}))
+    keys = [item.key for item in dataset.scan().items]
+    assert keys == ["0.parquet/00000000-a.png", "0.parquet/00000001"]
+    assert [dataset.read(key) for key in keys] == [picture(0), picture(1)]
 
 
 def random_images(count: int, size: int) -> list[dict[str, Any]]:
@@ -462,13 +467,40 @@ def readable(dataset: Dataset, key: str) -> bool:
         return False
 
 
-def test_a_file_that_changes_while_it_is_read_is_unreadable(tmp_path: Path) -> None:
-    path = write(tmp_path / "0.parquet", {"image": pictures(2)})
-    with Shard(path) as shard:
+def test_a_file_that_changes_while_it_is_read_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(indexer.datasets.parquet.shard, "BATCH_BYTES", 1)
+    path = write(tmp_path / "0.parquet", {"image": pictures(3)})
+    with Shard(FilePlace(path)) as shard:
         assert shard.image(0) == ("0.png", picture(0))
         os.utime(path)
-        with pytest.raises(ValueError, match="changed while"):
-            shard.image(0)
+        assert shard.image(0) == ("0.png", picture(0)), "it was read before"
+        with pytest.raises(Changed):
+            shard.image(1)
+        with pytest.raises(Changed):
+            shard.image(1)
+
+
+def test_a_disk_that_fails_is_tried_again(
+    tmp_path: Path, file_reads: type[CountingFile], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = ParquetShards(write(tmp_path / "0.parquet", {"image": pictures(2)}))
+    keys = [item.key for item in dataset.scan().items]
+    dataset.read(keys[0])
+    dataset = ParquetShards(tmp_path / "0.parquet")
+    with monkeypatch.context() as patch:
+        seek = file_reads.seek
+
+        def fail(self: CountingFile, position: int, whence: int = 0) -> int:
+            if position == 4:  # where the images begin
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return seek(self, position, whence)
+
+        patch.setattr(file_reads, "seek", fail)
+        with pytest.raises(ImageUnreadable, match="Input/output error"):
+            dataset.read(keys[1])
+    assert dataset.read(keys[1]) == picture(1)
 
 
 def test_a_key_is_that_of_its_row_and_name(tmp_path: Path) -> None:
