@@ -170,14 +170,18 @@ class Shard:
             with _explained():
                 while not reader.has_read(row):
                     reader.read_on()
-                    if self._place.stamp() != self.stamp:
-                        raise Changed("it changed while it was read")
+                    self._require_unchanged()
                 return reader.value(row)
         except Damaged:
+            self._require_unchanged()
             raise
         except BaseException:  # of the disk or a network: it may be gone the next time
             self._readers.remove(reader)
             raise
+
+    def _require_unchanged(self) -> None:
+        if self._place.stamp() != self.stamp:
+            raise Changed("it changed while it was read")
 
     def _reader(self, columns: Columns, row: int) -> "_Reader":
         """Return the reader that is nearest before a row in its row group, or a new one."""

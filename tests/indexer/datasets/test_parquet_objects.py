@@ -1,8 +1,11 @@
 """Parquet files with images in object storage."""
 
 import pickle
+import threading
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -127,6 +130,20 @@ def test_an_address_may_be_that_of_a_file(folder: ObjectFolder, bucket: str) -> 
             ParquetShards(nothing).scan()
 
 
+def test_a_web_server_has_to_give_parts_of_files(tmp_path: Path) -> None:
+    """Python's does not."""
+    (tmp_path / "0.parquet").write_bytes(shard(400))
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/0.parquet"
+        listing = ParquetShards(address).scan()
+        server.shutdown()
+    assert listing.items == []
+    why = f"The server of {address} gives no parts of files"
+    assert listing.unreadable == {"0.parquet/": why}
+
+
 def test_what_cannot_be_read_stays_in_the_index(
     folder: ObjectFolder, config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -157,8 +174,13 @@ def test_an_object_that_was_replaced_is_opened_again(
     assert dataset.read("train/0.parquet/00000000-0.png") == picture(0)
     put(folder, "train/0.parquet", shard(10, compression="none"))
     assert dataset.read("train/0.parquet/00000001-1.png") == picture(1)
+    put(folder, "train/0.parquet", bytes(100) + shard(10)[100:])
+    with pytest.raises(ImageUnreadable):
+        dataset.read("train/0.parquet/00000002-2.png")
+    put(folder, "train/0.parquet", shard(10, compression="none"))
+    assert dataset.read("train/0.parquet/00000002-2.png") == picture(2)
     folder.remove(["train/0.parquet"])
-    for key in ("train/0.parquet/00000002-2.png", "train/0.parquet/00000009-9.png"):
+    for key in ("train/0.parquet/00000003-3.png", "train/0.parquet/00000009-9.png"):
         with pytest.raises(ImageGone):
             dataset.read(key)
     with pytest.raises(ImageGone):
