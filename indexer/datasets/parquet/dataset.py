@@ -20,7 +20,7 @@ from indexer.errors import DatasetError, ImageGone, ImageUnreadable, ObjectStora
 from indexer.text import escaped
 
 if TYPE_CHECKING:
-    from indexer.datasets.parquet.shard import Shard
+    from indexer.datasets.parquet.shard import Reader, Shard
 
 SHARDS_OPEN = 2
 """A build ends one shard and begins the next."""
@@ -62,6 +62,7 @@ class ParquetShards:
             ParquetFiles(paths, self._rules) if paths else ParquetObjects(str(*roots), self._rules)
         )
         self._open: dict[str, Shard] = {}
+        self._readers: list[Reader] = []
         self._reading = threading.Lock()
 
     def __reduce__(self) -> tuple[partial["ParquetShards"], tuple[Path | str, ...]]:
@@ -182,7 +183,7 @@ class ParquetShards:
             shard = None
         if len(self._open) == SHARDS_OPEN:
             self._open.pop(next(iter(self._open))).close()
-        self._open[name] = shard or Shard(place, self._column)
+        self._open[name] = shard or Shard(place, self._column, self._readers)
         return self._open[name]
 
 

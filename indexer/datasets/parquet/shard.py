@@ -33,7 +33,8 @@ KEPT_BATCHES = 4
 """Threads that read neighbouring rows do so in nearly their order."""
 
 READERS = 2
-"""A row group is begun while the last rows of the one before are still to be read."""
+"""A row group is begun while the last rows of the one before are still to be read. A reader holds
+the page that it is in, which may be as large as the row group."""
 
 DESCRIBED_AT_ONCE = 4096
 
@@ -64,15 +65,19 @@ class Shard:
 
     Its images are in the column called ``wanted``, or in the only one that may hold some.
     ``candidates`` are the names of those that are found, ``columns`` where its images are if it is
-    one. Raises what a place does if the file cannot be read, and :class:`ValueError`, which says
-    why, if it is damaged or no Parquet file; so do all methods.
+    one. ``readers`` are the last ones of row groups, of this file and those it is shared with.
+
+    Raises what a place does if the file cannot be read, and :class:`ValueError`, which says why, if
+    it is damaged or no Parquet file; so do all methods.
     """
 
-    def __init__(self, place: Place, wanted: str | None = None) -> None:
+    def __init__(
+        self, place: Place, wanted: str | None = None, readers: "list[Reader] | None" = None
+    ) -> None:
         self._place = place
+        self._readers = [] if readers is None else readers
         file, self.stamp = place.open()
-        self.close = finalize(self, file.close)
-        """Closes the file; so does losing the shard."""
+        self._close = finalize(self, file.close)  # also if nobody has closed it
         try:
             with _explained():
                 self._parquet = ParquetFile(
@@ -88,18 +93,22 @@ class Shard:
             if count > 1:
                 raise ValueError(f"two of its columns are called {name}")
         except BaseException:
-            self.close()
+            self._close()
             raise
         self._features = read_features(self._schema.metadata)
         self.candidates = [name for name in self._candidates() if wanted in (None, name)]
         self.columns = self._columns(*self.candidates) if len(self.candidates) == 1 else None
-        self._readers: list[_Reader] = []
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._readers[:] = [reader for reader in self._readers if reader.file is not self._parquet]
+        self._close()
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
@@ -183,25 +192,27 @@ class Shard:
         if self._place.stamp() != self.stamp:
             raise Changed("it changed while it was read")
 
-    def _reader(self, columns: Columns, row: int) -> "_Reader":
+    def _reader(self, columns: Columns, row: int) -> "Reader":
         """Return the reader that is nearest before a row in its row group, or a new one."""
         group = bisect_right(self._ends, row)
-        fit = [reader for reader in self._readers if reader.can_read(row)]
+        own = [reader for reader in self._readers if reader.file is self._parquet]
+        fit = [reader for reader in own if reader.can_read(row)]
         if fit:
             reader = max(fit, key=lambda reader: reader.start)
             self._readers.remove(reader)
         else:
             rows = range(self._ends[group - 1] if group else 0, self._ends[group])
-            reader = _Reader(self._parquet, columns, group, rows)
+            reader = Reader(self._parquet, columns, group, rows)
             del self._readers[: len(self._readers) + 1 - READERS]
         self._readers.append(reader)
         return reader
 
 
-class _Reader:
+class Reader:
     """Reads the images of a row group forward, in small batches, of which the last are kept."""
 
     def __init__(self, file: ParquetFile, columns: Columns, group: int, rows: range) -> None:
+        self.file = file
         self.start = rows.start
         """The first row that is kept, or the next one."""
         self._rows = rows
@@ -211,7 +222,7 @@ class _Reader:
         wanted = [name for name in (columns.bytes, columns.path) if name]
         size = _size_of(file.metadata.row_group(group), columns.bytes)
         count = max(1, min(MAX_BATCH_ROWS, BATCH_BYTES * len(rows) // max(1, size)))
-        self._batches = file.iter_batches(
+        self._batches: Iterator[pa.RecordBatch] = file.iter_batches(
             count, row_groups=[group], columns=wanted, use_threads=False
         )
 
@@ -243,6 +254,8 @@ class _Reader:
         if len(self._kept) == KEPT_BATCHES:
             self.start += len(self._kept.popleft())
         self._kept.append(batch.column(0))
+        if self.has_read(self._rows[-1]):
+            self._batches = iter(())  # the page is let go
 
     def value(self, row: int) -> tuple[str | None, bytes]:
         """Return the path and the bytes in a row that is kept."""

@@ -301,6 +301,24 @@ def test_memory_is_that_of_few_batches_not_of_a_row_group(tmp_path: Path) -> Non
     assert most < 30_000_000
 
 
+def test_two_pages_are_in_memory_whatever_is_read(tmp_path: Path) -> None:
+    """Many programs write a row group of up to 1,024 rows as one page."""
+    values = random_images(20, 500_000)
+    for number in range(4):
+        path = tmp_path / f"{number}.parquet"
+        write(path, {"image": values}, row_group_size=10, compression="none", use_dictionary=False)
+    dataset, before, most = ParquetShards(tmp_path), pa.total_allocated_bytes(), 0
+    for number in (0, 10, 1, 11) * 2:
+        for file in range(4):
+            key = f"{file}.parquet/{number:08}-{number}.jpg"
+            assert dataset.read(key) == values[number]["bytes"]
+            most = max(most, pa.total_allocated_bytes() - before)
+    assert most < 2 * 2 * 10 * 500_000 + 2_000_000, "and as much in batches"
+    for number in range(20):
+        dataset.read(f"0.parquet/{number:08}-{number}.jpg")
+    assert pa.total_allocated_bytes() - before < 2 * 10 * 500_000 + 2_000_000, "batches"
+
+
 def test_photographs_in_parquet_files_are_found_like_those_in_a_folder(
     tmp_path: Path, images: Path, reads: Counter[int], capsys: pytest.CaptureFixture[str]
 ) -> None:
