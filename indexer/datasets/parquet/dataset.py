@@ -2,7 +2,6 @@
 
 import os
 import re
-import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -14,6 +13,7 @@ from tqdm import tqdm
 from indexer.datasets.base import BAR_DELAY_S, Item, Listing
 from indexer.datasets.files import GONE_HINT, check_size
 from indexer.datasets.parquet.places import ENDING, ParquetFiles, ParquetObjects, Place, Places
+from indexer.datasets.parquet.turns import Turns
 from indexer.datasets.tables import plain_values, usable
 from indexer.datasets.walk import Rules
 from indexer.errors import DatasetError, ImageGone, ImageUnreadable, ObjectStorageError
@@ -63,7 +63,7 @@ class ParquetShards:
         )
         self._open: dict[str, Shard] = {}
         self._readers: list[Reader] = []
-        self._reading = threading.Lock()
+        self._reading = Turns()
 
     def __reduce__(self) -> tuple[partial["ParquetShards"], tuple[Path | str, ...]]:
         """Make a copy for another process, which opens the files by itself."""
@@ -134,7 +134,7 @@ class ParquetShards:
             raise ImageGone(f"{key} is in none of the {ENDING} files.", GONE_HINT)
         name, row = parts[1], int(parts[2])
         try:
-            with self._reading:
+            with self._reading.turn():
                 found = self._image(name, row)
         except FileNotFoundError:
             raise ImageGone(f"The file {name} does not exist.", GONE_HINT) from None

@@ -7,6 +7,7 @@ import pickle
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from io import FileIO
 from pathlib import Path
@@ -25,6 +26,7 @@ from indexer.config import Config, DatasetConfig
 from indexer.datasets import Dataset, ParquetShards, open_dataset
 from indexer.datasets.parquet.places import FilePlace
 from indexer.datasets.parquet.shard import KEPT_BATCHES, Changed, Shard
+from indexer.datasets.parquet.turns import Turns
 from indexer.datasets.shards import Stamp
 from indexer.errors import (
     DatasetError,
@@ -37,6 +39,7 @@ from indexer.executors import LocalExecutor
 from indexer.search import Searcher
 from tests.conftest import small_config
 from tests.corners import Corners, picture
+from tests.waiting import eventually
 
 Columns = Mapping[str, Any]
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -288,6 +291,40 @@ def test_rows_are_read_once_in_about_their_order(
     assert sum(reads.values()) == 4
     assert dataset.read(keys[59]) == values[59]["bytes"]
     assert sum(reads.values()) == 4, "the other reader goes on where it was"
+
+
+def test_many_threads_do_not_read_row_groups_again_and_again(
+    tmp_path: Path, reads: Counter[int]
+) -> None:
+    values = random_images(3000, 5000)
+    path = write(tmp_path / "0.parquet", {"image": values}, row_group_size=100)
+    dataset = ParquetShards(path)
+    keys = [item.key for item in dataset.scan().items]
+    with ThreadPoolExecutor(16) as pool:
+        found = list(pool.map(dataset.read, keys))
+    assert found == [value["bytes"] for value in values]
+    assert 30 <= sum(reads.values()) <= 40
+
+
+def test_turns_are_taken_in_the_order_of_coming() -> None:
+    turns, order = Turns(), list[int]()
+
+    def come(number: int) -> None:
+        with turns.turn():
+            order.append(number)
+            raise KeyError(number)
+
+    with ThreadPoolExecutor(6) as pool:
+        with turns.turn():
+            threads = []
+            for number in range(6):
+                threads.append(pool.submit(come, number))
+                eventually(lambda number=number: len(turns) == number + 2)  # type: ignore[misc]
+            assert order == []
+        errors = [str(thread.exception()) for thread in threads]
+    assert order == list(range(6))
+    assert errors == list("012345")
+    assert len(turns) == 0
 
 
 def test_memory_is_that_of_few_batches_not_of_a_row_group(tmp_path: Path) -> None:
