@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
-from indexer.datasets import Dataset, Item, Listing, box_in, is_box, links_in_words
+from indexer.datasets import Dataset, Item, Listing, Part, box_in, is_box, links_in_words
 from indexer.datasets.walk import EXCLUDED
 from indexer.errors import (
     DatasetError,
@@ -46,6 +46,8 @@ class Changes:
     """Indexed and skipped files that are gone."""
     unavailable: dict[str, str]
     """Indexed images that cannot be found or read now, and stay in the index: reason by key."""
+    indexed: int
+    """How many images are in the index."""
     allow_shrink: bool = False
 
     @property
@@ -83,7 +85,7 @@ class Changes:
     def unchanged(self) -> int:
         """How many indexed files probably did not change."""
         changed = {item.key for item in self.to_encode} | set(self.removed)
-        return sum(stamp.reason is None and key not in changed for key, stamp in self.known.items())
+        return self.indexed - sum(map(self.was_indexed, changed))
 
     def was_indexed(self, key: str) -> bool:
         """Tell whether a file was indexed before this build."""
@@ -98,15 +100,14 @@ class Changes:
         """
         gone = [*removed, *(key for key in self.listing.unreadable if key not in self.unavailable)]
         lost = sorted(filter(self.was_indexed, gone))
-        indexed = sum(stamp.reason is None for stamp in self.known.values())
-        if self.allow_shrink or len(lost) - moved <= indexed * MAX_SHRINK:
+        if self.allow_shrink or len(lost) - moved <= self.indexed * MAX_SHRINK:
             return
         some = ", ".join(lost[:SHOWN]) + (", ..." if len(lost) > SHOWN else "")
         excluded = ", ".join(self.listing.examples.get(EXCLUDED, ()))
         why = f" dataset.exclude passes over {excluded}." if excluded else ""
         raise IndexWouldShrink(
-            f"{len(lost):,} of {indexed:,} indexed images are no longer there, or are damaged: "
-            f"{some}.{why}",
+            f"{len(lost):,} of {self.indexed:,} indexed images are no longer there, or are "
+            f"damaged: {some}.{why}",
             "Nothing was removed. If their disk is not mounted, mount it and index again. To "
             f"remove them: {ALLOW_SHRINK}",
         )
@@ -161,7 +162,29 @@ def compare(
             f"None of the {len(known)} files of this store is in {dataset.source}.",
             "To index another folder, name another store (--store FOLDER) or delete this one.",
         )
+    indexed = sum(stamp.reason is None for stamp in known.values())
+    return _changes(listing, known, indexed, max_pixels, allow_shrink=allow_shrink, reread=reread)
+
+
+def compare_part(part: Part, known: Mapping[str, Stamp], indexed: int, max_pixels: int) -> Changes:
+    """Compare a part of the dataset with what is ``known`` of its keys, as :func:`compare` does.
+
+    ``indexed`` is how many images are in the index.
+    """
+    return _changes(part.listing, known, indexed, max_pixels)
+
+
+def _changes(
+    listing: Listing,
+    known: Mapping[str, Stamp],
+    indexed: int,
+    max_pixels: int,
+    *,
+    allow_shrink: bool = False,
+    reread: bool = False,
+) -> Changes:
     unknown = _unknown(listing, allow_shrink=allow_shrink)
+    found = {item.key for item in listing.items} | listing.unreadable.keys()
     present = {item.key for item in listing.items}
     unavailable = {}
     for key, stamp in known.items():
@@ -177,6 +200,7 @@ def compare(
         ],
         sorted(key for key in known.keys() - found if not _named(key, unknown)),
         unavailable,
+        indexed,
         allow_shrink,
     )
 

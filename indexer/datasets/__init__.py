@@ -11,6 +11,7 @@ from indexer.datasets.image_list import ImageList
 from indexer.datasets.object_list import ObjectList
 from indexer.datasets.objects import Objects
 from indexer.datasets.parquet import ParquetShards, require_library
+from indexer.datasets.part import Part
 from indexer.datasets.tables import Described, require_table
 from indexer.datasets.tar import TarShards
 from indexer.datasets.walk import Rules
@@ -27,6 +28,7 @@ __all__ = [
     "Listing",
     "Objects",
     "ParquetShards",
+    "Part",
     "Rules",
     "TarShards",
     "box_in",

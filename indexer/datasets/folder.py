@@ -1,5 +1,6 @@
 """A folder of images, or several, searched recursively."""
 
+from collections.abc import Iterable
 from itertools import combinations
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from indexer.datasets.files import (
     require_contents,
     require_folder,
 )
+from indexer.datasets.part import Part, look_at
 from indexer.datasets.walk import Rules, walk
 from indexer.errors import DatasetError, ImageGone
 
@@ -42,13 +44,19 @@ class Folder:
         if self._others:
             require_contents(self._roots, self._rules.exclude)
         listing = Listing()
-        prefixed = ((root, prefix) for prefix, root in self._others.items())
-        for entry, key in walk([(self._first, ""), *prefixed], listing, self._rules):
+        for entry, key in walk(self._prefixed, listing, self._rules):
             if heading := ignored_as(entry.name):
                 listing.ignored[heading] += 1
             else:
                 add_file(listing, entry, key)
         return listing.in_order()
+
+    def scan_part(self, paths: Iterable[str]) -> Part | None:
+        """Return what :meth:`scan` would find at these absolute paths; None if it must be asked.
+
+        It costs what the paths cost, not what the folder holds.
+        """
+        return look_at(self._prefixed, self._rules, paths)
 
     def read(self, key: str) -> bytes:
         """Return the bytes of an image file."""
@@ -58,6 +66,11 @@ class Folder:
             if key.startswith(prefix):
                 return read_file(root / key.removeprefix(prefix), key)
         return read_file(self._first / key, key)
+
+    @property
+    def _prefixed(self) -> list[tuple[Path, str]]:
+        """The folders, each with what its keys begin with."""
+        return [(self._first, ""), *((root, prefix) for prefix, root in self._others.items())]
 
     def _refuse_ambiguity(self) -> None:
         """Raise :class:`DatasetError` if two files could have one key, or one file two keys."""

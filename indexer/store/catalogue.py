@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -101,14 +101,16 @@ class Catalogue:
         condition = "WHERE status = ? ORDER BY key LIMIT ? OFFSET ?"
         return list(self._select(condition, status, limit, offset))
 
-    def stamps(self) -> dict[str, Stamp]:
-        """Return what the next scan is compared with for every file, by key."""
+    def stamps(self, keys: Collection[str] | None = None) -> dict[str, Stamp]:
+        """Return what the next scan is compared with for every file, or for some, by key."""
         ((has_revisions,),) = self._query(
             "SELECT count(*) FROM pragma_table_info('images') WHERE name = 'revision'"
         )  # only a build can add them to an older store
         revision = "revision" if has_revisions else "NULL"
+        some = "" if keys is None else " WHERE key IN (SELECT value FROM json_each(?))"
         rows = self._query(
-            f"SELECT key, size, mtime_ns, reason, width * height, {revision} FROM images"
+            f"SELECT key, size, mtime_ns, reason, width * height, {revision} FROM images{some}",
+            () if keys is None else (json.dumps(list(keys)),),
         )
         return {key: Stamp(*stamp) for key, *stamp in rows}
 
