@@ -12,11 +12,11 @@ INDEX_FLAGS = --config "$(CONFIG)" $(if $(IMAGES),--images "$(IMAGES)") \
               $(if $(ITEMS),--items $(ITEMS)) $(if $(METADATA),--metadata "$(METADATA)") \
               $(if $(ENCODER),--encoder $(ENCODER)) \
               $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(if $(STORE),--store "$(STORE)")
-BUILD_FLAGS = $(if $(ALLOW_SHRINK),--allow-shrink) $(if $(REREAD),--reread)
+BUILD_FLAGS = $(if $(ALLOW_SHRINK),--allow-shrink) $(if $(REREAD),--reread) $(if $(WATCH),--watch)
 SERVE_FLAGS = --config "$(CONFIG)" $(if $(STORE),--store "$(STORE)") $(if $(PORT),--port $(PORT))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo index plan serve status verify test test-cluster test-pythons lint format lock screenshots bench-extract bench-precision bench-search bench-serve bench-publish bench-coco bench-collection simulate soak audit clean
+.PHONY: help setup demo index plan serve status verify test test-cluster test-pythons lint format lock screenshots bench-extract bench-precision bench-search bench-serve bench-publish bench-watch bench-coco bench-collection simulate soak audit clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,7 +26,7 @@ setup: $(VENV)/.installed ## Make the environment in .venv (the other targets do
 demo: $(VENV)/.installed ## Index the demo photographs and serve them on http://127.0.0.1:8000 (PORT=)
 	@$(PY) -m lookalike demo --store var/demo $(if $(PORT),--port $(PORT))
 
-index: $(VENV)/.installed ## Index images (IMAGES= ANNOTATIONS= ITEMS= METADATA= ENCODER= WEIGHTS= STORE= CONFIG= ALLOW_SHRINK= REREAD=)
+index: $(VENV)/.installed ## Index images (IMAGES= ANNOTATIONS= ITEMS= METADATA= ENCODER= WEIGHTS= STORE= CONFIG= ALLOW_SHRINK= REREAD= WATCH=)
 	@$(PY) -m lookalike index $(INDEX_FLAGS) $(BUILD_FLAGS)
 
 plan: $(VENV)/.installed ## Say how long that will take and what it needs (the same variables)
@@ -88,6 +88,9 @@ bench-serve: $(VENV)/.installed ## The server beside the searcher alone, and beh
 
 bench-publish: $(VENV)/.installed ## What a publish costs, and what a hundred more images cost (N=)
 	@$(PY) -m benchmarks.publish $(if $(N),--n $(N))
+
+bench-watch: $(VENV)/.installed ## How soon a server finds files that are dropped into a folder that is followed
+	@$(PY) -m benchmarks.watch
 
 bench-coco: $(VENV)/.installed ## What loading COCO's annotations costs, beside Python's own parser (N= images)
 	@$(PY) -m benchmarks.coco $(if $(N),--n $(N))

@@ -41,6 +41,10 @@ class DatasetError(LookalikeError):
     code = "dataset_error"
 
 
+class NoImages(DatasetError):
+    """There are no images where they should be; they may come."""
+
+
 class InvalidImage(LookalikeError):
     """The file is in an image format but cannot be decoded."""
 

@@ -14,6 +14,16 @@ from typing import NoReturn
 MEMORY_FOLDER = "/dev/shm"  # noqa: S108 -- files there are made under names of their own
 """A folder in memory, for what must work where no folder on a disk can be written."""
 
+NETWORK_FILE_SYSTEMS = frozenset(
+    (
+        "nfs", "nfs4", "cifs", "smb3", "smbfs", "ncpfs", "afs", "9p", "ceph", "glusterfs", "lustre",
+        "davfs", "vboxsf", "fuse.sshfs", "fuse.rclone", "fuse.s3fs", "fuse.glusterfs",
+        "fuse.vmhgfs-fuse", "fuse.grpcfuse", "fuse.gvfsd-fuse", "fuse.davfs2",
+    )
+)  # fmt: skip
+ESCAPES = {"\\040": " ", "\\011": "\t", "\\012": "\n", "\\134": "\\"}
+"""Of paths in /proc/mounts: https://man7.org/linux/man-pages/man5/fstab.5.html."""
+
 INTERRUPTED = 130
 """The exit code after Ctrl-C: 128 and the number of SIGINT, as shells have it."""
 
@@ -83,6 +93,31 @@ def available_cores() -> int:
 def may_have_gpu() -> bool:
     """Tell from the device files whether there may be a GPU, without importing a framework."""
     return any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/kfd").exists()
+
+
+def is_network_drive(folder: Path) -> bool:
+    """Tell whether a folder is on a network drive, or one of another system, as Linux says.
+
+    Such drives report no changes that other machines make. Elsewhere nothing is known: False.
+    """
+    try:
+        mounts = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError:
+        return False
+    return _file_system(os.path.realpath(folder), mounts) in NETWORK_FILE_SYSTEMS
+
+
+def _file_system(path: str, mounts: str) -> str:
+    """Return the type of the file system that a path lies on, of those that are mounted."""
+    longest, found = "", ""
+    for line in mounts.splitlines():
+        _, place, kind, *_ = line.split(" ")
+        for code, character in ESCAPES.items():
+            place = place.replace(code, character)
+        below = f"{path}/".startswith(f"{place.rstrip('/')}/")
+        if below and len(place) >= len(longest):  # the last one at a place covers the others
+            longest, found = place, kind
+    return found
 
 
 class NoHome(OSError):

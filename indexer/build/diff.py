@@ -11,6 +11,7 @@ from indexer.errors import (
     ImageTooLarge,
     IndexWouldShrink,
     InvalidImage,
+    NoImages,
     UnsupportedImage,
 )
 from indexer.store import Stamp
@@ -205,7 +206,7 @@ def _changes(
     )
 
 
-def _without_images(source: str, listing: Listing) -> DatasetError:
+def _without_images(source: str, listing: Listing) -> NoImages:
     hint = "Name a folder that holds image files, at any depth: lookalike index FOLDER."
     for kind in ("tar", "parquet"):
         if listing.ignored[f".{kind}"]:
@@ -213,7 +214,7 @@ def _without_images(source: str, listing: Listing) -> DatasetError:
                 f"It holds .{kind} files. To index the images in them, name the files, or set "
                 f"dataset.kind: {kind} in config.yaml."
             )
-    return DatasetError(f"There are no images in {source}.", hint)
+    return NoImages(f"There are no images in {source}.", hint)
 
 
 def _require_decision(links: Mapping[str, str]) -> None:

@@ -19,6 +19,7 @@ from indexer.build.diff import SHOWN, TIMEOUT, TIMEOUT_TWICE, TIMEOUTS, Changes,
 from indexer.build.extract import Batch, Contents, Prepared, Recognised, Skipped, extract
 from indexer.config import DatasetConfig
 from indexer.datasets import Dataset, Item
+from indexer.datasets.base import BAR_DELAY_S
 from indexer.encoders import Encoder, Vectors
 from indexer.errors import ImageTooLarge, OutOfMemory
 from indexer.executors import Background
@@ -95,7 +96,9 @@ class Ingest:
         if changes.to_read:
             known = Contents(catalogue.content_hashes())
             self._absent = catalogue.ids_by_content([*self._gone, *self.done.unavailable])
-        with tqdm(total=len(changes.to_read), unit="img", desc="Encoding", disable=None) as bar:
+        with tqdm(
+            total=len(changes.to_read), unit="img", desc="Encoding", disable=None, delay=BAR_DELAY_S
+        ) as bar:
             self._extract(changes.to_read, known, bar)
             to_reencode, self.done.to_reencode = self.done.to_reencode, []
             self._extract(to_reencode, Contents(), bar)

@@ -8,6 +8,8 @@ import sys
 from dataclasses import astuple, fields
 from typing import TYPE_CHECKING
 
+from indexer.cli.reports import print_report
+from indexer.cli.watching import watch
 from indexer.text import printable
 
 if TYPE_CHECKING:
@@ -40,23 +42,14 @@ def build(options: argparse.Namespace, config: "Config") -> int:
     if options.dry_run:
         return _dry_run(options, config)
     _warn_of_replaced_images(config)
-    report = build(config, allow_shrink=options.allow_shrink, reread=options.reread)
     _warn_of_random_weights(config.encoder.weights)
+    if options.watch:
+        return watch(options, config)
+    report = build(config, allow_shrink=options.allow_shrink, reread=options.reread)
     if options.json:
         print(json.dumps(report.to_json()))
-        return 0
-    if report.ignored:
-        names = ", ".join(f"{suffix} {n}" for suffix, n in sorted(report.ignored.items()))
-        print(printable(f"passed over: {names}"))
-    if report.skipped:
-        print("skipped files and reasons: lookalike status --skipped")
-    if report.recognised:
-        print(f"recognised by content, not encoded again: {report.recognised}")
-    for note in report.notes:
-        print(printable(note))
-    print(f"store   {config.store}")
-    print(f"version {report.version}, encoder {report.encoder}, {report.removed} removed")
-    print(report.summary)
+    else:
+        print_report(report, config)
     return 0
 
 

@@ -96,8 +96,14 @@ def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         parents=[shared, source],
         help="make the index match the images",
     )
-    verb.add_argument(
+    extent = verb.add_mutually_exclusive_group()
+    extent.add_argument(
         "--dry-run", action="store_true", help="print what would be done, and change nothing"
+    )
+    extent.add_argument(
+        "--watch",
+        action="store_true",
+        help="go on until Ctrl-C: index what changes in the folders a few seconds later",
     )
     verb.add_argument(
         "--allow-shrink",

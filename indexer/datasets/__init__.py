@@ -14,7 +14,7 @@ from indexer.datasets.parquet import ParquetShards, require_library
 from indexer.datasets.part import Part
 from indexer.datasets.tables import Described, require_table
 from indexer.datasets.tar import TarShards
-from indexer.datasets.walk import Rules
+from indexer.datasets.walk import Rules, is_empty
 
 __all__ = [
     "Boxes",
@@ -35,6 +35,7 @@ __all__ = [
     "content_of_box",
     "file_of_box",
     "is_box",
+    "is_empty",
     "key_of_box",
     "links_in_words",
     "open_dataset",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from indexer.machine import _file_system
 from tests.conftest import ROOT
 
 SCRIPT = """\
@@ -40,3 +41,26 @@ def test_a_process_imports_nothing_from_the_current_folder(
     )  # fmt: skip
     assert (done.stdout == "done\n") is isolated
     assert ("current folder" in done.stderr) is not isolated
+
+
+MOUNTS = """\
+/dev/sda1 / ext4 rw 0 0
+nas:/photos /mnt/nas nfs4 rw 0 0
+//nas/more /mnt/my\\040nas cifs rw 0 0
+/dev/sdb1 /mnt/nas/disk ext4 rw 0 0
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/home", "ext4"),
+        ("/mnt/nas", "nfs4"),
+        ("/mnt/nas2", "ext4"),
+        ("/mnt/nas/a", "nfs4"),
+        ("/mnt/my nas/a", "cifs"),
+        ("/mnt/nas/disk/a", "ext4"),
+    ],
+)
+def test_the_file_system_that_a_folder_lies_on(path: str, kind: str) -> None:
+    assert _file_system(path, MOUNTS) == kind
