@@ -57,6 +57,12 @@ class UnsupportedImage(InvalidImage):
     code = "unsupported_image"
 
 
+class DecoderMissing(UnsupportedImage):
+    """The file is in a format that Lookalike reads with a library that is not installed."""
+
+    code = "decoder_missing"
+
+
 class ImageTooLarge(InvalidImage):
     """The image has more pixels, or its file more bytes, than the limit.
 

@@ -2,14 +2,23 @@
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from indexer.config import Config
-from indexer.errors import StoreBusy, StoreCorrupt, StoreUnavailable, UnknownVersion
+from indexer.errors import (
+    DecoderMissing,
+    StoreBusy,
+    StoreCorrupt,
+    StoreUnavailable,
+    UnknownVersion,
+    UnsupportedImage,
+)
+from indexer.images import advice
 from indexer.store import (
     REBUILD_HINT,
     Counts,
@@ -40,6 +49,16 @@ class SkippedFile:
 
 
 @dataclass(frozen=True, slots=True)
+class SkippedFormat:
+    """The files of one ending that are in no format that is read here."""
+
+    suffix: str
+    files: int
+    advice: str
+    """What would read them, or why nothing does."""
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """The published version of a store, its counts and its size."""
 
@@ -50,6 +69,8 @@ class Status:
     counts: Counts
     reasons: dict[str, int]
     skipped: list[SkippedFile]
+    formats: list[SkippedFormat]
+    """What was skipped because of its format, the most files first."""
     noted: dict[str, str]
     """What is wrong with the files of indexed images, whose pictures are whole, by key."""
     fields: Sequence[Field]
@@ -77,6 +98,7 @@ class Status:
             "counts": self.counts.model_dump(),
             "reasons": self.reasons,
             "skipped": [asdict(file) for file in self.skipped],
+            "formats": [asdict(found) for found in self.formats],
             "noted": self.noted,
             "fields": [field._asdict() for field in self.fields],
             "segments": len(self.manifest.segments),
@@ -94,21 +116,32 @@ def status(config: Config) -> Status:
     if not store.is_mere_copy:
         with live_catalogue(store.catalogue) as live:
             last_run = live.last_run()
+    skipped = [
+        SkippedFile(row.key, str(row.stage), str(row.reason), str(row.message))
+        for row in catalogue.rows("skipped")
+    ]
     return Status(
         store=config.store,
         manifest=version.manifest,
         promise=Promise.of(version.manifest, config.index.recall),
         counts=version.manifest.counts,
         reasons=catalogue.skip_reasons(),
-        skipped=[
-            SkippedFile(row.key, str(row.stage), str(row.reason), str(row.message))
-            for row in catalogue.rows("skipped")
-        ],
+        skipped=skipped,
+        formats=_formats(skipped),
         noted=catalogue.notes(),
         fields=catalogue.metadata.fields,
         last_run=last_run,
         bytes_on_disk=_bytes_below(config.store),
     )
+
+
+def _formats(skipped: Sequence[SkippedFile]) -> list[SkippedFormat]:
+    """Count the files that were skipped because of their format, by their endings."""
+    reasons = {UnsupportedImage.code, DecoderMissing.code}
+    endings = Counter(
+        PurePosixPath(file.key).suffix.lower() for file in skipped if file.reason in reasons
+    )
+    return [SkippedFormat(name, files, advice(name)) for name, files in endings.most_common()]
 
 
 def _bytes_below(folder: Path) -> int:

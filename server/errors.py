@@ -26,6 +26,7 @@ class ErrorCode(NamedTuple):
 DOMAIN_CODES = {
     "invalid_image": ErrorCode(HTTPStatus.BAD_REQUEST),
     "unsupported_image": ErrorCode(HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
+    "decoder_missing": ErrorCode(HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
     "image_too_large": ErrorCode(HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     "invalid_query": ErrorCode(HTTPStatus.UNPROCESSABLE_ENTITY),
     "invalid_request": ErrorCode(HTTPStatus.UNPROCESSABLE_ENTITY),

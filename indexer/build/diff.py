@@ -8,12 +8,14 @@ from indexer.datasets import Dataset, Item, Listing, Part, box_in, is_box, links
 from indexer.datasets.walk import EXCLUDED
 from indexer.errors import (
     DatasetError,
+    DecoderMissing,
     ImageTooLarge,
     IndexWouldShrink,
     InvalidImage,
     NoImages,
     UnsupportedImage,
 )
+from indexer.images import can_read_raw
 from indexer.store import Stamp
 
 TIMEOUT = "timeout"
@@ -139,7 +141,8 @@ def compare(
     """Scan the dataset and compare it with the catalogue by size, modification time and revision.
 
     Some skipped files are read again: those that could not be read, those that took too long once,
-    and those with too many pixels if ``max_pixels`` allows them now. With ``reread`` all files are.
+    those whose decoder was missing and is there, and those with too many pixels if ``max_pixels``
+    allows them now. With ``reread`` all files are.
 
     What cannot be read is unknown, not gone: an image that was indexed stays in the index if it, or
     a folder it lies in, cannot be read, or if its disk may be away. ``allow_shrink`` says that no
@@ -279,6 +282,8 @@ def _must_read(item: Item, known: Stamp | None, max_pixels: int) -> bool:
         return True
     if known.reason == ImageTooLarge.code:
         return known.pixels is not None and known.pixels <= max_pixels
+    if known.reason == DecoderMissing.code:
+        return can_read_raw()
     return known.reason not in NOT_RETRIED
 
 

@@ -32,6 +32,7 @@ from indexer.images import (
     model_input,
     note,
     read_exif,
+    require_reader,
     upright,
 )
 from indexer.machine import available_cores, scratch_folder
@@ -149,6 +150,7 @@ class Preparation:
         """Prepare the items of one file."""
         stage = "read"
         try:
+            require_reader(items[0].file)
             data = self.dataset.read(items[0].file)
             items = [replace(item, size=len(data)) for item in items]
             sha256 = hashlib.sha256(data).hexdigest()

@@ -125,6 +125,8 @@ def status(options: argparse.Namespace, config: "Config") -> int:
     print(f"found      {counts.found} = indexed {counts.indexed} + skipped {counts.skipped}")
     for reason, number in found.reasons.items():
         print(f"  skipped  {number} {reason}")
+    for one in found.formats:
+        print(printable(f"  format   {one.files} {one.suffix or 'without ending'}: {one.advice}"))
     if found.noted:
         print(f"  damaged  {len(found.noted)} indexed, their pictures are whole")
     print(f"search     exact{', by shortlist' if 'shortlist' in manifest.derived else ''}")

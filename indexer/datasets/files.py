@@ -10,14 +10,13 @@ from indexer.datasets.base import Item, Listing
 from indexer.datasets.exclusion import Exclusion
 from indexer.datasets.walk import is_empty, is_visible
 from indexer.errors import DatasetError, ImageGone, ImageTooLarge, ImageUnreadable
-from indexer.images import SUFFIXES
+from indexer.images import NOT_READ, SUFFIXES
 from indexer.text import escaped, is_text
-
-UNREADABLE_FORMATS = frozenset((".jxl", ".jp2", ".svg"))
-"""Endings of image formats that cannot be read; such files are skipped, not ignored."""
 
 MAX_FILE_BYTES = 500_000_000
 """Larger files are not read: photographs are smaller, and several are in memory at once."""
+
+_PICTURES = SUFFIXES | NOT_READ.keys()
 
 NOT_UTF8 = "the name is not valid UTF-8"
 POINTERS = (b"version https://git-lfs.github.com/spec/", b"/annex/objects/")
@@ -36,7 +35,7 @@ def ignored_as(name: str) -> str | None:
     if not is_visible(name):
         return "hidden"
     suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122 -- called for every file of a source
-    return escaped(suffix) if suffix and suffix not in SUFFIXES | UNREADABLE_FORMATS else None
+    return escaped(suffix) if suffix and suffix not in _PICTURES else None
 
 
 def require_folder(root: Path) -> None:

@@ -5,9 +5,7 @@ same file must always give the same vector.
 """
 
 from indexer.images.decoding import (
-    FORMATS,
     MAX_SIDE,
-    SUFFIXES,
     decode,
     decoded,
     exif_of,
@@ -18,6 +16,9 @@ from indexer.images.decoding import (
     read_file,
 )
 from indexer.images.exif import POSITION, ExifFields
+from indexer.images.formats import FORMATS, NOT_READ, SUFFIXES, advice
+from indexer.images.raw import is_readable as can_read_raw
+from indexer.images.raw import require_reader
 from indexer.images.resizing import (
     BOX_DIGITS,
     INPUT_SIDE,
@@ -33,10 +34,13 @@ __all__ = [
     "FORMATS",
     "INPUT_SIDE",
     "MAX_SIDE",
+    "NOT_READ",
     "POSITION",
     "SUFFIXES",
     "Box",
     "ExifFields",
+    "advice",
+    "can_read_raw",
     "crop",
     "decode",
     "decoded",
@@ -47,6 +51,7 @@ __all__ = [
     "pixels",
     "read_exif",
     "read_file",
+    "require_reader",
     "thumbnail",
     "upright",
 ]

@@ -18,21 +18,11 @@ from indexer.errors import (
     OutOfMemory,
     UnsupportedImage,
 )
-from indexer.images import budget, jpeg, png, tiff
+from indexer.images import budget, jpeg, png, raw, tiff
 from indexer.images.colours import to_rgb
 from indexer.images.exif import ExifFields, exif_fields
+from indexer.images.formats import FORMATS
 from indexer.images.timed_file import Clock, TimedFile, block_size
-
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF")
-"""Pillow's names of the formats that are read; all others are refused."""
-
-SUFFIXES = frozenset(
-    (
-        ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif",
-        ".heic", ".heif", ".hif",
-    )
-)  # fmt: skip
-"""File name endings of those formats."""
 
 MAX_SIDE = 65_500
 """The longest side in pixels, that of a JPEG in libjpeg. Memory grows with the rows, too."""
@@ -99,7 +89,8 @@ def decoded(
     The image counts against :data:`~indexer.images.budget.DECODING` until the block ends: keep what
     was made of it, not the image. ``waiting`` is entered while the budget is used up.
 
-    Raises :class:`UnsupportedImage` if the bytes are no image in one of :data:`FORMATS`,
+    Of a RAW file, the picture is the preview in it. Raises :class:`UnsupportedImage` if the bytes
+    are no image in one of :data:`~indexer.images.formats.FORMATS`,
     :class:`ImageTooLarge` beyond ``max_pixels`` or :data:`MAX_SIDE`, :class:`InvalidImage` if
     decoding fails, if the file ends before its picture does, or if it takes longer than
     :data:`~indexer.images.timed_file.MAX_DECODING_S`, and :class:`OutOfMemory` if decoding, or the
@@ -137,8 +128,9 @@ def exif_of(image: Image.Image) -> ExifFields:
 def read_exif(data: bytes) -> ExifFields:
     """Return the same of a file that is not decoded; nothing if it cannot be read."""
     try:
-        with Image.open(_readable(data, Clock())[0], formats=FORMATS) as image:
-            return exif_fields(image)
+        picture = _picture_in(data)
+        with Image.open(_readable(picture, Clock())[0], formats=FORMATS) as image:
+            return _noted(image, picture, data)
     except Exception:  # noqa: BLE001 -- decode() reports what is wrong
         return {}
 
@@ -146,7 +138,7 @@ def read_exif(data: bytes) -> ExifFields:
 def pixels(data: bytes) -> int:
     """Return how many pixels decoding a file takes, from its header; 0 if it cannot be read."""
     try:
-        with Image.open(_readable(data, Clock())[0], formats=FORMATS) as image:
+        with Image.open(_readable(_picture_in(data), Clock())[0], formats=FORMATS) as image:
             return _most_pixels(image)
     except Exception:  # noqa: BLE001 -- decode() reports what is wrong
         return 0
@@ -165,18 +157,32 @@ def _decode(
     share: ExitStack,
 ) -> Image.Image:
     """Decode a file once there is room in the budget, which ``share`` then holds."""
-    file, found = _readable(data, clock := Clock())
+    picture = _picture_in(data)
+    file, found = _readable(picture, clock := Clock())
     with Image.open(file, formats=FORMATS) as opened:
         _check_size(opened, max_pixels)
         share.enter_context(budget.DECODING.hold(_most_pixels(opened), waiting))
         image = _first_frame(opened, file)
-        noted = exif_fields(opened)
+        noted = _noted(opened, picture, data)
     if file.is_exhausted and image.format in ("JPEG", "PNG"):
         if image.format == "JPEG":
-            _check_complete(image, data, clock)
+            _check_complete(image, picture, clock)
         found = f"{found} The file ends without an end marker.".strip()
     image.info |= {NOTE: found, EXIF: noted}
+    if picture is not data:
+        image.format = raw.FORMAT
     return image
+
+
+def _picture_in(data: bytes) -> bytes:
+    """Return the preview in a RAW file, or the file itself if it is no RAW file."""
+    return raw.preview(data) if raw.is_raw(data) else data
+
+
+def _noted(image: Image.Image, picture: bytes, data: bytes) -> ExifFields:
+    """Return what the camera noted in an opened picture, and in the RAW file that it lies in."""
+    noted = exif_fields(image)
+    return noted if picture is data else noted | raw.exif_fields(data)
 
 
 def _domain_error(error: Exception) -> LookalikeError:

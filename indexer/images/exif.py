@@ -39,10 +39,18 @@ def exif_fields(image: Image.Image) -> ExifFields:
     ``lens`` are names; ``latitude`` and ``longitude`` are degrees, positive in the north and the
     east, and ``altitude`` metres above the sea.
     """
+    exif = Image.Exif()
+    with suppress(Exception):  # Pillow raises many types for malformed EXIF
+        exif = Image.Image.getexif(image)  # a PNG's own would decode the picture
+    return fields_of(exif)
+
+
+def fields_of(exif: Image.Exif) -> ExifFields:
+    """Return the same of EXIF data."""
     found: ExifFields = {}
     for read in (_captured, _camera, _lens, _position, _altitude):
-        with suppress(Exception):  # Pillow raises many types for malformed EXIF
-            found |= read(Image.Image.getexif(image))  # a PNG's own would decode the picture
+        with suppress(Exception):
+            found |= read(exif)
     return found
 
 
