@@ -26,6 +26,8 @@ HIDDEN = "hidden"
 EXCLUDED = "excluded"
 INDEXES = "folders of an index"
 LINKS = "links to folders elsewhere, not followed"
+AGAIN = "links to folders that are searched anyway, not followed"
+LOOPS = "links to a folder that they lie in, not followed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +48,9 @@ def walk(
     """Yield every file below the roots with its key, which begins with the prefix of its root.
 
     Hidden and excluded files and folders, and those of an index, are counted in
-    ``listing.ignored``. Links are followed, but each folder is visited once, which breaks cycles; a
-    link to a folder in none of the roots is followed only if the rules say so, and always reported.
+    ``listing.ignored``. Links are followed, but each folder is visited once, which breaks cycles;
+    links that are not followed because of that are named there. A link to a folder in none of the
+    roots is followed only if the rules say so, and always reported.
     Folders that cannot be listed go to ``listing.unreadable``. Empty folders, links that lead
     nowhere and those that are not followed go to ``listing.doubtful``.
     """
@@ -55,10 +58,13 @@ def walk(
     links = _Links(roots, listing, rules.follow_links)
     folders, linked = list(roots), list[tuple[Path, str]]()
     while folders or linked:  # a folder's own path is preferred to links
+        is_link = not folders
         folder, prefix = (folders or linked).pop()
         try:
             found = folder.stat()
             if (found.st_dev, found.st_ino) in visited:
+                if is_link:
+                    listing.pass_over(_why_again(folder), prefix.rstrip("/"))
                 continue
             visited.add((found.st_dev, found.st_ino))
             entries = list(os.scandir(folder))
@@ -75,6 +81,12 @@ def walk(
             elif links.may_follow(entry, key):
                 linked.append((Path(entry.path), key + "/"))
     links.report()
+
+
+def _why_again(link: Path) -> str:
+    """Return the heading of a link to a folder that was visited already."""
+    lies_in = f"{os.path.realpath(link.parent)}/"
+    return LOOPS if lies_in.startswith(f"{os.path.realpath(link)}/") else AGAIN
 
 
 class _Links:

@@ -63,7 +63,7 @@ SKIPPED = {  # key: stage, reason
     "not_utf8_caf\\xe9.jpg": ("scan", "unreadable"),
     'with "quotes", commas\nand lines.jpg': ("decode", "unsupported_image"),
 }
-IGNORED = {".txt": 1, "hidden": 1}
+IGNORED = {".txt": 1, "hidden": 1, "links to a folder that they lie in, not followed": 1}
 
 
 def write_corpus(folder: Path, photo: Path) -> None:
