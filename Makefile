@@ -5,12 +5,12 @@ VENV   ?= .venv
 CONFIG ?= config.yaml
 PY     := $(VENV)/bin/python
 
-# IMAGES, ANNOTATIONS (A.json,B.json), ITEMS, METADATA, ENCODER, WEIGHTS, STORE and PORT, where given, become command-line flags.
+# IMAGES, ANNOTATIONS (A.json,B.json), ITEMS, METADATA, ENCODER, LAYER, WEIGHTS, STORE and PORT, where given, become command-line flags.
 COMMA := ,
 INDEX_FLAGS = --config "$(CONFIG)" $(if $(IMAGES),--images "$(IMAGES)") \
               $(if $(ANNOTATIONS),--annotations "$(subst $(COMMA)," --annotations ",$(ANNOTATIONS))") \
               $(if $(ITEMS),--items $(ITEMS)) $(if $(METADATA),--metadata "$(METADATA)") \
-              $(if $(ENCODER),--encoder $(ENCODER)) \
+              $(if $(ENCODER),--encoder $(ENCODER)) $(if $(LAYER),--layer $(LAYER)) \
               $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(if $(STORE),--store "$(STORE)")
 BUILD_FLAGS = $(if $(ALLOW_SHRINK),--allow-shrink) $(if $(REREAD),--reread) $(if $(WATCH),--watch)
 SERVE_FLAGS = --config "$(CONFIG)" $(if $(STORE),--store "$(STORE)") $(if $(PORT),--port $(PORT))
@@ -26,7 +26,7 @@ setup: $(VENV)/.installed ## Make the environment in .venv (the other targets do
 demo: $(VENV)/.installed ## Index the demo photographs and serve them on http://127.0.0.1:8000 (PORT=)
 	@$(PY) -m lookalike demo --store var/demo $(if $(PORT),--port $(PORT))
 
-index: $(VENV)/.installed ## Index images (IMAGES= ANNOTATIONS= ITEMS= METADATA= ENCODER= WEIGHTS= STORE= CONFIG= ALLOW_SHRINK= REREAD= WATCH=)
+index: $(VENV)/.installed ## Index images (IMAGES= ANNOTATIONS= ITEMS= METADATA= ENCODER= LAYER= WEIGHTS= STORE= CONFIG= ALLOW_SHRINK= REREAD= WATCH=)
 	@$(PY) -m lookalike index $(INDEX_FLAGS) $(BUILD_FLAGS)
 
 plan: $(VENV)/.installed ## Say how long that will take and what it needs (the same variables)

@@ -12,6 +12,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PrivateAttr,
     ValidationError,
     field_validator,
     model_validator,
@@ -279,6 +280,12 @@ class Config(BaseSettings):
     index: IndexConfig = IndexConfig()
     search: SearchConfig = SearchConfig()
     server: ServerConfig = ServerConfig()
+    _chosen_encoder: frozenset[str] = PrivateAttr(frozenset())
+
+    @property
+    def chosen_encoder(self) -> frozenset[str]:
+        """The settings of ``encoder`` that were given for this run: by flags or variables."""
+        return self._chosen_encoder
 
     @field_validator("store")
     @classmethod
@@ -329,12 +336,18 @@ def load_config(file: Path | None = None, flags: Mapping[str, Any] | None = None
             return init_settings, env_settings, InitSettingsSource(settings_cls, _without_file())
 
     try:
-        return Sources(**(flags or {}))
+        config = Sources(**(flags or {}))
     except ValidationError as error:
         raise ConfigError(_explain(error), _hint(file)) from None
     except (YAMLError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"The configuration cannot be read: {reason}", _hint(file)) from None
+    names, variables = {*(flags or {}).get("encoder", {})}, f"{ENV_PREFIX}ENCODER__"
+    names |= {
+        name.removeprefix(variables) for name in map(str.upper, os.environ) if variables in name
+    }
+    config._chosen_encoder = frozenset(map(str.lower, names))  # noqa: SLF001 -- only here
+    return config
 
 
 def _without_file() -> dict[str, Any]:

@@ -43,6 +43,7 @@ def index(
     *images: str | PathLike[str],
     store: str | PathLike[str] | None = None,
     encoder: str | None = None,
+    layer: str | None = None,
     weights: str | PathLike[str] | None = None,
     metadata: str | PathLike[str] | None = None,
     follow_links: bool | None = None,
@@ -58,7 +59,8 @@ def index(
     another ``store``. With ``reread`` all files are read and compared by content, not only those
     that look changed.
     ``encoder`` is ``vgg16``, whose weights (553 MB) Keras downloads once, or
-    ``efficientnet_lite0``, which needs no download. ``weights`` may be a file of Keras weights.
+    ``efficientnet_lite0``, which needs no download. ``layer``, of ``vgg16``, is ``fc2`` or ``fc1``.
+    ``weights`` may be a file of Keras weights.
     ``metadata`` is a table that describes the images: ``.csv``, ``.jsonl`` or ``.parquet``.
     ``follow_links`` says whether to index folders elsewhere that links in the folders lead to. It
     has to be said if there are images in some of them.
@@ -70,7 +72,8 @@ def index(
     """
     from indexer.build import build, with_stored_settings
 
-    config = with_stored_settings(_config(images, store, encoder, weights, metadata, follow_links))
+    given = _config(images, store, encoder, weights, metadata, follow_links, layer)
+    config = with_stored_settings(given)
     build(config, allow_shrink=allow_shrink, reread=reread)
     return Index(config)
 
@@ -211,6 +214,7 @@ def _config(
     weights: str | PathLike[str] | None = None,
     metadata: str | PathLike[str] | None = None,
     follow_links: bool | None = None,
+    layer: str | None = None,
 ) -> "Config":
     """Return the settings the command would have with these flags."""
     from indexer.cli.parser import flags_of
@@ -220,6 +224,7 @@ def _config(
         store=None if store is None else str(store),
         paths=[str(path) for path in images],
         encoder=encoder,
+        layer=layer,
         weights=None if weights is None else str(weights),
         metadata=None if metadata is None else str(metadata),
         follow_links=follow_links,

@@ -13,6 +13,7 @@ from indexer.build.compact import compact
 from indexer.build.diff import Changes, compare, compare_part, unavailable_notes
 from indexer.build.ingest import Ingest, damage_notes
 from indexer.build.plan import estimate
+from indexer.build.stored_settings import require_same_network
 from indexer.config import Config, IndexConfig
 from indexer.datasets import Dataset, Part, open_dataset, require_folders
 from indexer.encoders import Encoder, open_encoder
@@ -94,12 +95,14 @@ def build(
     """
     started, clock = datetime.now(UTC), time.monotonic()
     require_folders(config.dataset)
-    encoder = encoder or open_encoder(config.encoder)
+    if encoder is None:
+        require_same_network(config)
+        encoder = open_encoder(config.encoder)
     dataset = open_dataset(config.dataset)
     store = Store(config.store)
     with open_writer(store) as writer:
         repaired = [*writer.notes, *_damage_to_current(store), *_repair(writer)]
-        writer.require_encoder(encoder.spec.fingerprint)
+        writer.require_encoder(encoder.spec.fingerprint, encoder.spec.model_dump())
         writer.collect_garbage()
         limit = config.dataset.max_pixels
         changes = _part_changes(part, writer, limit) or compare(

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 from indexer.build.diff import Changes, compare
 from indexer.build.rates import measure_rates
+from indexer.build.stored_settings import require_same_network
 from indexer.config import Config
 from indexer.datasets import Dataset, open_dataset, require_folders
 from indexer.encoders import Encoder, open_encoder
@@ -97,6 +98,7 @@ def plan(config: Config) -> Plan:
     opening the encoder and the dataset raises.
     """
     require_folders(config.dataset)
+    require_same_network(config)
     encoder = open_encoder(config.encoder)
     dataset = open_dataset(config.dataset)
     return estimate(config, encoder, dataset, _changes(config, dataset), measure=True)

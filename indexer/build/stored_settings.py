@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from indexer.config import Config, DatasetConfig, Section
+from indexer.config import Config, DatasetConfig, EncoderConfig, Section, is_weights_path
 from indexer.datasets import open_dataset
-from indexer.store import Store
+from indexer.errors import ConfigError
+from indexer.store import Store, encoder_mismatch
 
 S = TypeVar("S", bound=Section)
 
@@ -18,11 +19,13 @@ the table of metadata, which describes these images."""
 def with_stored_settings(config: Config) -> Config:
     """Return the settings to build the store's index again: those not set are as they were.
 
-    These are the settings of ``dataset``, ``encoder`` and ``index``. Without a published version,
-    and where all of them are set, as in the project's ``config.yaml``, nothing changes.
+    These are the settings of ``dataset``, ``encoder`` and ``index``. Model, layer and weights are
+    those of the index also if the configuration file says otherwise, but not if a flag or a
+    variable does. Without a published version nothing changes.
     """
     manifest = Store(config.store).published_manifest()
     if manifest is None:
+        _require_layer(config, config.encoder)
         return config
     spec = manifest.encoder
     dataset = manifest.dataset.model_dump()
@@ -30,17 +33,72 @@ def with_stored_settings(config: Config) -> Config:
         dataset = {
             name: value for name, value in dataset.items() if name not in IMAGES | {"metadata"}
         }
-    encoder = {"precision": spec.get("precision", "float32")}
-    if config.encoder.model == spec["model"] or "model" not in config.encoder.model_fields_set:
-        names = ("model", "weights", "layer") if spec["model"] == "vgg16" else ("model", "weights")
-        encoder |= {name: spec[name] for name in names}
     return config.model_copy(
         update={
             "dataset": _merged(config.dataset, dataset),
-            "encoder": _merged(config.encoder, encoder),
+            "encoder": _stored_encoder(config, spec),
             "index": _merged(config.index, manifest.index.model_dump()),
         }
     )
+
+
+def _require_layer(config: Config, encoder: EncoderConfig) -> None:
+    """Raise :class:`ConfigError` if a layer was chosen for a model that has no choice of layers."""
+    if "layer" in config.chosen_encoder and encoder.model != "vgg16":
+        raise ConfigError(
+            f"A layer can be chosen of vgg16 only; the encoder is {encoder.model}.",
+            "Leave --layer out (with make: LAYER=), or name another store: --store FOLDER.",
+        )
+
+
+def _stored_encoder(config: Config, spec: Mapping[str, object]) -> EncoderConfig:
+    encoder, chosen = config.encoder, config.chosen_encoder
+    given = encoder.model_dump(include=encoder.model_fields_set)
+    precision = {"precision": spec.get("precision", "float32")}
+    if "model" in chosen and encoder.model != spec["model"]:
+        _require_layer(config, encoder)
+        return EncoderConfig.model_validate({**precision, **given})
+    names = {"model", "weights", "layer"} if spec["model"] == "vgg16" else {"model", "weights"}
+    if encoder.model == spec["model"] and is_weights_path(encoder.weights):
+        names -= {"weights"}  # the file may have been moved; its content counts
+    stored = {name: spec[name] for name in names - chosen}
+    merged = EncoderConfig.model_validate({**precision, **given, **stored})
+    _require_layer(config, merged)
+    return merged
+
+
+def replaced_encoder(config: Config, stored: Config) -> str | None:
+    """Return a sentence if the store's encoder takes the place of that of the configuration file.
+
+    ``stored`` is what :func:`with_stored_settings` has made of ``config``.
+    """
+    was, now = config.encoder, stored.encoder
+    is_same = was.model == now.model and (was.model != "vgg16" or was.layer == now.layer)
+    if is_same or not {"model", "layer"} & was.model_fields_set:
+        return None
+    return (
+        f"The index in {config.store} was made with {_name_of(now)}, which is used, and not "
+        f"{_name_of(was)} of the configuration.\n"
+        f"For an index with {_name_of(was)}, name another store: --store FOLDER."
+    )
+
+
+def require_same_network(config: Config) -> None:
+    """Raise :class:`EncoderMismatch` if the store's vectors are those of another model or layer.
+
+    That takes no weights, which may have to be downloaded. Those of other weights show later.
+    """
+    manifest = Store(config.store).published_manifest()
+    if manifest is None:
+        return
+    theirs, ours = manifest.encoder, config.encoder.model_dump()
+    is_layer_same = theirs["model"] != "vgg16" or theirs["layer"] == ours["layer"]
+    if theirs["model"] != ours["model"] or not is_layer_same:
+        raise encoder_mismatch(config.store, theirs, ours)
+
+
+def _name_of(encoder: EncoderConfig) -> str:
+    return f"vgg16 {encoder.layer}" if encoder.model == "vgg16" else encoder.model
 
 
 def _merged(section: S, stored: Mapping[str, object]) -> S:

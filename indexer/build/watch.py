@@ -9,6 +9,7 @@ from pathlib import Path
 import watchfiles
 
 from indexer.build.pipeline import BuildReport, build
+from indexer.build.stored_settings import require_same_network
 from indexer.config import Config
 from indexer.datasets import Folder, Part, is_empty, open_dataset, require_folders
 from indexer.encoders import Encoder, open_encoder
@@ -71,6 +72,7 @@ def watch(config: Config, tell: Tell, *, allow_shrink: bool = False, reread: boo
     """
     require_followable(config)
     require_folders(config.dataset)
+    require_same_network(config)
     encoder = open_encoder(config.encoder)
     follower = Follower(config, encoder, tell, allow_shrink=allow_shrink, reread=reread)
     encoder.load()

@@ -24,10 +24,9 @@ RANDOM_WEIGHTS_WARNING = (
 
 def plan(options: argparse.Namespace, config: "Config") -> int:
     """Print what a build will take."""
-    from indexer.build import with_stored_settings
     from indexer.build.plan import plan
 
-    config = with_stored_settings(config)
+    config = _with_stored_settings(config)
     found = plan(config)
     _warn_of_random_weights(config.encoder.weights)
     print(json.dumps(found.to_json()) if options.json else found.summary)
@@ -36,9 +35,9 @@ def plan(options: argparse.Namespace, config: "Config") -> int:
 
 def build(options: argparse.Namespace, config: "Config") -> int:
     """Build the index, or print what a build would do."""
-    from indexer.build import build, with_stored_settings
+    from indexer.build import build
 
-    config = with_stored_settings(config)
+    config = _with_stored_settings(config)
     if options.dry_run:
         return _dry_run(options, config)
     _warn_of_replaced_images(config)
@@ -49,8 +48,18 @@ def build(options: argparse.Namespace, config: "Config") -> int:
     if options.json:
         print(json.dumps(report.to_json()))
     else:
-        print_report(report, config)
+        print_report(report, config, options)
     return 0
+
+
+def _with_stored_settings(config: "Config") -> "Config":
+    """Return the settings to build an index again; say whose encoder is used if files disagree."""
+    from indexer.build import replaced_encoder, with_stored_settings
+
+    stored = with_stored_settings(config)
+    if replaced := replaced_encoder(config, stored):
+        print(replaced, file=sys.stderr)
+    return stored
 
 
 def search(options: argparse.Namespace, config: "Config") -> int:

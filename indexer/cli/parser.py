@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from indexer import __version__
 from indexer.cli import commands
+from indexer.cli.places import with_places
 from indexer.errors import ConfigError, LookalikeError
 from indexer.machine import CLOSED_PIPE, INTERRUPTED
 from indexer.text import printable
@@ -88,6 +89,11 @@ def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         "search",
     )
     source.add_argument("--encoder", metavar="MODEL", help="vgg16 or efficientnet_lite0")
+    source.add_argument(
+        "--layer",
+        choices=("fc2", "fc1"),
+        help="vgg16 only: the layer that the vectors are of (fc2)",
+    )
     source.add_argument("--weights", metavar="FILE", help="imagenet, or a Keras weights file")
 
     verb = verbs.add_parser(
@@ -210,9 +216,9 @@ def _run(verb: Callable[[argparse.Namespace, "Config"], int], options: argparse.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it again
         return CLOSED_PIPE
     except LookalikeError as error:
-        _explain(error.message)
+        _explain(with_places(error.message, options))
         if error.hint:
-            print(error.hint, file=sys.stderr)
+            print(with_places(error.hint, options), file=sys.stderr)
         return 1
     except OSError as error:  # a full disk, a folder that may not be written, ...
         _explain(str(error))
@@ -239,6 +245,7 @@ def flags_of(options: argparse.Namespace) -> dict[str, Any]:
         "follow_links": ("dataset", "follow_links"),
         "gps": ("dataset", "gps"),
         "encoder": ("encoder", "model"),
+        "layer": ("encoder", "layer"),
         "weights": ("encoder", "weights"),
     }
     for name, (*sections, key) in places.items():

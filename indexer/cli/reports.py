@@ -1,7 +1,9 @@
 """What a build says when it has ended."""
 
+import argparse
 from typing import TYPE_CHECKING
 
+from indexer.cli.places import with_places
 from indexer.text import printable
 
 if TYPE_CHECKING:
@@ -9,17 +11,17 @@ if TYPE_CHECKING:
     from indexer.config import Config
 
 
-def print_report(report: "BuildReport", config: "Config") -> None:
-    """Print what a build found and did."""
+def print_report(report: "BuildReport", config: "Config", options: argparse.Namespace) -> None:
+    """Print what a build found and did; the ``options`` are those of its command."""
     if report.ignored:
         names = ", ".join(f"{suffix} {n}" for suffix, n in sorted(report.ignored.items()))
         print(printable(f"passed over: {names}"))
     if report.skipped:
-        print("skipped files and reasons: lookalike status --skipped")
+        print(with_places("skipped files and reasons: lookalike status --skipped", options))
     if report.recognised:
         print(f"recognised by content, not encoded again: {report.recognised}")
     for note in report.notes:
-        print(printable(note))
+        print(printable(with_places(note, options)))
     print(f"store   {config.store}")
     print(f"version {report.version}, encoder {report.encoder}, {report.removed} removed")
     print(report.summary)

@@ -7,6 +7,7 @@ import sys
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from indexer.cli.places import with_places
 from indexer.cli.reports import print_report
 from indexer.machine import INTERRUPTED
 from indexer.text import printable
@@ -21,7 +22,7 @@ def watch(options: argparse.Namespace, config: "Config") -> int:
     from indexer.build.watch import watch
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what ends a service ends it, too
-    printer = _Printer(config, as_json=options.json)
+    printer = _Printer(config, options)
     try:
         watch(config, printer, allow_shrink=options.allow_shrink, reread=options.reread)
     except KeyboardInterrupt:
@@ -32,23 +33,23 @@ def watch(options: argparse.Namespace, config: "Config") -> int:
 class _Printer:
     """Prints the first report as a build does, and those that follow in a line each."""
 
-    def __init__(self, config: "Config", *, as_json: bool) -> None:
+    def __init__(self, config: "Config", options: argparse.Namespace) -> None:
         self._config = config
-        self._as_json = as_json
+        self._options = options
         self._last: BuildReport | None = None
 
     def __call__(self, what: "BuildReport | str") -> None:
         if isinstance(what, str):
-            print(printable(what), file=sys.stderr, flush=True)
+            print(printable(with_places(what, self._options)), file=sys.stderr, flush=True)
             return
-        if self._as_json:
+        if self._options.json:
             print(json.dumps(what.to_json()))
         elif self._last is None:
-            print_report(what, self._config)
+            print_report(what, self._config, self._options)
         else:
             print(printable(_line(what, self._last)))
             for note in what.notes:
-                print(printable(note))
+                print(printable(with_places(note, self._options)))
         sys.stdout.flush()
         self._last = what
 

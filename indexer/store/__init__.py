@@ -27,7 +27,7 @@ from indexer.store.records import (
 )
 from indexer.store.recovery import catalogue_problems
 from indexer.store.rows import ImageRow, NewImage, RunRow, Stamp
-from indexer.store.segment_writer import SegmentSize
+from indexer.store.segment_writer import SegmentSize, encoder_mismatch
 from indexer.store.segments import Segment
 from indexer.store.store import PublishedIdentity, Store
 from indexer.store.text_index import TextIndex, TextMatches
@@ -69,6 +69,7 @@ __all__ = [
     "VersionPart",
     "Writer",
     "catalogue_problems",
+    "encoder_mismatch",
     "live_catalogue",
     "open_writer",
     "part_name",

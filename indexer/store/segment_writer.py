@@ -1,7 +1,8 @@
 """How a build changes segments: it commits batches and merges small segments."""
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +23,27 @@ class SegmentSize(NamedTuple):
 
     stored: int
     alive: int
+
+
+def encoder_mismatch(
+    folder: Path, theirs: Mapping[str, object], ours: Mapping[str, object]
+) -> EncoderMismatch:
+    """Return the error of a store with vectors of another encoder than that of the settings."""
+    return EncoderMismatch(
+        f"The index in {folder} was made with {_described(theirs)}; the settings name "
+        f"{_described(ours)}, and their vectors cannot be compared.",
+        "To go on with the index, leave the encoder out: lookalike index. "
+        f"To use {_described(ours)}, name another store: --store FOLDER.",
+    )
+
+
+def _described(encoder: Mapping[str, object]) -> str:
+    """Return model, layer and weights, as far as they are known, and the fingerprint."""
+    model = encoder.get("model", "an encoder")
+    layer = f" {encoder['layer']}" if model == "vgg16" else ""
+    weights = f" with the weights {encoder['weights']}" if "weights" in encoder else ""
+    fingerprint = f" ({encoder['fingerprint']})" if "fingerprint" in encoder else ""
+    return f"{model}{layer}{weights}{fingerprint}"
 
 
 class SegmentWriter:
@@ -71,18 +93,21 @@ class SegmentWriter:
             self._stored[name] = self.segment(name).count
         return {name: SegmentSize(self._stored[name], n) for name, n in alive.items()}
 
-    def require_encoder(self, fingerprint: str) -> None:
-        """Raise :class:`EncoderMismatch` if the store holds vectors of another encoder."""
+    def require_encoder(self, fingerprint: str, encoder: Mapping[str, object]) -> None:
+        """Raise :class:`EncoderMismatch` if the store holds vectors of another encoder.
+
+        ``encoder`` is the specification with this fingerprint.
+        """
         for name in self.catalogue.segments():
             segment = self.segment(name)
             self._stored[name] = segment.count
             other = segment.marker.fingerprint
             if other != fingerprint:
-                raise EncoderMismatch(
-                    f"{self._store.folder} holds vectors of encoder {other}; "
-                    f"this configuration makes vectors of encoder {fingerprint}.",
-                    "Use the encoder and weights the store was made with, or another --store.",
-                )
+                manifests = self._manifests().values()
+                known = {manifest.fingerprint: manifest.encoder for manifest in manifests}
+                theirs = {"fingerprint": other, **known.get(other, {})}
+                ours = {"fingerprint": fingerprint, **encoder}
+                raise encoder_mismatch(self._store.folder, theirs, ours)
 
     def commit(
         self,

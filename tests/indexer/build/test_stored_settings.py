@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from indexer.build import with_stored_settings
-from indexer.config import DatasetConfig, IndexConfig, load_config
+from indexer.build import build, replaced_encoder, with_stored_settings
+from indexer.config import Config, DatasetConfig, IndexConfig, load_config
+from indexer.errors import ConfigError, EncoderMismatch
 from indexer.store import Store, open_writer
 from tests.stores import DIM, commit
 
@@ -73,3 +74,56 @@ def test_other_images_or_another_model_are_not_mixed_with_those_that_were(
         "efficientnet_lite0",
         "imagenet",
     ]
+
+
+def test_the_encoder_of_the_index_is_used_whatever_the_configuration_file_says(
+    stored: Store, tmp_path: Path
+) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("encoder: {model: efficientnet_lite0, weights: imagenet, runtime: keras}")
+    names = ("encoder.model", "encoder.layer", "encoder.weights", "encoder.runtime")
+    assert settings(stored, *names) == ["vgg16", "fc1", "random:1", "keras"]
+    config = load_config(file, {"store": str(stored.folder)})
+    note = replaced_encoder(config, with_stored_settings(config))
+    assert note is not None
+    assert "was made with vgg16 fc1, which is used, and not efficientnet_lite0" in note
+    file.write_text("encoder: {model: vgg16, layer: fc2, weights: moved.h5}")
+    assert settings(stored, *names[:3]) == ["vgg16", "fc1", str(tmp_path / "moved.h5")]
+    config = load_config(file, {"store": str(stored.folder), "encoder": {"layer": "fc2"}})
+    assert with_stored_settings(config).encoder.layer == "fc2"
+    assert replaced_encoder(config, with_stored_settings(config)) is None
+
+
+def test_nothing_is_said_of_defaults(stored: Store) -> None:
+    config = load_config(None, {"store": str(stored.folder)})
+    assert replaced_encoder(config, with_stored_settings(config)) is None
+
+
+def test_another_model_or_layer_is_refused_without_its_weights(
+    stored: Store, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("indexer.build.pipeline.open_encoder", pytest.fail)
+    flags = {"store": str(stored.folder), "dataset": {"root": str(images)}}
+    for encoder, named in (
+        ({"model": "efficientnet_lite0"}, "efficientnet_lite0 with the weights imagenet"),
+        ({"model": "vgg16", "layer": "fc2"}, "vgg16 fc2 with the weights "),
+    ):
+        config = with_stored_settings(load_config(None, {**flags, "encoder": encoder}))
+        with pytest.raises(EncoderMismatch) as caught:
+            build(config)
+        assert "made with vgg16 fc1 with the weights random:1; " in caught.value.message
+        assert f"the settings name {named}" in caught.value.message
+
+
+def test_a_layer_is_refused_where_there_is_no_choice(
+    stored: Store, tmp_path: Path, config: Config
+) -> None:
+    encoder = {"model": "efficientnet_lite0", "layer": "fc1"}
+    for store in (stored.folder, tmp_path / "new"):
+        with pytest.raises(ConfigError, match="A layer can be chosen of vgg16 only"):
+            with_stored_settings(load_config(None, {"encoder": encoder, "store": str(store)}))
+    other = config.model_copy(update={"store": tmp_path / "other"})
+    build(other)
+    given = load_config(None, {"encoder": {"layer": "fc1"}, "store": str(other.store)})
+    with pytest.raises(ConfigError, match="the encoder is efficientnet_lite0"):
+        with_stored_settings(given)

@@ -183,9 +183,9 @@ def test_an_open_version_can_be_read_after_it_was_removed(published: Store) -> N
 
 def test_two_encoders_never_share_a_store(published: Store) -> None:
     with open_writer(published) as writer:
-        writer.require_encoder("e1")
+        writer.require_encoder("e1", {"model": "vgg16", "layer": "fc2"})
         with pytest.raises(EncoderMismatch) as caught:
-            writer.require_encoder("e2")
+            writer.require_encoder("e2", {"model": "vgg16", "layer": "fc1"})
     assert "e1" in caught.value.message
     assert "e2" in caught.value.message
 
