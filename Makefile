@@ -13,7 +13,8 @@ INDEX_FLAGS = --config "$(CONFIG)" $(if $(IMAGES),--images "$(IMAGES)") \
               $(if $(ENCODER),--encoder $(ENCODER)) $(if $(LAYER),--layer $(LAYER)) \
               $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(if $(STORE),--store "$(STORE)")
 BUILD_FLAGS = $(if $(ALLOW_SHRINK),--allow-shrink) $(if $(REREAD),--reread) $(if $(WATCH),--watch)
-SERVE_FLAGS = --config "$(CONFIG)" $(if $(STORE),--store "$(STORE)") $(if $(PORT),--port $(PORT))
+SERVE_FLAGS = --config "$(CONFIG)" $(if $(STORE),--store "$(STORE)") $(if $(PORT),--port $(PORT)) \
+              $(if $(IMAGES),--images "$(IMAGES)")
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo index plan serve status verify test test-cluster test-pythons lint format lock screenshots bench-extract bench-precision bench-search bench-serve bench-publish bench-watch bench-coco bench-collection simulate soak audit clean
@@ -32,7 +33,7 @@ index: $(VENV)/.installed ## Index images (IMAGES= ANNOTATIONS= ITEMS= METADATA=
 plan: $(VENV)/.installed ## Say how long that will take and what it needs (the same variables)
 	@$(PY) -m lookalike plan $(INDEX_FLAGS)
 
-serve: $(VENV)/.installed ## Serve the index (CONFIG= STORE= PORT=)
+serve: $(VENV)/.installed ## Serve the index (CONFIG= STORE= PORT= IMAGES= where the images are now)
 	@$(PY) -m lookalike serve $(SERVE_FLAGS)
 
 status: $(VENV)/.installed ## Show what the index holds (CONFIG= STORE=)

@@ -74,7 +74,7 @@ def demo(options: argparse.Namespace) -> int:
         return process.exitcode
     print("Starting the server. Ctrl-C stops it.", flush=True)
     return server.run(
-        argparse.Namespace(config=config, store=store, port=options.port, new_key=None)
+        argparse.Namespace(config=config, store=store, images=None, port=options.port, new_key=None)
     )
 
 

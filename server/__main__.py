@@ -21,6 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     parser.add_argument("--config", type=Path, metavar="FILE", help="settings (config.yaml)")
     parser.add_argument("--store", metavar="FOLDER", help="where the index lives")
+    parser.add_argument(
+        "--images",
+        nargs="+",
+        metavar="PATH",
+        help="where the images are now, if not where they were indexed; folders in the same order",
+    )
     parser.add_argument("--port", type=int, metavar="N", help="port to listen on")
     parser.add_argument("--new-key", choices=("read", "admin"), help="make an API key and exit")
 
@@ -30,10 +36,14 @@ def run(options: argparse.Namespace) -> int:
     if options.new_key:
         _make_key(options.new_key)
         return 0
-    from indexer.config import load_config
+    from indexer.config import is_address, load_config
     from server.gunicorn_server import serve
 
     flags: dict[str, Any] = {}
+    if options.images is not None:
+        first, *others = options.images
+        kind = "objects" if is_address(first) else "folder"  # that of the index counts
+        flags["dataset"] = {"kind": kind, "root": options.images if others else first}
     if options.store is not None:
         flags["store"] = options.store
     if options.port is not None:

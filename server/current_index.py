@@ -157,7 +157,7 @@ class CurrentIndex:
         if problem and not self._images_problem:
             logger.warning(
                 "The images are not where the index expects them; searches work. %s "
-                "dataset.root says where they are, if not where they were indexed.",
+                "lookalike serve --images PATH, or dataset.root, says where they are now.",
                 problem.message,
             )
         elif self._images_problem and not problem:
