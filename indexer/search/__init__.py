@@ -1,7 +1,7 @@
 """From a query to an answer: queries, the searcher and its answers."""
 
 from indexer.encoders import EncoderSpec
-from indexer.images import Box, pixels, read_file
+from indexer.images import Box, decoded, pixels, read_file, thumbnail
 from indexer.search.answers import (
     Answer,
     Distribution,
@@ -23,6 +23,7 @@ from indexer.search.filters import (
     parse_names,
 )
 from indexer.search.image_sources import file_of
+from indexer.search.paging import DUPLICATE_DISTANCE
 from indexer.search.queries import Allowed, Example, Query, Selection
 from indexer.search.searcher import Searcher
 from indexer.search.words import WordMatches
@@ -31,6 +32,7 @@ from indexer.vector_index import Projection, Stage
 from indexer.vector_index.promise import Promise
 
 __all__ = [
+    "DUPLICATE_DISTANCE",
     "MARKED_VALUES",
     "MAX_CLAUSES",
     "MAX_FACETS",
@@ -60,6 +62,7 @@ __all__ = [
     "Selection",
     "Stage",
     "WordMatches",
+    "decoded",
     "equal_clause",
     "facets_to_dict",
     "file_of",
@@ -69,4 +72,5 @@ __all__ = [
     "parse_names",
     "pixels",
     "read_file",
+    "thumbnail",
 ]

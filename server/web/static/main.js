@@ -4,6 +4,7 @@ import { watchFiles } from "./upload.js";
 import { restoreOnLoad, watchHistory } from "./results.js";
 import { watchControls } from "./controls.js";
 import { watchCropping } from "./crop.js";
+import { watchCopying } from "./copy.js";
 import { watchMore } from "./more.js";
 
 watchHistory();
@@ -11,4 +12,5 @@ watchFiles();
 watchControls();
 watchCropping();
 watchMore();
+watchCopying();
 restoreOnLoad();

@@ -40,6 +40,7 @@ async function start() {
 /** Shows the whole collection; also after the canvas was resized. */
 function fit() {
   const { clientWidth: width, clientHeight: height } = canvas;
+  if (!width) return; // another page is shown
   canvas.width = Math.round(width * devicePixelRatio);
   canvas.height = Math.round(height * devicePixelRatio);
   const scale = FILL * Math.min(width, height);
