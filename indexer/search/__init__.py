@@ -27,7 +27,16 @@ from indexer.search.paging import DUPLICATE_DISTANCE
 from indexer.search.queries import Allowed, Example, Query, Selection
 from indexer.search.searcher import Searcher
 from indexer.search.words import WordMatches
-from indexer.store import OWN_FIELDS, Counts, Facet, Field, ImageRow, PublishedIdentity
+from indexer.store import (
+    OWN_FIELDS,
+    BuildProgress,
+    Counts,
+    Facet,
+    Field,
+    ImageRow,
+    PublishedIdentity,
+    build_progress,
+)
 from indexer.vector_index import Projection, Stage
 from indexer.vector_index.promise import Promise
 
@@ -42,6 +51,7 @@ __all__ = [
     "Backend",
     "Batcher",
     "Box",
+    "BuildProgress",
     "Collection",
     "Counts",
     "Distribution",
@@ -62,6 +72,7 @@ __all__ = [
     "Selection",
     "Stage",
     "WordMatches",
+    "build_progress",
     "decoded",
     "equal_clause",
     "facets_to_dict",

@@ -27,6 +27,7 @@ from server.errors import (
     answer_unexpected_error,
     is_expected,
     public_error,
+    public_text,
     set_retry_after,
     status_of,
     wants_html,
@@ -247,6 +248,7 @@ def _start_page(searcher: Searcher, typed: facets.Typed) -> str:
         passing=found.total if found and state.filter else None,
         sample=found.images if found else searcher.collection.sample(SAMPLE_SIZE),
         has_texts=searcher.collection.has_texts,
+        unready=public_text(error) if (error := current_index().readiness_error()) else None,
     )
 
 

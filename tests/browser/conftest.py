@@ -5,7 +5,7 @@ import os
 import shutil
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from werkzeug.serving import make_server
 
 from indexer.build import build
 from indexer.config import Config
+from server.app import Application
 from tests.conftest import DEMO_IMAGES, small_config
 from tests.server.helpers import ready_app
 
@@ -49,11 +50,15 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
+def served(config: Config) -> AbstractContextManager[str]:
+    """Run the application of an index, with its encoder loaded, during the block."""
+    return running(ready_app(config))
+
+
 @contextmanager
-def served(config: Config) -> Iterator[str]:
-    """Run the application during the block, also mounted at ``/photos``; give its address."""
+def running(app: Application) -> Iterator[str]:
+    """Run an application during the block, also mounted at ``/photos``; give its address."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # no line for each image
-    app = ready_app(config)
     mounted = DispatcherMiddleware(app.wsgi_app, {"/photos": app})
     server = make_server("127.0.0.1", 0, mounted, threaded=True)
     thread = threading.Thread(target=server.serve_forever)

@@ -73,18 +73,18 @@ def test_pictures_grow_until_nothing_more_would_be_seen(page: Page) -> None:
             "before => document.getElementById('map').dataset.side > before", arg=sides[-1]
         )
         sides.append(side(page))
-    for _ in range(20):
+    for _ in range(10):
         page.get_by_role("button", name="Zoom in").click()
     settled(page)
     visible, pictures = shown(page)
     assert 0 < visible == pictures
     assert side(page) > 2 * sides[0]
     for key in ("ArrowLeft", "ArrowUp"):
-        for _ in range(40):
+        for _ in range(12):
             page.locator("#map").press(key)
         settled(page)
         assert shown(page)[0] > 0
-    for _ in range(30):
+    for _ in range(14):
         page.get_by_role("button", name="Zoom out").click()
     page.wait_for_function("() => document.getElementById('map').dataset.visible == 213")
     assert side(page) == sides[0]

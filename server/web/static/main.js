@@ -6,6 +6,7 @@ import { watchControls } from "./controls.js";
 import { watchCropping } from "./crop.js";
 import { watchCopying } from "./copy.js";
 import { watchMore } from "./more.js";
+import { watchWaiting } from "./waiting.js";
 
 watchHistory();
 watchFiles();
@@ -13,4 +14,5 @@ watchControls();
 watchCropping();
 watchMore();
 watchCopying();
+watchWaiting();
 restoreOnLoad();
