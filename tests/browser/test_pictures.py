@@ -131,6 +131,31 @@ def is_unscripted(page: Page) -> bool:
     return page.locator(".unscripted").first.is_visible()
 
 
+def test_uploads_have_a_way_back_and_on_too(page: Page, photos: list[Path]) -> None:
+    """Their results have no address: this tab knows them."""
+    page.goto("/")
+    page.get_by_label("Search with an image").set_input_files(photos[0])
+    keys = page.locator("#results .caption .key")
+    expect(keys.nth(5)).to_be_visible()
+    names = [key.get_attribute("title") or "" for key in keys.all()]
+    page.locator("#results .picture").nth(4).click()
+    heading = page.get_by_role("heading", level=1)
+    expect(heading).to_have_text(names[4])
+    page.get_by_role("link", name="Next").click()
+    expect(heading).to_have_text(names[5])
+    page.get_by_role("link", name="Previous").click()
+    expect(heading).to_have_text(names[4])
+    page.get_by_role("link", name="Previous").click()
+    expect(heading).to_have_text(names[3])
+    page.get_by_role("link", name="Back to the results").click()
+    expect(page.locator("#subject")).to_have_text(photos[0].name)
+    expect(page.locator(f'#results [title="{names[3]}"]')).to_be_in_viewport()
+    page.go_back()
+    expect(heading).to_have_text(names[3])
+    page.go_forward()
+    expect(page.locator("#subject")).to_have_text(photos[0].name)
+
+
 @pytest.mark.parametrize("visitor", SIZES, indirect=True)
 def test_the_page_of_an_image_lists_its_copies(page: Page) -> None:
     page.goto(f"/images/{number(page, 'copies/other.jpg')}")

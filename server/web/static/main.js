@@ -6,6 +6,7 @@ import { watchControls } from "./controls.js";
 import { watchCropping } from "./crop.js";
 import { watchCopying } from "./copy.js";
 import { watchMore } from "./more.js";
+import { watchUploadPlace } from "./upload_place.js";
 import { watchWaiting } from "./waiting.js";
 
 watchHistory();
@@ -15,4 +16,5 @@ watchCropping();
 watchMore();
 watchCopying();
 watchWaiting();
+watchUploadPlace();
 restoreOnLoad();

@@ -44,12 +44,25 @@ export function restoreOnLoad() {
   else restoreUpload();
 }
 
+/** Returns the page of the results of an upload, or null if this tab has not kept it. */
+export function storedUpload(upload) {
+  const page = sessionStorage.getItem(`upload-${upload}`);
+  return page && parsePage(page);
+}
+
+/** Shows the results of an upload again, and the result with an id. */
+export function showUpload(upload, id) {
+  history.pushState({ upload: Number(upload) }, "", ROOT);
+  restoreUpload();
+  document.getElementById(id)?.scrollIntoView({ block: "center" });
+}
+
 function restoreUpload() {
   const upload = history.state?.upload;
-  const page = upload && sessionStorage.getItem(`upload-${upload}`);
+  const page = upload && storedUpload(upload);
   if (!page) return false;
   currentUpload = upload;
-  show(parsePage(page), { restored: true });
+  show(page, { restored: true });
   return true;
 }
 
@@ -67,6 +80,10 @@ export function watchHistory() {
     if (location.pathname !== ROOT) return location.reload(); // a page that may have scripts of its own
     const response = await send({ method: "GET", url: location.href });
     if (response && visit === lastVisit) show(response.page, { restored: true });
+  });
+  addEventListener("click", ({ target }) => {
+    const image = target.closest?.("#results :is(.picture, .copy a)");
+    if (image && currentUpload) image.hash = `upload-${currentUpload}`; // see upload_place.js
   });
   addEventListener("click", (event) => {
     const link = event.target.closest?.(`a[href^="${ROOT}?"]`);
