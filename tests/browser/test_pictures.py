@@ -13,6 +13,7 @@ from playwright.sync_api import Locator, Page, expect
 from indexer.build import build
 from server.web.layout import MIN_ASPECT
 from tests.browser.conftest import DESK, PHONE, SIZES, served
+from tests.browser.test_quality import violations
 from tests.conftest import small_config
 
 UNSCRIPTED = {"java_script_enabled": False}
@@ -61,20 +62,18 @@ def cards(page: Page) -> Locator:
 
 
 @pytest.mark.parametrize("visitor", [DESK, PHONE, {**PHONE, **UNSCRIPTED}], indirect=True)
-@pytest.mark.parametrize("url", ["/", "/?image_id=1", "/collection/images"])
-def test_the_pictures_of_a_row_have_one_height(page: Page, url: str) -> None:
+def test_the_pictures_of_a_row_have_one_height(page: Page) -> None:
     """A tall picture leaves no hole in its row, and a wide one has a height."""
-    page.goto(url)
-    pictures = [place(one) for one in page.locator(".card .picture").all()]
-    shown = sorted(one["width"] / one["height"] for one in pictures)
-    assert shown[0] > MIN_ASPECT - 0.02
-    assert shown[-1] < 2.5
-    rows: dict[int, list[float]] = {}
-    for one in pictures:
-        rows.setdefault(round(one["y"]), []).append(one["height"])
-    assert len(rows) > 2
-    for heights in rows.values():
-        assert max(heights) - min(heights) < 2
+    for url in ("/", "/?image_id=1", "/collection/images"):
+        page.goto(url)
+        rows: dict[int, list[float]] = {}
+        for picture in page.locator(".card .picture").all():
+            box = place(picture)
+            assert MIN_ASPECT - 0.02 < box["width"] / box["height"] < 2.5
+            rows.setdefault(round(box["y"]), []).append(box["height"])
+        assert len(rows) > 2
+        for heights in rows.values():
+            assert max(heights) - min(heights) < 2, url
 
 
 @pytest.mark.parametrize("visitor", [DESK, {**PHONE, **UNSCRIPTED}], indirect=True)
@@ -95,19 +94,19 @@ def test_a_click_on_a_picture_always_opens_its_page(page: Page, url: str) -> Non
 @pytest.mark.parametrize("visitor", [DESK, {**PHONE, **UNSCRIPTED}], indirect=True)
 def test_previous_and_next_walk_through_the_results(page: Page) -> None:
     """Also from one page of them to the next; the address alone says where one is."""
-    page.goto("/?image_id=1&k=6")
-    keys = [key.get_attribute("title") for key in page.locator("#results .caption .key").all()][:6]
+    page.goto("/?image_id=1&k=4")
+    keys = [key.get_attribute("title") for key in page.locator("#results .caption .key").all()][:4]
     more = page.get_by_role("button", name="More", exact=True)
     if more.is_visible() and is_unscripted(page):
         more.click()
         expect(page).to_have_url(re.compile("page=2"))
     else:
         page.mouse.wheel(0, 3000)
-        expect(page.locator("#results .card").nth(8)).to_be_attached()
+        expect(page.locator("#results .card").nth(5)).to_be_attached()
     names = [key.get_attribute("title") for key in page.locator("#results .caption .key").all()]
     seen = keys if is_unscripted(page) else []
-    wanted = [*seen, *names][:8]
-    page.goto("/?image_id=1&k=6")
+    wanted = [*seen, *names][:6]
+    page.goto("/?image_id=1&k=4")
     page.locator("#results .picture").first.click()
     heading = page.get_by_role("heading", level=1)
     expect(page.get_by_role("link", name="Previous")).to_have_count(0)
@@ -165,6 +164,7 @@ def test_the_page_of_an_image_lists_its_copies(page: Page) -> None:
     expect(copies.get_by_text("identical")).to_have_count(0)
     copies.get_by_role("link").first.click()
     expect(copies.get_by_text("identical")).to_have_count(2)
+    assert violations(page) == []
     neighbours = page.get_by_role("region", name="Neighbours").locator(".caption .key")
     expect(neighbours.first).to_be_visible()
     names = neighbours.evaluate_all("(all) => all.map((one) => one.title)")
@@ -214,4 +214,19 @@ def test_near_duplicates_are_shown_on_the_screen(page: Page) -> None:
     expect(shown.locator("li")).to_contain_text([re.compile(r"\d+ . \d+, [\d.]+ kB")] * 2)
     expect(shown.get_by_text("identical")).to_have_count(1)
     page.locator(".duplicates summary").click()
+    expect(shown).to_be_hidden()
+
+
+def test_near_duplicates_close_by_escape_and_by_a_click_beside_them(page: Page) -> None:
+    page.goto(f"/?image_id={number(page, '00.jpg')}")
+    summary, shown = page.locator(".duplicates summary"), page.locator(".duplicates ul")
+    summary.click()
+    shown.get_by_text("identical").click()
+    expect(shown).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(shown).to_be_hidden()
+    expect(summary).to_be_focused()
+    summary.click()
+    expect(shown).to_be_visible()
+    page.locator("#subject").click()
     expect(shown).to_be_hidden()

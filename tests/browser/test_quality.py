@@ -173,9 +173,9 @@ def test_a_finger_hits_everything(page: Page, windmill: Path) -> None:
 FOCUSED = """() => {
   const focused = document.activeElement;
   const shown = focused.type === "file" ? focused.labels[0] : focused;
-  const { width, height, top } = shown.getBoundingClientRect();
+  const { width, height, right } = shown.getBoundingClientRect();
   const isSeen = shown.checkVisibility({ opacityProperty: true }) && Math.min(width, height) > 8
-    && top < innerHeight && getComputedStyle(shown).outlineStyle !== "none";
+    && right > 0 && getComputedStyle(shown).outlineStyle !== "none";
   return focused === document.body ? "the end" : isSeen ? "" : focused.outerHTML.slice(0, 160);
 }"""
 

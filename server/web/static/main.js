@@ -6,6 +6,7 @@ import { watchControls } from "./controls.js";
 import { watchCropping } from "./crop.js";
 import { watchCopying } from "./copy.js";
 import { watchMore } from "./more.js";
+import { watchPopovers } from "./popovers.js";
 import { watchUploadPlace } from "./upload_place.js";
 import { watchWaiting } from "./waiting.js";
 
@@ -15,6 +16,7 @@ watchControls();
 watchCropping();
 watchMore();
 watchCopying();
+watchPopovers();
 watchWaiting();
 watchUploadPlace();
 restoreOnLoad();

@@ -57,6 +57,7 @@ function redraw() {
   isQueued = true;
   requestAnimationFrame(() => {
     isQueued = false;
+    if (!canvas.isConnected) return; // another page is shown
     const start = performance.now();
     const visible = points.draw(canvas, context, view);
     const shown = pictures.draw(context, points, visible, view, markColours(canvas));
