@@ -253,7 +253,7 @@ def test_what_a_proxy_answers_in_html_is_shown_as_an_error(
     def refuse(route: Route) -> None:
         route.fulfill(status=502, body=html, content_type="text/html")
 
-    visitor.expected = "502"
+    visitor.expected = "server responded with a status of"
     page.goto("/?image_id=190")
     subject = page.locator("#subject").inner_text()
     page.route("**/*page=2", refuse)
@@ -267,6 +267,11 @@ def test_what_a_proxy_answers_in_html_is_shown_as_an_error(
     page.get_by_label("Search with an image").set_input_files(windmill)
     expect(alert).to_contain_text("a proxy before it, answered with an error: 502 Bad Gateway.")
     expect(page.locator("#subject")).to_have_text(subject)
+    page.unroute("**/")
+    refusal = {"error": {"message": "The request is too large.", "hint": "Send less."}}
+    page.route("**/", lambda route: route.fulfill(status=413, json=refusal))
+    page.get_by_label("Search with an image").set_input_files(windmill)
+    expect(alert).to_have_text("The request is too large. Send less.")
     page.unroute("**/")
     choose(page, windmill)
     expect(alert).to_have_count(0)

@@ -37,7 +37,7 @@ export function send({ method, url = ROOT, body = null }) {
     request.addEventListener("load", () => {
       const page = parsePage(request.responseText);
       if (page) return finish({ page, url: request.responseURL });
-      showError(`${problem(request.status, request.responseText)} Try again.`);
+      showError(problem(request.status, request.responseText));
       finish(null);
     });
     request.addEventListener("error", () => {
@@ -57,8 +57,12 @@ export function parsePage(html) {
   return page.getElementById("main") && page;
 }
 
-/** Says what was answered in place of a page: its status, and its title if it is HTML. */
+/** Says what was answered in place of a page: the API's error, the title of a proxy's page, or the status. */
 export function problem(statusCode, text) {
+  try {
+    const { message, hint } = JSON.parse(text).error;
+    return `${message} ${hint}`;
+  } catch {} // it is no JSON
   const title = new DOMParser().parseFromString(text, "text/html").title.slice(0, 100);
   return `The server, or a proxy before it, answered with an error: ${title || statusCode}.`;
 }
