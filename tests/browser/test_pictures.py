@@ -13,6 +13,7 @@ from playwright.sync_api import Locator, Page, expect
 from indexer.build import build
 from server.web.layout import MIN_ASPECT
 from tests.browser.conftest import DESK, PHONE, SIZES, served
+from tests.browser.test_crop import crop_of, drag, open_cropper
 from tests.browser.test_quality import violations
 from tests.conftest import small_config
 
@@ -128,6 +129,16 @@ def test_previous_and_next_walk_through_the_results(page: Page) -> None:
 
 def is_unscripted(page: Page) -> bool:
     return page.locator(".unscripted").first.is_visible()
+
+
+@pytest.mark.parametrize("visitor", SIZES, indirect=True)
+@pytest.mark.parametrize("name", ["wide.jpg", "tall.jpg"])
+def test_regions_of_narrow_pictures_are_fractions_of_them(page: Page, name: str) -> None:
+    page.goto(f"/?image_id={number(page, name)}")
+    drag(page, open_cropper(page), (0.2, 0.1), (0.7, 0.6))
+    page.get_by_role("button", name="Search this region").click()
+    page.wait_for_url("**crop=*")
+    assert crop_of(page) == pytest.approx([0.2, 0.1, 0.5, 0.5], abs=0.03)
 
 
 def test_uploads_have_a_way_back_and_on_too(page: Page, photos: list[Path]) -> None:
