@@ -1,6 +1,7 @@
 """The application factory."""
 
 from contextlib import suppress
+from functools import partial
 from http import HTTPStatus
 
 from flask import Response, current_app, request
@@ -10,6 +11,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from indexer import __version__
 from indexer.config import Config, ServerConfig
+from indexer.search import build_progress
 from server import errors
 from server.admission import capacity, hosts
 from server.api import batch, openapi, routes
@@ -82,6 +84,7 @@ def create_app(config: Config) -> Application:
             app.wsgi_app, x_for=config.server.proxies, x_proto=0, x_prefix=1
         )
     app.jinja_env.globals["local_url"] = local_url
+    app.jinja_env.globals["build_progress"] = partial(build_progress, config.store)
     app.jinja_env.globals["image_files"] = app.extensions["current_index"].images
     errors.register(app)
     logs.register(app)

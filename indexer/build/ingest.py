@@ -80,6 +80,8 @@ class Ingest:
         self._hidden = () if config.gps else POSITION
         self._gone = set(changes.removed)
         self._damaged: list[Skipped] = []
+        self._handled = 0
+        """How many of the files to read are done with."""
         self._absent: dict[str, list[int]] = {}
         """The ids of indexed files that were not found where they were, by content."""
         self.done = Ingested(unavailable=dict(changes.unavailable))
@@ -96,6 +98,7 @@ class Ingest:
         if changes.to_read:
             known = Contents(catalogue.content_hashes())
             self._absent = catalogue.ids_by_content([*self._gone, *self.done.unavailable])
+            self._writer.note_progress(0, len(changes.to_read))
         with tqdm(
             total=len(changes.to_read), unit="img", desc="Encoding", disable=None, delay=BAR_DELAY_S
         ) as bar:
@@ -140,7 +143,10 @@ class Ingest:
                     shown["workers"] = self._cluster.workers
                 bar.set_postfix(shown, refresh=False)
                 outcomes = len(batch.prepared) + len(batch.skipped) + len(batch.recognised)
-                bar.update(outcomes - (len(self.done.to_reencode) - before))
+                handled = outcomes - (len(self.done.to_reencode) - before)
+                self._handled += handled
+                self._writer.note_progress(self._handled, len(self._changes.to_read))
+                bar.update(handled)
 
     def _batches(self, items: list[Item], known: Contents) -> Generator[Batch]:
         if self._cluster:

@@ -12,6 +12,7 @@ STORE_FILES = {
     "CURRENT",
     "build.lock",
     "build.owner",
+    "build.progress",
     "catalogue.sqlite",
     "catalogue.sqlite-shm",
     "catalogue.sqlite-wal",

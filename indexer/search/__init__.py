@@ -1,7 +1,7 @@
 """From a query to an answer: queries, the searcher and its answers."""
 
 from indexer.encoders import EncoderSpec
-from indexer.images import Box, pixels, read_file
+from indexer.images import Box, decoded, pixels, read_file, thumbnail
 from indexer.search.answers import (
     Answer,
     Distribution,
@@ -23,14 +23,25 @@ from indexer.search.filters import (
     parse_names,
 )
 from indexer.search.image_sources import file_of
+from indexer.search.paging import DUPLICATE_DISTANCE
 from indexer.search.queries import Allowed, Example, Query, Selection
 from indexer.search.searcher import Searcher
 from indexer.search.words import WordMatches
-from indexer.store import OWN_FIELDS, Counts, Facet, Field, ImageRow, PublishedIdentity
+from indexer.store import (
+    OWN_FIELDS,
+    BuildProgress,
+    Counts,
+    Facet,
+    Field,
+    ImageRow,
+    PublishedIdentity,
+    build_progress,
+)
 from indexer.vector_index import Projection, Stage
 from indexer.vector_index.promise import Promise
 
 __all__ = [
+    "DUPLICATE_DISTANCE",
     "MARKED_VALUES",
     "MAX_CLAUSES",
     "MAX_FACETS",
@@ -40,6 +51,7 @@ __all__ = [
     "Backend",
     "Batcher",
     "Box",
+    "BuildProgress",
     "Collection",
     "Counts",
     "Distribution",
@@ -60,6 +72,8 @@ __all__ = [
     "Selection",
     "Stage",
     "WordMatches",
+    "build_progress",
+    "decoded",
     "equal_clause",
     "facets_to_dict",
     "file_of",
@@ -69,4 +83,5 @@ __all__ = [
     "parse_names",
     "pixels",
     "read_file",
+    "thumbnail",
 ]

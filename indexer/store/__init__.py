@@ -14,6 +14,7 @@ from indexer.store.metadata_index import (
     Range,
 )
 from indexer.store.metadata_schema import OWN_FIELDS
+from indexer.store.progress import BuildProgress, build_progress
 from indexer.store.records import (
     Counts,
     Damage,
@@ -37,6 +38,7 @@ from indexer.store.writer import Draft, Writer, open_writer
 __all__ = [
     "OWN_FIELDS",
     "REBUILD_HINT",
+    "BuildProgress",
     "Catalogue",
     "Counts",
     "Damage",
@@ -68,6 +70,7 @@ __all__ = [
     "Version",
     "VersionPart",
     "Writer",
+    "build_progress",
     "catalogue_problems",
     "encoder_mismatch",
     "live_catalogue",

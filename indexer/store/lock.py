@@ -9,12 +9,14 @@ from filelock import FileLock, Timeout
 
 from indexer.errors import ConfigError, StoreBusy, StoreCorrupt
 from indexer.store.files import read_bytes, refuse_link, sync
+from indexer.store.progress import FILE as PROGRESS
 from indexer.store.store import Store
 
 OWN_NAMES = {
     "COPY",
     "build.lock",
     "build.owner",
+    "build.progress",
     "segments",
     "versions",
     "derived",
@@ -34,7 +36,7 @@ def locked(store: Store) -> Iterator[None]:
         refuse_link(folder)
     sync(store.folder)
     lock = FileLock(store.folder / "build.lock", blocking=False)
-    owner = store.folder / "build.owner"
+    owner, progress = store.folder / "build.owner", store.folder / PROGRESS
     try:
         lock.acquire()
     except Timeout:
@@ -46,6 +48,8 @@ def locked(store: Store) -> Iterator[None]:
     with ExitStack() as held:
         held.callback(lock.release)
         held.callback(owner.unlink, missing_ok=True)
+        held.callback(progress.unlink, missing_ok=True)
+        progress.unlink(missing_ok=True)
         owner.unlink(missing_ok=True)  # rather than write to what somebody has put there
         owner.write_text(str(os.getpid()), encoding="ascii")
         yield

@@ -29,6 +29,7 @@ from indexer.store.files import (
 from indexer.store.layers import is_indexed, layers_to_keep
 from indexer.store.live import require_regular
 from indexer.store.lock import locked
+from indexer.store.progress import BuildProgress, note_progress
 from indexer.store.publishing import KEEP_VERSIONS, add_version, publish, remove_unneeded
 from indexer.store.records import (
     CatalogueLayer,
@@ -86,6 +87,11 @@ class Writer(SegmentWriter):
         self.derived = store.derived
         """The folder of derived structures."""
         self._damage_found_before = self.damage()
+
+    def note_progress(self, done: int, total: int) -> None:
+        """Note how many of the files to read a build has committed, for those who wait for it."""
+        self.require_same_store()
+        note_progress(self._store.folder, BuildProgress(done, total))
 
     def published(self) -> str | None:
         """Return the id of the published version; None if there is none, or its record is damaged.

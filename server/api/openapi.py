@@ -1,10 +1,10 @@
-"""The OpenAPI document, with what many operations share, and the page that shows it."""
+"""The OpenAPI document, with what many operations share, and the files of Swagger UI."""
 
 from http import HTTPStatus
 from importlib import resources
 from typing import Any
 
-from flask import Response, jsonify, render_template, request, send_from_directory
+from flask import Response, jsonify, request, send_from_directory
 from flask_openapi import OpenAPI, Tag
 
 from server.errors import codes_of
@@ -202,12 +202,6 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     },
 }
 
-# As on the other pages, except for style attributes: Swagger UI's script sets them.
-CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; "
-    "script-src 'self'; connect-src 'self'; base-uri 'none'; frame-ancestors 'none'"
-)
-
 
 def cacheable_file(media_type: str) -> dict[Any, Any]:
     """Return an operation's ``responses`` for a file that clients can cache and revalidate."""
@@ -232,18 +226,12 @@ def complete(document: dict[str, Any]) -> None:
 
 
 def register(app: OpenAPI) -> None:
-    """Add ``/openapi.json`` and ``/docs``."""
+    """Add ``/openapi.json``, and the files of Swagger UI for the page that shows it."""
     swagger = str(resources.files("flask_openapi_swagger") / "templates" / "swagger")
 
     @app.route("/openapi.json")
     def openapi_document() -> Response:
         return jsonify({**app.api_doc, "servers": [{"url": request.script_root or "/"}]})
-
-    @app.route("/docs")
-    def docs_page() -> Response:
-        response = Response(render_template("openapi.html"))
-        response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
-        return response
 
     @app.route("/docs/<path:name>")
     def docs_file(name: str) -> Response:

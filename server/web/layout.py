@@ -8,13 +8,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from indexer.search import Distribution, Hit, ImageRow, file_of
+from indexer.search import DUPLICATE_DISTANCE, Distribution, Hit, ImageRow, file_of
 from server.api.search_answers import file_url, thumbnail_url
 
-MIN_ASPECT = 0.4
+MIN_ASPECT = 0.75
 ASPECT_STEP = 1.05
-ASPECT_CLASSES = 44
-"""Class ``a<n>`` of ``aspect.css`` has the aspect ratio 0.4 * 1.05^n, from 0.4 to 3.26."""
+ASPECT_CLASSES = 25
+"""Class ``a<n>`` of ``grid.css`` has the aspect ratio 0.75 * 1.05^n, from 0.75 to 2.42.
+
+What is taller or wider is cut off in rows, where it would have no height or a row of its own.
+"""
 
 SHOWN_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF")
 """The formats that browsers show; of others they get a large thumbnail."""
@@ -64,7 +67,7 @@ class Slider(NamedTuple):
 
 
 def aspect_class(image: ImageRow) -> str:
-    """Return the CSS class with the nearest aspect ratio, within 2.5 % of common ones."""
+    """Return the CSS class with the nearest aspect ratio, within 2.5 % of those that rows show."""
     ratio = (image.width or 1) / (image.height or 1)
     step = round(math.log(ratio / MIN_ASPECT, ASPECT_STEP))
     return f"a{min(max(step, 0), ASPECT_CLASSES - 1)}"
@@ -121,6 +124,13 @@ def without_own(hits: Sequence[Hit], query_ids: Sequence[int]) -> list[Hit]:
             first, *rest = together
             others.append(replace(first, duplicates=tuple(rest)))
     return others
+
+
+def copies_and_others(hits: Sequence[Hit], image_id: int) -> tuple[list[Hit], list[Hit]]:
+    """Divide the neighbours of an image into near-duplicates of it and other images."""
+    hits = [hit for hit in hits if hit.image.id != image_id]
+    copies = [hit for hit in hits if hit.distance <= DUPLICATE_DISTANCE]
+    return copies, hits[len(copies) :]
 
 
 def slider(distribution: Distribution, hits: Sequence[Hit], threshold: float | None) -> Slider:

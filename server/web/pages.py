@@ -9,8 +9,16 @@ from werkzeug.exceptions import NotFound
 from werkzeug.wrappers import Response as AnyResponse
 
 from indexer.errors import InvalidQuery, LookalikeError
-from indexer.search import Query, Searcher, Selection, file_of, name_text
-from server.admission.capacity import run_search
+from indexer.search import (
+    Query,
+    Searcher,
+    Selection,
+    decoded,
+    file_of,
+    name_text,
+    thumbnail,
+)
+from server.admission.capacity import capacity, run_search
 from server.api import search_answers
 from server.api.bodies import local_url, uploaded_image
 from server.current_index import current_index
@@ -19,19 +27,29 @@ from server.errors import (
     answer_unexpected_error,
     is_expected,
     public_error,
+    public_text,
     set_retry_after,
     status_of,
     wants_html,
 )
-from server.web import facets, layout
+from server.web import around, facets, layout
 from server.web.metadata import described
 from server.web.page_state import PageState, base64_text
 
 blueprint = Blueprint("pages", __name__)
 
+DOCS_SECURITY_POLICY = (
+    "default-src 'none'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; "
+    "script-src 'self'; connect-src 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+"""As of the other pages, except for style attributes: Swagger UI's script sets them."""
+
 SAMPLE_SIZE = 24
 PREVIEW_SIDE = 320
+RENDITION_SIDE = 2048
 NEIGHBOUR_COUNT = 12
+MAX_COPIES = 24
+"""How many near-duplicates of an image its page lists."""
 MAX_SUGGESTIONS = 50
 
 
@@ -59,6 +77,17 @@ def search() -> str:
     return _answer_page(searcher, typed)
 
 
+@blueprint.post("/rendition")
+def rendition() -> Response:
+    """Return an uploaded image as a JPEG, for browsers that do not show its format."""
+    data = uploaded_image().get("image")
+    if not data:
+        raise InvalidQuery("No image was chosen.", "Choose a file, then search a region of it.")
+    max_pixels = current_index().config.server.max_pixels
+    with capacity().long_searches.hold(), decoded(data, max_pixels=max_pixels) as image:
+        return Response(thumbnail(image, side=RENDITION_SIDE), mimetype="image/jpeg")
+
+
 @blueprint.get("/random")
 def random_image() -> AnyResponse:
     """Redirect to the results for a random image."""
@@ -75,11 +104,16 @@ def image(image_id: int) -> str:
     row = searcher.collection.image(image_id)
     folder = file_of(row).rpartition("/")[0]
     state = PageState.parse(request.args, {})
-    own = Query(image_id=image_id)
-    neighbours = run_search(searcher, own, Selection(k=NEIGHBOUR_COUNT + 1, filter=state.filter))
-    vector, distance = neighbours.vector, None
+    neighbours = run_search(
+        searcher,
+        Query(image_id=image_id),
+        Selection(k=1 + MAX_COPIES + NEIGHBOUR_COUNT, filter=state.filter),
+    )
+    copies, others = layout.copies_and_others(neighbours.hits, image_id)
+    vector, distance, place = neighbours.vector, None, None
     if not state.is_empty:
-        vector = run_search(searcher, state.query(), Selection(k=1)).vector
+        answer = run_search(searcher, state.query(), state.selection())
+        vector, place = answer.vector, around.place(searcher, state, answer, image_id)
         distance = searcher.collection.distance(vector, image_id)
     distribution = searcher.collection.distribution(vector)
     return render(
@@ -91,11 +125,22 @@ def image(image_id: int) -> str:
         state=state,
         folder=facets.choice("folder", folder) if folder else None,
         file_name=file_of(row).rpartition("/")[2],
-        neighbours=[hit for hit in neighbours.hits if hit.image.id != image_id][:NEIGHBOUR_COUNT],
+        copies=copies[:MAX_COPIES],
+        has_more_copies=len(copies) > MAX_COPIES,
+        neighbours=others[:NEIGHBOUR_COUNT],
+        place=place,
         distance=distance,
         share_nearer=None if distance is None else distribution.share_nearer(distance),
         plot=layout.plot(distribution, distance),
     )
+
+
+@blueprint.get("/docs")
+def docs() -> Response:
+    """Show the description of the API."""
+    response = Response(render("openapi.html", _searcher_if_any(), state=PageState()))
+    response.headers["Content-Security-Policy"] = DOCS_SECURITY_POLICY
+    return response
 
 
 def read_form() -> PageState:
@@ -203,6 +248,7 @@ def _start_page(searcher: Searcher, typed: facets.Typed) -> str:
         passing=found.total if found and state.filter else None,
         sample=found.images if found else searcher.collection.sample(SAMPLE_SIZE),
         has_texts=searcher.collection.has_texts,
+        unready=public_text(error) if (error := current_index().readiness_error()) else None,
     )
 
 

@@ -5,8 +5,9 @@ import os
 import shutil
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
@@ -15,6 +16,7 @@ from werkzeug.serving import make_server
 
 from indexer.build import build
 from indexer.config import Config
+from server.app import Application
 from tests.conftest import DEMO_IMAGES, small_config
 from tests.server.helpers import ready_app
 
@@ -22,6 +24,14 @@ FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
+
+DESK: dict[str, Any] = {"viewport": {"width": 1280, "height": 900}}
+PHONE: dict[str, Any] = {
+    "viewport": {"width": 390, "height": 844},
+    "has_touch": True,
+    "is_mobile": True,
+}
+SIZES = [DESK, PHONE]
 
 
 @pytest.fixture(scope="session")
@@ -40,11 +50,15 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
+def served(config: Config) -> AbstractContextManager[str]:
+    """Run the application of an index, with its encoder loaded, during the block."""
+    return running(ready_app(config))
+
+
 @contextmanager
-def served(config: Config) -> Iterator[str]:
-    """Run the application during the block, also mounted at ``/photos``; give its address."""
+def running(app: Application) -> Iterator[str]:
+    """Run an application during the block, also mounted at ``/photos``; give its address."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # no line for each image
-    app = ready_app(config)
     mounted = DispatcherMiddleware(app.wsgi_app, {"/photos": app})
     server = make_server("127.0.0.1", 0, mounted, threaded=True)
     thread = threading.Thread(target=server.serve_forever)

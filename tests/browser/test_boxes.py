@@ -58,8 +58,7 @@ def test_a_click_on_a_box_finds_boxes_like_it(page: Page) -> None:
     cards = page.locator("#results .card")
     expect(cards).to_have_count(4)  # the box itself is beside its results
     for card in cards.all():
-        # A card has nearly the proportions of its picture, whose edges it cuts off.
-        assert is_inside(card.locator("rect.own"), card.locator(".picture"), slack=8)
+        assert is_inside(card.locator("rect.own"), card.locator(".picture"))
     expect(page.locator("#results")).to_contain_text("corner")
 
 

@@ -27,6 +27,15 @@ def active(page: Page) -> Locator:
     return page.get_by_role("list", name="Active filters").locator("[data-filter]")
 
 
+def open_filters(page: Page) -> None:
+    """Open the filters, which scripts do where they have a place beside the results."""
+    expect(page.get_by_role("contentinfo")).to_be_attached()  # the whole page is there
+    filters = page.locator(".facets")
+    if filters.get_attribute("open") is None:
+        filters.locator("summary").click()
+    expect(page.get_by_label("Add a filter")).to_be_visible()
+
+
 def value(page: Page, name: str) -> Locator:
     return page.get_by_role("list", name="folder").locator(".chip", has_text=name)
 
@@ -39,7 +48,7 @@ def test_a_filter_carries_over_until_it_is_removed(page: Page) -> None:
     expect(page).to_have_url(re.compile(r"/\?filter=folder=windmill$"))
     shown = page.locator(".card .key")
     expect(shown.first).to_have_attribute("title", re.compile("^windmill/"))
-    page.locator(".card a").first.click()
+    page.get_by_role("link", name="More like this").first.click()
     expect(results(page).first.locator(".similarity")).to_have_text("100 %")
     expect(page).to_have_url(re.compile(r"image_id=\d+&filter=folder=windmill$"))
     results(page).nth(1).get_by_role("button", name="Also like").click()
@@ -63,7 +72,7 @@ def test_a_filter_carries_over_until_it_is_removed(page: Page) -> None:
 @everywhere
 def test_a_typed_filter_is_added_or_explained(page: Page) -> None:
     page.goto("/?image_id=190&not=60")
-    page.locator("summary", has_text="Filter").click()
+    open_filters(page)
     field = page.get_by_label("Add a filter")
     field.fill("width>=wide")
     field.press("Enter")  # the form's default button, not the first one that removes an example
@@ -96,7 +105,7 @@ def test_an_upload_is_filtered_by_buttons(page: Page, windmill: Path) -> None:
     page.get_by_role("button", name="Remove the filter folder=windmill").click()
     expect(active(page)).to_have_count(0)
     expect(results(page)).to_have_count(30)
-    page.locator("summary", has_text="Filter").click()
+    open_filters(page)
     value(page, "animal").click()
     expect(active(page)).to_have_text([re.compile("folder=animal")])
     expect(results(page).first.locator(".key")).to_have_attribute("title", re.compile("^animal/"))
@@ -125,7 +134,7 @@ def test_the_list_and_more_values(page: Page, monkeypatch: pytest.MonkeyPatch) -
 
 def test_what_is_being_typed_does_not_filter_further_results(page: Page) -> None:
     page.goto("/?image_id=190")
-    page.locator("summary", has_text="Filter").click()
+    open_filters(page)
     field = page.get_by_label("Add a filter")
     field.fill("width=1")
     page.mouse.wheel(0, 4000)
@@ -136,7 +145,8 @@ def test_what_is_being_typed_does_not_filter_further_results(page: Page) -> None
 
 def test_a_region_keeps_the_filter(page: Page) -> None:
     page.goto("/?image_id=190&filter=folder=animal")
-    page.get_by_role("button", name="Search a region").click()
+    page.locator("#crop").click()
+    page.get_by_label("Region: arrow keys").press("ArrowLeft")
     page.get_by_role("button", name="Search this region").click()
     expect(page.get_by_role("img", name="Region of")).to_be_visible()
     expect(active(page)).to_have_count(1)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from tests.browser.conftest import keep
+from tests.browser.conftest import SIZES, keep
 
 
 def shown(page: Page) -> tuple[int, int]:
@@ -34,6 +34,78 @@ def test_a_small_collection_shows_pictures_and_they_open(
     page.locator("#map").focus()
     page.keyboard.press("Enter")
     page.wait_for_url("**/images/*")
+
+
+def side(page: Page) -> int:
+    return int(page.locator("#map").get_attribute("data-side") or 0)
+
+
+DRAWN_COLUMNS = """(canvas) => {
+  const { width, height } = canvas;
+  const data = canvas.getContext("2d").getImageData(0, 0, width, height).data;
+  const isDrawn = (x) => {
+    for (let y = 0; y < height; y++) if (data[4 * (y * width + x) + 3]) return true;
+    return false;
+  };
+  return Array.from({ length: width }, (_, x) => x).filter(isDrawn).map((x) => x / width);
+}"""
+
+
+@pytest.mark.parametrize("visitor", SIZES, indirect=True)
+def test_the_map_fills_its_width_with_many_pictures(page: Page) -> None:
+    page.goto("/collection")
+    settled(page)
+    columns = page.locator("#map").evaluate(DRAWN_COLUMNS)
+    assert columns[0] < 0.1
+    assert columns[-1] > 0.9
+    fit = page.locator("#map").evaluate("(map) => map.clientWidth * map.clientHeight / 66 ** 2")
+    assert min(fit, 213) / 2 < shown(page)[1] <= fit
+
+
+@pytest.mark.parametrize("visitor", SIZES, indirect=True)
+def test_pictures_grow_until_nothing_more_would_be_seen(page: Page) -> None:
+    page.goto("/collection")
+    settled(page)
+    sides = [side(page)]
+    for _ in range(4):
+        page.get_by_role("button", name="Zoom in").click()
+        page.wait_for_function(
+            "before => document.getElementById('map').dataset.side > before", arg=sides[-1]
+        )
+        sides.append(side(page))
+    for _ in range(10):
+        page.get_by_role("button", name="Zoom in").click()
+    settled(page)
+    visible, pictures = shown(page)
+    assert 0 < visible == pictures
+    assert side(page) > 2 * sides[0]
+    for key in ("ArrowLeft", "ArrowUp"):
+        for _ in range(12):
+            page.locator("#map").press(key)
+        settled(page)
+        assert shown(page)[0] > 0
+    for _ in range(14):
+        page.get_by_role("button", name="Zoom out").click()
+    page.wait_for_function("() => document.getElementById('map').dataset.visible == 213")
+    assert side(page) == sides[0]
+
+
+def test_the_mouse_shows_names(page: Page) -> None:
+    page.goto("/collection")
+    settled(page)
+    label = page.locator(".frame .label")
+    expect(label).to_be_hidden()
+    box = page.locator("#map").bounding_box()
+    assert box
+    place = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.get_by_role("button", name="Zoom in").click(click_count=20)  # in the middle is an image
+    settled(page)
+    page.mouse.move(*place)
+    page.mouse.move(place[0] + 1, place[1])
+    expect(label).to_have_text(re.compile(r"^[a-z]+/.*\.jpg$"))
+    name = label.inner_text()
+    page.mouse.click(*place)
+    expect(page.get_by_role("heading", level=1)).to_have_text(name)
 
 
 def test_zooming_by_wheel_button_and_key_shows_fewer(page: Page) -> None:

@@ -1,5 +1,6 @@
 """Accessibility, layout, page weight, requests to other hosts."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from server.web.layout import MIN_ASPECT
+from server.web.layout import ASPECT_CLASSES, ASPECT_STEP, MIN_ASPECT
+from tests.browser import conftest
 from tests.browser.conftest import Visitor, keep
 
 PAGES = [
@@ -50,7 +52,7 @@ def test_axe_finds_nothing(page: Page, windmill: Path) -> None:
     page.locator(".duplicates summary").first.click()
     page.get_by_text("Export").click()
     found["upload"] = violations(page)
-    page.get_by_role("button", name="Search a region").click()
+    page.locator("#crop").click()
     found["crop"] = violations(page)
     assert {url: problems for url, problems in found.items() if problems} == {}
 
@@ -70,7 +72,7 @@ def test_the_start_page_offers_places_to_start_from(
     page.goto("/")
     keep(page, request, "start")
     key = page.locator(".card .key").first.get_attribute("title")
-    page.locator(".card a").first.click()
+    page.get_by_role("link", name="More like this").first.click()
     expect(page.locator("#subject")).to_have_text(key or "")
 
 
@@ -83,7 +85,7 @@ def test_dark_mode(page: Page, request: pytest.FixtureRequest) -> None:
 
 
 def test_the_budget_of_a_page(page: Page) -> None:
-    """Without images below 100 kB, uncompressed; nothing shifts while images load."""
+    """Without images below 110 kB, uncompressed; nothing shifts while images load."""
     weights: dict[str, int] = {}
 
     def weigh(response: Any) -> None:
@@ -96,11 +98,11 @@ def test_the_budget_of_a_page(page: Page) -> None:
         " for (const entry of list.getEntries()) window.shifts += entry.value;"
         " }).observe({ type: 'layout-shift', buffered: true });"
     )
-    for url in ("/", "/?image_id=190"):
+    for url in ("/", "/?image_id=190", "/images/12?image_id=190", "/collection"):
         weights.clear()
         page.goto(url)
         page.wait_for_load_state("networkidle")
-        assert sum(weights.values()) < 100_000, weights
+        assert sum(weights.values()) < 110_000, weights
         assert page.evaluate("window.shifts") < 0.02, url
 
 
@@ -113,7 +115,8 @@ def test_images_have_their_size_before_they_load(page: Page) -> None:
     )
     assert len(boxes) == 29
     for shown, own in boxes:
-        assert shown == pytest.approx(max(own, MIN_ASPECT), rel=0.06)
+        most = MIN_ASPECT * ASPECT_STEP ** (ASPECT_CLASSES - 1)
+        assert shown == pytest.approx(min(max(own, MIN_ASPECT), most), rel=0.06)
 
 
 def test_the_keyboard_reaches_everything(page: Page) -> None:
@@ -132,6 +135,78 @@ def test_the_keyboard_reaches_everything(page: Page) -> None:
         )
     assert {"threshold", "mode", "crop", "picture"} <= reached
     assert any(name.startswith("More like this") for name in reached)
+
+
+TOUCHED = """(all) => all
+  .filter((one) => one.checkVisibility())
+  .filter((one) => !one.closest("p:not(.links, .more), footer, small, svg, .skip"))
+  .map((one) => [one.closest("label") ?? one, one])
+  .map(([touched, one]) => [touched.getBoundingClientRect(), one.outerHTML.slice(0, 120)])
+  .filter(([{ width, height }]) => Math.min(width, height) < 43.9)
+  .map(([{ width, height }, html]) => `${Math.round(width)} x ${Math.round(height)}: ${html}`)"""
+
+
+@pytest.mark.parametrize("visitor", [conftest.PHONE], indirect=True)
+def test_a_finger_hits_everything(page: Page, windmill: Path) -> None:
+    """But for links in sentences: what can be touched has 44 pixels in both directions."""
+
+    def small() -> list[str]:
+        controls = "a, button, select, summary, input:not([type=file])"
+        found: list[str] = page.locator(controls).evaluate_all(TOUCHED)
+        return found
+
+    for url in PAGES:
+        page.goto(url)
+        assert small() == [], url
+    page.goto("/")
+    page.get_by_label("Search with an image").set_input_files(windmill)
+    expect(page.locator("#subject")).to_have_text(windmill.name)
+    page.locator(".duplicates summary").first.click()
+    assert small() == []
+    page.locator(".duplicates summary").first.click()
+    page.get_by_text("Export").click()
+    assert small() == []
+    page.locator("#crop").click()
+    assert small() == []
+
+
+FOCUSED = """() => {
+  const focused = document.activeElement;
+  const shown = focused.type === "file" ? focused.labels[0] : focused;
+  const { width, height, right } = shown.getBoundingClientRect();
+  const isSeen = shown.checkVisibility({ opacityProperty: true }) && Math.min(width, height) > 8
+    && right > 0 && getComputedStyle(shown).outlineStyle !== "none";
+  return focused === document.body ? "the end" : isSeen ? "" : focused.outerHTML.slice(0, 160);
+}"""
+
+
+@pytest.mark.parametrize("visitor", [conftest.DESK, conftest.PHONE], indirect=True)
+def test_every_tab_stop_is_seen(page: Page) -> None:
+    for url in ("/", "/?image_id=190&k=3", "/images/12?image_id=190", "/collection"):
+        page.goto(url)
+        for _ in range(60):
+            page.keyboard.press("Tab")
+            found = page.evaluate(FOCUSED)
+            if found == "the end":
+                break
+            assert found == "", url
+
+
+@pytest.mark.parametrize("visitor", [{"color_scheme": "dark"}, conftest.PHONE], indirect=True)
+def test_the_description_of_the_api_looks_like_the_other_pages(
+    page: Page, request: pytest.FixtureRequest
+) -> None:
+    page.goto("/docs")
+    expect(page.locator(".opblock").first).to_be_visible()
+    keep(page, request, f"docs-{page.viewport_size['width'] if page.viewport_size else 0}")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    is_dark = page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
+    for place, name in (("html", "backgroundColor"), (".opblock-summary-path", "color")):
+        colour = page.locator(place).first.evaluate(f"(one) => getComputedStyle(one).{name}")
+        dark = max(int(part) for part in re.findall(r"\d+", colour)[:3]) < 100
+        assert dark == (is_dark == (name == "backgroundColor")), (place, colour)
+    page.get_by_role("link", name="Search with an image").click()
+    expect(page.get_by_role("region", name="Start")).to_be_visible()
 
 
 def test_the_api_is_browsable_without_foreign_scripts(visitor: Visitor) -> None:

@@ -174,7 +174,7 @@ def test_one_image_has_a_page_of_its_own(page: Page, request: pytest.FixtureRequ
     expect(page.locator("figcaption")).to_contain_text("similar to the query")
     keep(page, request, "image")
     page.get_by_role("link", name="Back to the results").click()
-    page.wait_for_url("**/?image_id=190")
+    page.wait_for_url("**/?image_id=190#i*")
 
 
 def test_errors_keep_the_page_usable(
@@ -242,3 +242,55 @@ def test_back_on_the_page_restores_the_scroll_position(page: Page) -> None:
     page.wait_for_function("before => Math.abs(scrollY - before) < 5", arg=before)
     assert page.evaluate("window.sameDocument")
     expect(results(page).nth(58)).to_be_attached()
+
+
+def test_what_a_proxy_answers_in_html_is_shown_as_an_error(
+    page: Page, visitor: Visitor, windmill: Path
+) -> None:
+    """The page is kept, with what the title of the proxy's page says."""
+    html = "<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>"
+
+    def refuse(route: Route) -> None:
+        route.fulfill(status=502, body=html, content_type="text/html")
+
+    visitor.expected = "server responded with a status of"
+    page.goto("/?image_id=190")
+    subject = page.locator("#subject").inner_text()
+    page.route("**/*page=2", refuse)
+    page.mouse.wheel(0, 4000)
+    alert = page.get_by_role("alert")
+    expect(alert).to_contain_text("502 Bad Gateway. Press More to try again.")
+    page.unroute("**/*page=2")
+    page.get_by_role("button", name="More", exact=True).click()
+    expect(results(page).nth(40)).to_be_attached()
+    page.route("**/", refuse)
+    page.get_by_label("Search with an image").set_input_files(windmill)
+    expect(alert).to_contain_text("a proxy before it, answered with an error: 502 Bad Gateway.")
+    expect(page.locator("#subject")).to_have_text(subject)
+    page.unroute("**/")
+    refusal = {"error": {"message": "The request is too large.", "hint": "Send less."}}
+    page.route("**/", lambda route: route.fulfill(status=413, json=refusal))
+    page.get_by_label("Search with an image").set_input_files(windmill)
+    expect(alert).to_have_text("The request is too large. Send less.")
+    page.unroute("**/")
+    choose(page, windmill)
+    expect(alert).to_have_count(0)
+
+
+def test_the_skip_link_stays_on_the_page(page: Page, windmill: Path) -> None:
+    page.goto("/")
+    choose(page, windmill)
+    page.get_by_role("link", name="Skip to the content").focus()
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile("#main$"))
+    page.wait_for_load_state("networkidle")
+    expect(page.locator("#subject")).to_have_text(windmill.name)
+    page.reload()
+    expect(page.locator("#subject")).to_have_text(windmill.name)
+
+
+def test_back_to_the_map_shows_it(page: Page, windmill: Path) -> None:
+    page.goto("/collection")
+    choose(page, windmill)
+    page.go_back()
+    expect(page.locator("#map")).to_have_attribute("data-visible", re.compile(r"\d+"))

@@ -41,9 +41,17 @@ function showValue(slider) {
   slider.form.querySelector("output").value = `${percent(slider.value)} % and more`;
 }
 
+/** Opens the filters where they have a place beside the results. */
+function openFilters() {
+  const filters = document.querySelector(".side .facets");
+  if (filters && matchMedia("(min-width: 801px)").matches) filters.open = true;
+}
+
 export function watchControls() {
   addEventListener("shown", narrow);
+  addEventListener("shown", openFilters);
   narrow();
+  openFilters();
   addEventListener("input", ({ target }) => {
     if (target.id !== "threshold") return;
     showValue(target);
@@ -62,7 +70,7 @@ export function watchControls() {
     event.preventDefault();
     clearTimeout(timer);
     const isTyped = document.activeElement.id === "add-filter";
-    if (event.submitter?.name !== "page") submit(event.target, event.submitter, isTyped && "add-filter");
+    if (event.submitter?.id !== "next") submit(event.target, event.submitter, isTyped && "add-filter");
   });
 }
 

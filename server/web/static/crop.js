@@ -1,43 +1,76 @@
 // The dialog to search with a region of an image: drawn, moved and resized by mouse, touch or keys.
 // A region is { x, y, width, height } in fractions of the upright image, as in the API.
 import { search } from "./results.js";
-import { searchWith, uploadedFile } from "./upload.js";
+import { filters, searchWith, uploadedFile } from "./upload.js";
 import { formState, stateUrl } from "./controls.js";
+import { ROOT } from "./server.js";
+import { watchDrawing } from "./crop_drawing.js";
 
 const MIN_SIDE = 0.04;
 const KEY_STEP = 0.02;
-const INITIAL_REGION = { x: 0.2, y: 0.2, width: 0.6, height: 0.6 };
+const FIRST_BY_KEYS = { x: 0.2, y: 0.2, width: 0.6, height: 0.6 };
+const HINT = "Draw a box on the image. Its corners resize it, the grip in its middle moves it.";
 
 const dialog = document.getElementById("cropper");
-let region = INITIAL_REGION;
+let region = null; // nothing is drawn yet
 let file = null; // the uploaded file; null for an image of the collection
+let opener; // the button that opened the dialog: which image it is, and where the search goes on
 
 export function watchCropping() {
   if (!dialog) return;
-  const image = dialog.querySelector("img");
   addEventListener("shown", showButton);
   addEventListener("click", ({ target }) => {
-    if (target.id !== "crop") return;
-    const [x, y, width, height] = target.dataset.crop.split(",").map(Number);
-    file = "upload" in target.dataset ? uploadedFile() : null;
-    image.src = file ? URL.createObjectURL(file) : target.dataset.source;
-    setRegion(height ? { x, y, width, height } : INITIAL_REGION);
-    dialog.showModal();
-    box().focus();
+    const button = target.closest?.(".crop, #crop");
+    if (button) open(button);
   });
   dialog.addEventListener("close", () => {
-    if (file) URL.revokeObjectURL(image.src);
+    release();
     if (dialog.returnValue === "search") searchRegion();
     dialog.returnValue = "";
   });
-  dialog.addEventListener("input", ({ target }) => {
-    if (target.valueAsNumber >= 0) setRegion({ ...region, [target.name]: target.valueAsNumber / 100 });
-  });
-  watchPointer(dialog.querySelector(".stage"));
-  box().addEventListener("keydown", onKey);
+  dialog.addEventListener("input", readNumbers);
+  dialog.querySelector(".stage").addEventListener("keydown", onKey);
+  watchDrawing(dialog.querySelector(".stage"), () => region, setRegion);
 }
 
-const box = () => dialog.querySelector(".box");
+function open(button) {
+  opener = button;
+  file = "upload" in button.dataset ? uploadedFile() : null;
+  setRegion(null);
+  const [x, y, width, height] = (button.dataset.crop ?? "").split(",").map(Number);
+  if (height) setRegion({ x, y, width, height });
+  say(HINT);
+  dialog.showModal();
+  dialog.querySelector(".stage").focus();
+  if (file) showFile();
+  else image().src = `${ROOT}api/v1/images/${button.value}/thumbnail?side=2048&whole=true`;
+}
+
+const image = () => dialog.querySelector("img");
+const say = (text) => (dialog.querySelector("p").textContent = text);
+
+/** Shows the uploaded file, or what the server makes of it if it is none that browsers show. */
+async function showFile() {
+  const shown = file;
+  image().src = URL.createObjectURL(file);
+  try {
+    await image().decode();
+  } catch {
+    if (shown !== file || !dialog.open) return;
+    release();
+    const body = new FormData();
+    body.append("image", file);
+    const response = await fetch(`${ROOT}rendition`, { method: "POST", body }).catch(() => null);
+    if (response?.ok) image().src = URL.createObjectURL(await response.blob());
+    else say("This image cannot be shown at the moment. The numbers below still choose a region.");
+  }
+}
+
+/** Shows nothing any more, and frees the file that was shown. */
+function release() {
+  if (image().src.startsWith("blob:")) URL.revokeObjectURL(image().src);
+  image().removeAttribute("src");
+}
 
 /** Shows the button for regions of an upload if this page still has the file. */
 function showButton() {
@@ -48,28 +81,47 @@ function showButton() {
 function searchRegion() {
   const crop = [region.x, region.y, region.width, region.height].map((part) => part.toFixed(4)).join(",");
   if (file) return searchWith(file, crop);
-  const fields = formState(document.getElementById("state"));
+  const isQuery = opener.id === "crop";
+  const fields = isQuery ? formState(document.getElementById("state")) : new FormData();
+  if (!isQuery) {
+    fields.append("image_id", opener.value);
+    for (const clause of filters()) fields.append("filter", clause);
+  }
   fields.set("crop", crop);
   search({ method: "GET", url: stateUrl(fields) });
 }
 
-/** Sets the region, moved and resized to lie inside the image, and shows it. */
+/** Sets the region, moved and resized to lie inside the image, and shows it; null: there is none. */
 function setRegion(proposed) {
-  const width = clamp(proposed.width, MIN_SIDE, 1);
-  const height = clamp(proposed.height, MIN_SIDE, 1);
-  region = { x: clamp(proposed.x, 0, 1 - width), y: clamp(proposed.y, 0, 1 - height), width, height };
-  const percent = (part) => `${100 * part}%`;
-  Object.assign(box().style, {
-    left: percent(region.x), top: percent(region.y), width: percent(width), height: percent(height),
-  });
+  const stage = dialog.querySelector(".stage");
+  stage.classList.toggle("drawn", Boolean(proposed));
+  dialog.querySelector("[value=search]").disabled = !proposed;
+  region = proposed && inside(proposed);
   for (const input of dialog.querySelectorAll("input")) {
-    if (input !== document.activeElement) input.value = Math.round(100 * region[input.name]);
+    if (region) stage.style.setProperty(`--${input.name}`, `${100 * region[input.name]}%`);
+    if (input !== document.activeElement) input.value = region ? Math.round(100 * region[input.name]) : "";
   }
+}
+
+function inside({ x, y, width, height }) {
+  const [wide, high] = [clamp(width, MIN_SIDE, 1), clamp(height, MIN_SIDE, 1)];
+  return { x: clamp(x, 0, 1 - wide), y: clamp(y, 0, 1 - high), width: wide, height: high };
+}
+
+/** Sets the region by the numbers that were typed: without a size it goes on to the edge. */
+function readNumbers() {
+  const number = (name, missing) => {
+    const percent = dialog.querySelector(`[name=${name}]`).valueAsNumber;
+    return percent >= 0 ? percent / 100 : missing;
+  };
+  const [x, y] = [number("x", 0), number("y", 0)];
+  setRegion({ x, y, width: number("width", 1 - x), height: number("height", 1 - y) });
 }
 
 function onKey(event) {
   const [dx, dy] = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key] ?? [0, 0];
-  if (event.key === "Enter") dialog.close("search");
+  if (event.key === "Enter" && region) dialog.close("search");
+  else if ((dx || dy) && !region) setRegion(FIRST_BY_KEYS);
   else if (dx || dy) {
     const delta = { x: KEY_STEP * dx, y: KEY_STEP * dy };
     if (event.shiftKey) setRegion({ ...region, width: region.width + delta.x, height: region.height + delta.y });
@@ -77,45 +129,5 @@ function onKey(event) {
   } else return;
   event.preventDefault();
 }
-
-/** Resizes the box by a dragged corner, moves it, or draws a new one, by where the pointer went down. */
-function watchPointer(stage) {
-  stage.addEventListener("pointerdown", (event) => {
-    event.preventDefault();
-    box().focus();
-    stage.setPointerCapture(event.pointerId);
-    const start = pointIn(stage, event);
-    const corner = event.target.dataset?.corner;
-    const movedRegion = event.target === box() ? region : null;
-    const anchor = corner ? opposite(corner) : start;
-    const onMove = (move) => {
-      const point = pointIn(stage, move);
-      if (movedRegion) setRegion({ ...movedRegion, x: movedRegion.x + point.x - start.x, y: movedRegion.y + point.y - start.y });
-      else setRegion(between(anchor, point));
-    };
-    stage.addEventListener("pointermove", onMove);
-    const stop = () => stage.removeEventListener("pointermove", onMove);
-    stage.addEventListener("pointerup", stop, { once: true });
-    stage.addEventListener("pointercancel", stop, { once: true });
-  });
-}
-
-/** Returns where a pointer event is, in fractions of the stage. */
-function pointIn(stage, event) {
-  const edges = stage.getBoundingClientRect();
-  return {
-    x: clamp((event.clientX - edges.left) / edges.width, 0, 1),
-    y: clamp((event.clientY - edges.top) / edges.height, 0, 1),
-  };
-}
-
-const opposite = (corner) => ({
-  x: corner.includes("w") ? region.x + region.width : region.x,
-  y: corner.includes("n") ? region.y + region.height : region.y,
-});
-
-const between = (a, b) => ({
-  x: Math.min(a.x, b.x), y: Math.min(a.y, b.y), width: Math.abs(a.x - b.x), height: Math.abs(a.y - b.y),
-});
 
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);

@@ -1,7 +1,9 @@
 // The map of the collection: a point for every image, similar images near each other, thumbnails
-// when zoomed in. The view converts a point's coordinates (0 to 1) to pixels: x * scale + view.x.
+// when zoomed in. The view converts a point's coordinates (0 to 1) to pixels: y * scale + view.y, and
+// x * scale * stretch + view.x, so that everything fills the whole canvas.
 import { loadPoints, markColours } from "./map_points.js";
 import { Pictures } from "./map_pictures.js";
+import { watchNames } from "./map_names.js";
 import { ROOT } from "./server.js";
 
 const canvas = document.getElementById("map");
@@ -9,6 +11,7 @@ const context = canvas.getContext("2d");
 const CLICK_RADIUS_PX = 14; // how far from a point a click still opens it
 const FILL = 0.92; // share of the canvas that the whole collection fills
 const MAX_ZOOM = 4000; // relative to the view of everything
+const FEW = 3; // a closer view of fewer images has the nearest one in its middle
 
 const pictures = new Pictures(() => redraw());
 const pointers = new Map();
@@ -30,20 +33,22 @@ async function start() {
   canvas.addEventListener("wheel", onWheel, { passive: false });
   for (const type of ["pointerdown", "pointermove", "pointerup", "pointercancel"]) canvas.addEventListener(type, onPointer);
   canvas.addEventListener("keydown", onKey);
-  canvas.addEventListener("click", (event) => draggedPx < 5 && open(event.offsetX, event.offsetY));
+  canvas.addEventListener("click", (event) => draggedPx < 5 && open(idAt(event.offsetX, event.offsetY)));
   for (const button of document.querySelectorAll("[data-zoom]")) {
     button.addEventListener("click", () => zoom(Number(button.dataset.zoom)));
   }
+  watchNames(canvas, idAt);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
 }
 
 /** Shows the whole collection; also after the canvas was resized. */
 function fit() {
   const { clientWidth: width, clientHeight: height } = canvas;
+  if (!width) return; // another page is shown
   canvas.width = Math.round(width * devicePixelRatio);
   canvas.height = Math.round(height * devicePixelRatio);
-  const scale = FILL * Math.min(width, height);
-  view = { scale, fitScale: scale, x: (width - scale) / 2, y: (height - scale) / 2 };
+  const scale = FILL * height;
+  view = { scale, fitScale: scale, stretch: width / height, x: ((1 - FILL) * width) / 2, y: ((1 - FILL) * height) / 2 };
   redraw();
 }
 
@@ -52,26 +57,42 @@ function redraw() {
   isQueued = true;
   requestAnimationFrame(() => {
     isQueued = false;
+    if (!canvas.isConnected) return; // another page is shown
     const start = performance.now();
     const visible = points.draw(canvas, context, view);
     const shown = pictures.draw(context, points, visible, view, markColours(canvas));
     canvas.dataset.visible = visible.length;
     canvas.dataset.pictures = shown;
+    canvas.dataset.side = pictures.side;
     canvas.dataset.ms = (performance.now() - start).toFixed(1);
   });
 }
 
-/** Zooms by a factor around a fixed pixel; factor 0 shows everything. */
+/**
+ * Zooms by a factor around a fixed pixel; factor 0 shows everything. It ends where a closer view shows
+ * nothing more, and goes to the nearest image rather than to where there is none.
+ */
 function zoom(factor, x = canvas.clientWidth / 2, y = canvas.clientHeight / 2) {
-  if (!factor) return fit();
-  const scale = Math.min(Math.max(view.scale * factor, view.fitScale / 2), view.fitScale * MAX_ZOOM);
+  if (factor > 1 && pictures.isComplete) return;
+  const scale = Math.min(view.scale * factor, view.fitScale * MAX_ZOOM);
+  if (scale <= view.fitScale) return fit();
   const ratio = scale / view.scale;
-  view = { ...view, scale, x: x - (x - view.x) * ratio, y: y - (y - view.y) * ratio };
+  const closer = { ...view, scale, x: x - (x - view.x) * ratio, y: y - (y - view.y) * ratio };
+  const nearest = factor > 1 && points.count(canvas, closer) < FEW ? points.nearest(x, y, view) : null;
+  view = nearest === null ? closer : inTheMiddle(nearest, closer);
   redraw();
 }
 
+/** Returns a view moved so that a point is in the middle of the canvas. */
+function inTheMiddle(point, moved) {
+  const [x, y] = points.at(point, moved);
+  return { ...moved, x: moved.x + canvas.clientWidth / 2 - x, y: moved.y + canvas.clientHeight / 2 - y };
+}
+
+/** Moves the map, but not to where there are no images. */
 function pan(dx, dy) {
-  view = { ...view, x: view.x + dx, y: view.y + dy };
+  const moved = { ...view, x: view.x + dx, y: view.y + dy };
+  if (points.count(canvas, moved)) view = moved;
   redraw();
 }
 
@@ -105,15 +126,21 @@ function onKey(event) {
   const actions = {
     ArrowLeft: () => pan(step, 0), ArrowRight: () => pan(-step, 0), ArrowUp: () => pan(0, step), ArrowDown: () => pan(0, -step),
     "+": () => zoom(1.5), "=": () => zoom(1.5), "-": () => zoom(1 / 1.5), 0: () => zoom(0),
-    Enter: () => open(canvas.clientWidth / 2, canvas.clientHeight / 2, Infinity),
+    Enter: () => open(idAt(canvas.clientWidth / 2, canvas.clientHeight / 2, Infinity)),
   };
   if (!actions[event.key] || event.ctrlKey || event.metaKey) return;
   event.preventDefault();
   actions[event.key]();
 }
 
-/** Opens the image at a pixel: the thumbnail drawn there, else the nearest point. */
-function open(x, y, radius = CLICK_RADIUS_PX) {
-  const id = pictures.at(x, y) ?? points.nearest(x, y, view, radius);
+/** Returns the id of the image at a pixel: the thumbnail drawn there, else the nearest point, or null. */
+function idAt(x, y, radius = CLICK_RADIUS_PX) {
+  const drawn = pictures.at(x, y);
+  if (drawn !== null) return drawn;
+  const nearest = points.nearest(x, y, view, radius);
+  return nearest === null ? null : points.ids[nearest];
+}
+
+function open(id) {
   if (id !== null) location.href = `${ROOT}images/${id}`;
 }

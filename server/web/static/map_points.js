@@ -46,13 +46,14 @@ class Points {
     const colours = markColours(canvas).map(toPixel);
     const { coordinates, marks, order, visible } = this;
     let count = 0;
-    const scale = (view.scale * ratio) / MAX_COORDINATE;
+    const scaleY = (view.scale * ratio) / MAX_COORDINATE;
+    const scaleX = scaleY * view.stretch;
     const left = view.x * ratio;
     const top = view.y * ratio;
     const size = Math.round(ratio * Math.min(2 + view.scale / view.fitScale / 8, 5));
     for (const i of order) {
-      const x = (coordinates[2 * i] * scale + left) | 0;
-      const y = (coordinates[2 * i + 1] * scale + top) | 0;
+      const x = (coordinates[2 * i] * scaleX + left) | 0;
+      const y = (coordinates[2 * i + 1] * scaleY + top) | 0;
       if (x < 0 || y < 0 || x >= width - size || y >= height - size) continue;
       visible[count++] = i;
       const colour = colours[marks[i]];
@@ -72,21 +73,31 @@ class Points {
   /** Returns where a point is, in pixels of the page. */
   at(i, view) {
     return [
-      (this.coordinates[2 * i] / MAX_COORDINATE) * view.scale + view.x,
+      (this.coordinates[2 * i] / MAX_COORDINATE) * view.scale * view.stretch + view.x,
       (this.coordinates[2 * i + 1] / MAX_COORDINATE) * view.scale + view.y,
     ];
   }
 
-  /** Returns the id of the point nearest to a pixel, or null if none is within the radius. */
-  nearest(x, y, view, radius) {
+  /** Returns the index of the point nearest to a pixel, or null if none is within the radius. */
+  nearest(x, y, view, radius = Infinity) {
     let best = radius;
-    let id = null;
+    let found = null;
     for (const i of this.order) {
       const [px, py] = this.at(i, view);
       const distance = Math.hypot(px - x, py - y);
-      if (distance < best) [best, id] = [distance, this.ids[i]];
+      if (distance < best) [best, found] = [distance, i];
     }
-    return id;
+    return found;
+  }
+
+  /** Returns how many points of a view are inside the canvas. */
+  count(canvas, view) {
+    let found = 0;
+    for (const i of this.order) {
+      const [x, y] = this.at(i, view);
+      if (x >= 0 && y >= 0 && x < canvas.clientWidth && y < canvas.clientHeight) found++;
+    }
+    return found;
   }
 }
 

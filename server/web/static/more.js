@@ -1,6 +1,6 @@
 // Endless results: the next page is loaded when the user scrolls near the end of the last one.
 import { formState, stateRequest } from "./controls.js";
-import { ROOT, showError } from "./server.js";
+import { ROOT, parsePage, problem, showError } from "./server.js";
 
 let loading = {}; // the end of the results that is being extended, and the promise of it
 const observer = new IntersectionObserver(
@@ -51,17 +51,24 @@ async function append(end) {
     fields.delete("add_filter"); // what is being typed
     const { method, url = ROOT, body } = stateRequest(button.form, fields);
     const response = await fetch(url, { method, body, headers: { Accept: "text/html" } });
-    const page = new DOMParser().parseFromString(await response.text(), "text/html");
+    const text = await response.text();
+    const page = parsePage(text);
     if (!end.isConnected || location.href !== startUrl) return false; // another search was made
+    if (!page?.getElementById("more")) return stop(problem(response.status, text));
     document.getElementById("results").append(...page.getElementById("results").children);
     end.replaceWith(page.getElementById("more"));
     history.replaceState({ ...history.state, pages: Number(button.value) }, "");
     observe();
     return true;
   } catch {
-    observer.disconnect();
-    loading = {}; // so that a click tries again
-    showError("The server cannot be reached. Press More to try again.");
-    return false;
+    return stop("The server cannot be reached.");
   }
+}
+
+/** Loads no more until More is pressed. */
+function stop(reason) {
+  observer.disconnect();
+  loading = {}; // so that a click tries again
+  showError(`${reason} Press More to try again.`);
+  return false;
 }

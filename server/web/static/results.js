@@ -2,7 +2,7 @@
 //
 // Results with a URL are fetched again. Upload results have no URL, because the server does not store
 // uploads: their page is kept in this tab's session storage until the tab is closed.
-import { ROOT, send } from "./server.js";
+import { ROOT, parsePage, send } from "./server.js";
 
 const main = document.getElementById("main");
 const MAX_STORED = 8; // pages of upload results
@@ -17,17 +17,20 @@ export async function search(request, { focus } = {}) {
   saveState();
   if (request.method === "GET") {
     currentUpload = null;
-    history.pushState({}, "", response.url);
+    const place = new URL(request.url, location).hash; // which is not sent
+    history.pushState({}, "", response.url + place);
   } else {
     currentUpload = Number(sessionStorage.getItem("uploads") ?? 0) + 1;
     sessionStorage.setItem("uploads", currentUpload);
     sessionStorage.removeItem(`upload-${currentUpload - MAX_STORED}`);
     history.pushState({ upload: currentUpload }, "", ROOT);
   }
-  show(response.html);
+  show(response.page);
   const target = focus && document.getElementById(focus);
   (target || main).focus({ preventScroll: true });
-  if (!target) scrollTo(0, 0);
+  const result = location.hash && document.getElementById(location.hash.slice(1));
+  if (result) result.scrollIntoView({ block: "center" });
+  else if (!target) scrollTo(0, 0);
 }
 
 /**
@@ -41,9 +44,22 @@ export function restoreOnLoad() {
   else restoreUpload();
 }
 
+/** Returns the page of the results of an upload, or null if this tab has not kept it. */
+export function storedUpload(upload) {
+  const page = sessionStorage.getItem(`upload-${upload}`);
+  return page && parsePage(page);
+}
+
+/** Shows the results of an upload again, and the result with an id. */
+export function showUpload(upload, id) {
+  history.pushState({ upload: Number(upload) }, "", ROOT);
+  restoreUpload();
+  document.getElementById(id)?.scrollIntoView({ block: "center" });
+}
+
 function restoreUpload() {
   const upload = history.state?.upload;
-  const page = upload && sessionStorage.getItem(`upload-${upload}`);
+  const page = upload && storedUpload(upload);
   if (!page) return false;
   currentUpload = upload;
   show(page, { restored: true });
@@ -52,13 +68,22 @@ function restoreUpload() {
 
 export function watchHistory() {
   addEventListener("pagehide", saveState);
-  addEventListener("popstate", async () => {
+  addEventListener("popstate", async ({ state }) => {
+    if (state === null) {
+      // A link to a place on this page, such as "Skip to the content": it has the page's state.
+      return history.replaceState(currentUpload ? { upload: currentUpload } : {}, "");
+    }
     storeUpload();
     currentUpload = null;
     const visit = (lastVisit = {});
     if (restoreUpload()) return;
+    if (location.pathname !== ROOT) return location.reload(); // a page that may have scripts of its own
     const response = await send({ method: "GET", url: location.href });
-    if (response && visit === lastVisit) show(response.html, { restored: true });
+    if (response && visit === lastVisit) show(response.page, { restored: true });
+  });
+  addEventListener("click", ({ target }) => {
+    const image = target.closest?.("#results :is(.picture, .copy a)");
+    if (image && currentUpload) image.hash = `upload-${currentUpload}`; // see upload_place.js
   });
   addEventListener("click", (event) => {
     const link = event.target.closest?.(`a[href^="${ROOT}?"]`);
@@ -75,8 +100,7 @@ function saveState() {
 }
 
 /** Shows a page; restored: it was shown before, and its scroll position is in the history. */
-function show(html, { restored = false } = {}) {
-  const page = new DOMParser().parseFromString(html, "text/html");
+function show(page, { restored = false } = {}) {
   document.title = page.title;
   main.replaceChildren(...page.getElementById("main").childNodes);
   dispatchEvent(new CustomEvent("shown", { detail: { restored } }));

@@ -10,7 +10,7 @@ const PROGRESS_DELAY_MS = 150; // for faster answers the progress bar would only
 let pending = null;
 
 /**
- * Sends { method, url, body } and resolves to { html, url }. Pages with an error status are pages, too.
+ * Sends { method, url, body } and resolves to { page, url }. Pages with an error status are pages, too.
  * Resolves to null if a later request replaced this one, or if there was no page: then it shows an error.
  */
 export function send({ method, url = ROOT, body = null }) {
@@ -35,10 +35,9 @@ export function send({ method, url = ROOT, body = null }) {
       });
     }
     request.addEventListener("load", () => {
-      if (request.getResponseHeader("Content-Type")?.startsWith("text/html")) {
-        return finish({ html: request.responseText, url: request.responseURL });
-      }
-      showError(`The server answered with an error (${request.status}). Try again.`);
+      const page = parsePage(request.responseText);
+      if (page) return finish({ page, url: request.responseURL });
+      showError(problem(request.status, request.responseText));
       finish(null);
     });
     request.addEventListener("error", () => {
@@ -50,6 +49,22 @@ export function send({ method, url = ROOT, body = null }) {
     request.setRequestHeader("Accept", "text/html");
     request.send(body);
   });
+}
+
+/** Returns the document of a page of this site, or null: a proxy answers with pages of its own. */
+export function parsePage(html) {
+  const page = new DOMParser().parseFromString(html, "text/html");
+  return page.getElementById("main") && page;
+}
+
+/** Says what was answered in place of a page: the API's error, the title of a proxy's page, or the status. */
+export function problem(statusCode, text) {
+  try {
+    const { message, hint } = JSON.parse(text).error;
+    return `${message} ${hint}`;
+  } catch {} // it is no JSON
+  const title = new DOMParser().parseFromString(text, "text/html").title.slice(0, 100);
+  return `The server, or a proxy before it, answered with an error: ${title || statusCode}.`;
 }
 
 /** Shows an error above the page's content. */

@@ -16,10 +16,13 @@ export async function searchWith(file, crop = "") {
   const body = new FormData();
   body.append("image", file);
   if (crop) body.append("crop", crop);
-  for (const { dataset } of document.querySelectorAll("[data-filter]")) body.append("filter", dataset.filter);
+  for (const clause of filters()) body.append("filter", clause);
   lastUpload = file;
   await search({ method: "POST", body });
 }
+
+/** Returns the clauses of the page's filter. */
+export const filters = () => [...document.querySelectorAll("[data-filter]")].map(({ dataset }) => dataset.filter);
 
 /** Returns the file that was uploaded last, or null after a reload. */
 export const uploadedFile = () => lastUpload;

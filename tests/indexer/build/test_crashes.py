@@ -48,6 +48,7 @@ CRASH_POINTS = {
     "unlink derived/N/N.npy",
     "unlink layers/N.sqlite",
     "unlink build.owner",
+    "unlink build.progress",
     "sync file",
     "sync folder",
 }

@@ -120,7 +120,8 @@ def test_what_is_excluded_later_leaves_the_index_if_it_is_little(images: Path) -
 
 def test_a_store_is_recognised_by_all_its_own_entries(config: Config, reindex: Reindex) -> None:
     reindex()
-    with open_writer(Store(config.store)):
+    with open_writer(Store(config.store)) as writer:
+        writer.note_progress(0, 1)
         during = {entry.name for entry in config.store.iterdir()}
     after = {entry.name for entry in config.store.iterdir()} | {"damage.json", "COPY"}
     assert during | after == STORE_FOLDERS | STORE_FILES

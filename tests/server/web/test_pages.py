@@ -15,6 +15,9 @@ from server.app import CONTENT_SECURITY_POLICY, create_app
 from tests.conftest import small_config
 from tests.indexer.images.matrix.scene import heif
 
+CAPTION = r'</svg>\s*<span class="key filename" title="([^"]*)"'
+"""The name of a result, not that of a near-duplicate below it."""
+
 
 def shown(page: str) -> int:
     """How many results a page shows, without grouped near-duplicates."""
@@ -53,7 +56,7 @@ def test_the_image_of_a_query_is_not_among_its_results(client: FlaskClient) -> N
     assert answer is not None
     assert answer["results"][0]["image_id"] == 3
     page = client.get("/?image_id=3&k=5").text
-    shown_keys = re.findall(r'class="key filename" title="([^"]*)"', page)
+    shown_keys = re.findall(CAPTION, page)
     assert shown_keys == [result["key"] for result in answer["results"][1:]]
     assert "There is no other image" not in page
 
@@ -66,10 +69,10 @@ def test_a_near_duplicate_takes_the_place_of_the_query(tmp_path: Path, photos: l
     config = small_config(tmp_path / "images", tmp_path / "store")
     build(config)
     page = create_app(config).test_client().get("/?image_id=1").text
-    assert re.findall(r'class="key filename" title="([^"]*)"', page) == ["b.jpg"]
+    assert re.findall(CAPTION, page) == ["b.jpg"]
     assert "+1<span" in page
     both = create_app(config).test_client().get("/?image_id=1&image_id=2").text
-    assert re.findall(r'class="key filename" title="([^"]*)"', both) == ["c.jpg"]
+    assert re.findall(CAPTION, both) == ["c.jpg"]
     assert "+1<span" not in both
     (tmp_path / "images" / "b.jpg").unlink()
     (tmp_path / "images" / "c.jpg").unlink()
@@ -209,6 +212,30 @@ def test_readiness_gives_the_reason_until_it_is_ready(demo_config: Config) -> No
     body = answer.json
     assert body.pop("images")["readable"] in (None, True)  # None until some have been read
     assert body == {"status": "ready", "version": "00000001", "refused": None}
+
+
+def test_a_rendition_is_made_of_images_only(client: FlaskClient, photos: list[Path]) -> None:
+    tiff = BytesIO()
+    with Image.open(photos[0]) as photo:
+        photo.save(tiff, "TIFF")
+    tiff.seek(0)
+    made = client.post("/rendition", data={"image": (tiff, "photo.tif")})
+    assert made.mimetype == "image/jpeg"
+    with Image.open(BytesIO(made.data)) as shown:
+        assert shown.size == photo.size
+    refused = client.post("/rendition", data={"image": (BytesIO(b"no image"), "photo.tif")})
+    assert refused.status_code == 415
+    assert client.post("/rendition", data={}).status_code == 422
+
+
+def test_an_image_that_is_no_result_has_no_neighbours_in_the_results(client: FlaskClient) -> None:
+    pages = [client.get(f"/images/7?image_id=1&k=5&page={page}").text for page in range(1, 9)]
+    assert ['rel="next"' in page for page in pages].count(True) == 1
+    assert all("Back to the results" in page for page in pages)
+    for url in ("/images/1?image_id=1", "/images/1"):
+        page = client.get(url).text
+        assert 'rel="next"' not in page
+        assert 'rel="prev"' not in page
 
 
 def test_the_docs_load_nothing_from_other_hosts(client: FlaskClient) -> None:

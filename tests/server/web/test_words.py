@@ -60,7 +60,7 @@ def test_other_pages_keep_the_words(captioned: FlaskClient) -> None:
     (again,) = re.findall(r'<form class="words".*?</form>', filtered, re.S)
     assert 'name="filter" value="width&gt;1"' in again
     image = captioned.get("/images/7?text=dogs").text
-    assert 'href="/?text=dogs">Back to the results' in image
+    assert 'href="/?text=dogs#i7">Back to the results' in image
     assert "similar to the query, at a distance of" in image
     rows = captioned.get("/export.csv?text=dogs&count=4").text.splitlines()
     page = captioned.get("/?text=dogs&k=4&duplicates=show").text
