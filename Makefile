@@ -16,7 +16,7 @@ BUILD_FLAGS = $(if $(ALLOW_SHRINK),--allow-shrink) $(if $(REREAD),--reread)
 SERVE_FLAGS = --config "$(CONFIG)" $(if $(STORE),--store "$(STORE)") $(if $(PORT),--port $(PORT))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo index plan serve status verify test test-cluster test-pythons lint format lock screenshots bench-extract bench-precision bench-search bench-serve bench-publish bench-coco bench-collection simulate soak audit clean
+.PHONY: help setup demo index plan graph serve status verify test test-cluster test-pythons lint format lock screenshots bench-extract bench-precision bench-search bench-serve bench-publish bench-graph bench-coco bench-collection simulate soak audit clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,10 @@ serve: $(VENV)/.installed ## Serve the index (CONFIG= STORE= PORT=)
 
 status: $(VENV)/.installed ## Show what the index holds (CONFIG= STORE=)
 	@$(PY) -m lookalike status --config "$(CONFIG)" $(if $(STORE),--store "$(STORE)")
+
+graph: $(VENV)/.installed ## Find the nearest others of every image (CONFIG= STORE= K= MODE=approximate)
+	@$(PY) -m lookalike graph --config "$(CONFIG)" $(if $(STORE),--store "$(STORE)") \
+	  $(if $(K),--k $(K)) $(if $(MODE),--mode $(MODE))
 
 verify: $(VENV)/.installed ## Check every checksum and count of the index (CONFIG= STORE=)
 	@$(PY) -m lookalike verify --config "$(CONFIG)" $(if $(STORE),--store "$(STORE)")
@@ -88,6 +92,9 @@ bench-serve: $(VENV)/.installed ## The server beside the searcher alone, and beh
 
 bench-publish: $(VENV)/.installed ## What a publish costs, and what a hundred more images cost (N=)
 	@$(PY) -m benchmarks.publish $(if $(N),--n $(N))
+
+bench-graph: $(VENV)/.installed ## The neighbour graph beside single searches and FAISS' knn (N= VECTORS=)
+	@$(PY) -m benchmarks.graph $(if $(N),--n $(N)) $(if $(VECTORS),--vectors "$(VECTORS)")
 
 bench-coco: $(VENV)/.installed ## What loading COCO's annotations costs, beside Python's own parser (N= images)
 	@$(PY) -m benchmarks.coco $(if $(N),--n $(N))

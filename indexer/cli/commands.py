@@ -140,6 +140,8 @@ def status(options: argparse.Namespace, config: "Config") -> int:
     if found.promise:
         for line in (found.promise.summary, *found.promise.notes):
             print(f"           {line}")
+    if graph := found.graph:
+        print(f"graph      the {graph.k} nearest of each image, {graph.mode}")
     if found.last_run:
         print(f"last run   {found.last_run.summary}")
     _print_lists(options, found)
@@ -199,6 +201,15 @@ def verify(options: argparse.Namespace, config: "Config") -> int:
             print(f"Not checked: what is not published yet. {verdict.not_checked}")
         print(f"version {verdict.version} is sound: {verdict.images} images, every checksum right")
     return 1 if verdict.problems else 0
+
+
+def graph(options: argparse.Namespace, config: "Config") -> int:
+    """Make the neighbour graph of the published version."""
+    from indexer.analysis import make_graph
+
+    done = make_graph(config, k=options.k, mode=options.mode)
+    print(json.dumps(done.to_json()) if options.json else done.summary)
+    return 0
 
 
 def export(options: argparse.Namespace, config: "Config") -> int:

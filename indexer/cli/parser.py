@@ -159,6 +159,15 @@ def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     verb.set_defaults(command=partial(_run, commands.verify))
 
     verb = verbs.add_parser(
+        "graph", parents=[shared], help="find the nearest others of every image"
+    )
+    verb.add_argument("--k", type=int, default=50, metavar="N", help="how many of each image (50)")
+    verb.add_argument(
+        "--mode", choices=("exact", "approximate"), default="exact", help="how to search (exact)"
+    )
+    verb.set_defaults(command=partial(_run, commands.graph))
+
+    verb = verbs.add_parser(
         "export", parents=[shared], help="write the vectors, ids and keys for other programs"
     )
     verb.add_argument("--to", choices=("npy", "parquet", "faiss"), required=True, help="the format")
