@@ -16,7 +16,7 @@ BUILD_FLAGS = $(if $(ALLOW_SHRINK),--allow-shrink) $(if $(REREAD),--reread)
 SERVE_FLAGS = --config "$(CONFIG)" $(if $(STORE),--store "$(STORE)") $(if $(PORT),--port $(PORT))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo index plan graph serve status verify test test-cluster test-pythons lint format lock screenshots bench-extract bench-precision bench-search bench-serve bench-publish bench-graph bench-coco bench-collection simulate soak audit clean
+.PHONY: help setup demo index plan graph eval serve status verify test test-cluster test-pythons lint format lock screenshots bench-extract bench-precision bench-search bench-serve bench-publish bench-graph bench-coco bench-collection simulate soak audit clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,10 @@ status: $(VENV)/.installed ## Show what the index holds (CONFIG= STORE=)
 graph: $(VENV)/.installed ## Find the nearest others of every image (CONFIG= STORE= K= MODE=approximate)
 	@$(PY) -m lookalike graph --config "$(CONFIG)" $(if $(STORE),--store "$(STORE)") \
 	  $(if $(K),--k $(K)) $(if $(MODE),--mode $(MODE))
+
+eval: $(VENV)/.installed ## How well images of one kind find each other (CONFIG= STORE= BY=field K=)
+	@$(PY) -m lookalike evaluate --config "$(CONFIG)" $(if $(STORE),--store "$(STORE)") \
+	  $(if $(BY),--by "$(BY)") $(if $(K),--k $(K))
 
 verify: $(VENV)/.installed ## Check every checksum and count of the index (CONFIG= STORE=)
 	@$(PY) -m lookalike verify --config "$(CONFIG)" $(if $(STORE),--store "$(STORE)")

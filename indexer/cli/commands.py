@@ -212,6 +212,28 @@ def graph(options: argparse.Namespace, config: "Config") -> int:
     return 0
 
 
+def evaluate(options: argparse.Namespace, config: "Config") -> int:
+    """Print how well images that share a label find each other."""
+    from indexer.analysis import evaluate
+    from indexer.analysis.tables import lines
+
+    found = evaluate(
+        config,
+        by=options.by,
+        k=options.k,
+        queries=options.queries,
+        among=options.among,
+        sample=options.sample,
+    )
+    _warn_of_random_weights(str(found.encoder.get("weights", "")))
+    if options.json:
+        print(json.dumps(found.to_json()))
+        return 0
+    for line in lines(found, markdown=options.markdown):
+        print(line)
+    return 0
+
+
 def export(options: argparse.Namespace, config: "Config") -> int:
     """Write the vectors of the index, with ids and keys, in another format."""
     from indexer.export import export

@@ -168,6 +168,31 @@ def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     verb.set_defaults(command=partial(_run, commands.graph))
 
     verb = verbs.add_parser(
+        "evaluate", parents=[shared], help="how well images of one kind find each other"
+    )
+    verb.add_argument(
+        "--by", metavar="FIELD", help="the field whose values say what is of one kind (the folder)"
+    )
+    verb.add_argument("--k", type=int, default=10, metavar="N", help="how many results count (10)")
+    for flag, what in (("--queries", "ask only images"), ("--among", "search only images")):
+        verb.add_argument(
+            flag,
+            action="append",
+            default=[],
+            metavar="CLAUSE",
+            help=f"{what} that pass, such as split=val; all clauses hold",
+        )
+    verb.add_argument(
+        "--sample",
+        type=int,
+        default=2000,
+        metavar="N",
+        help="ask so many images, chosen at random, if there are more (2000)",
+    )
+    verb.add_argument("--markdown", action="store_true", help="print the tables in Markdown")
+    verb.set_defaults(command=partial(_run, commands.evaluate))
+
+    verb = verbs.add_parser(
         "export", parents=[shared], help="write the vectors, ids and keys for other programs"
     )
     verb.add_argument("--to", choices=("npy", "parquet", "faiss"), required=True, help="the format")
