@@ -234,6 +234,29 @@ def evaluate(options: argparse.Namespace, config: "Config") -> int:
     return 0
 
 
+def duplicates(options: argparse.Namespace, config: "Config") -> int:
+    """Print groups of images that are probably one picture."""
+    from indexer.analysis import find_duplicates
+    from indexer.tables import csv_row
+
+    found = find_duplicates(config, options.within)
+    if options.csv:
+        csv.writer(sys.stdout, lineterminator="\n").writerows(map(csv_row, found.rows()))
+        return 0
+    if options.json:
+        print(json.dumps(found.to_json()))
+        return 0
+    for number, group in enumerate(found.groups, 1):
+        print(f"{number:4}  {group.kind}")
+        for one in group.images:
+            size = f"{one.width} x {one.height}, {one.bytes:,} bytes"
+            print(f"      {one.distance:.4f}  {printable(one.key)}  {size}")
+    for note in found.notes:
+        print(note)
+    print(f"{found.summary}; nothing was deleted")
+    return 0
+
+
 def export(options: argparse.Namespace, config: "Config") -> int:
     """Write the vectors of the index, with ids and keys, in another format."""
     from indexer.export import export

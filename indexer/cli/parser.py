@@ -193,6 +193,18 @@ def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     verb.set_defaults(command=partial(_run, commands.evaluate))
 
     verb = verbs.add_parser(
+        "duplicates", parents=[shared], help="groups of images that are probably one picture"
+    )
+    verb.add_argument(
+        "--within",
+        type=float,
+        metavar="DISTANCE",
+        help="the largest distance of two copies (suggested by the collection's own distances)",
+    )
+    verb.add_argument("--csv", action="store_true", help="print the groups as CSV, nothing else")
+    verb.set_defaults(command=partial(_run, commands.duplicates))
+
+    verb = verbs.add_parser(
         "export", parents=[shared], help="write the vectors, ids and keys for other programs"
     )
     verb.add_argument("--to", choices=("npy", "parquet", "faiss"), required=True, help="the format")
