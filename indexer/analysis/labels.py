@@ -48,6 +48,14 @@ class Labels:
         numbers: list[int] = self._numbers[start:end].tolist()
         return numbers
 
+    def pairs(self, ids: Ids) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return all pairs of a position in ``ids``, ascending, and the number of a label it has.
+
+        They are ascending by position.
+        """
+        known = np.isin(self._ids, ids)
+        return np.searchsorted(ids, self._ids[known]), self._numbers[known]
+
     def shared(self, image_id: int, among: Ids) -> NDArray[np.int64]:
         """Return how many labels each of ``among`` (n,), ascending, shares with an image."""
         shared = np.zeros(len(among), np.int64)

@@ -27,7 +27,7 @@ def plan(options: argparse.Namespace, config: "Config") -> int:
 
     config = with_stored_settings(config)
     found = plan(config)
-    _warn_of_random_weights(config.encoder.weights)
+    warn_of_random_weights(config.encoder.weights)
     print(json.dumps(found.to_json()) if options.json else found.summary)
     return 0
 
@@ -41,7 +41,7 @@ def build(options: argparse.Namespace, config: "Config") -> int:
         return _dry_run(options, config)
     _warn_of_replaced_images(config)
     report = build(config, allow_shrink=options.allow_shrink, reread=options.reread)
-    _warn_of_random_weights(config.encoder.weights)
+    warn_of_random_weights(config.encoder.weights)
     if options.json:
         print(json.dumps(report.to_json()))
         return 0
@@ -114,7 +114,7 @@ def status(options: argparse.Namespace, config: "Config") -> int:
     from indexer.tables import csv_row
 
     found = status(config)
-    _warn_of_random_weights(str(found.manifest.encoder["weights"]))
+    warn_of_random_weights(str(found.manifest.encoder["weights"]))
     if options.csv:
         rows = csv.writer(sys.stdout, lineterminator="\n")
         rows.writerow(field.name for field in fields(SkippedFile))
@@ -165,7 +165,8 @@ def _print_files(found: "Status") -> None:
         print(f"{printable(key)}\tindexed\t{printable(note)}")
 
 
-def _warn_of_random_weights(weights: str) -> None:
+def warn_of_random_weights(weights: str) -> None:
+    """Warn on stderr if the encoder has random weights."""
     if weights.startswith("random:"):
         print(RANDOM_WEIGHTS_WARNING, file=sys.stderr)
 
@@ -201,60 +202,6 @@ def verify(options: argparse.Namespace, config: "Config") -> int:
             print(f"Not checked: what is not published yet. {verdict.not_checked}")
         print(f"version {verdict.version} is sound: {verdict.images} images, every checksum right")
     return 1 if verdict.problems else 0
-
-
-def graph(options: argparse.Namespace, config: "Config") -> int:
-    """Make the neighbour graph of the published version."""
-    from indexer.analysis import make_graph
-
-    done = make_graph(config, k=options.k, mode=options.mode)
-    print(json.dumps(done.to_json()) if options.json else done.summary)
-    return 0
-
-
-def evaluate(options: argparse.Namespace, config: "Config") -> int:
-    """Print how well images that share a label find each other."""
-    from indexer.analysis import evaluate
-    from indexer.analysis.tables import lines
-
-    found = evaluate(
-        config,
-        by=options.by,
-        k=options.k,
-        queries=options.queries,
-        among=options.among,
-        sample=options.sample,
-    )
-    _warn_of_random_weights(str(found.encoder.get("weights", "")))
-    if options.json:
-        print(json.dumps(found.to_json()))
-        return 0
-    for line in lines(found, markdown=options.markdown):
-        print(line)
-    return 0
-
-
-def duplicates(options: argparse.Namespace, config: "Config") -> int:
-    """Print groups of images that are probably one picture."""
-    from indexer.analysis import find_duplicates
-    from indexer.tables import csv_row
-
-    found = find_duplicates(config, options.within)
-    if options.csv:
-        csv.writer(sys.stdout, lineterminator="\n").writerows(map(csv_row, found.rows()))
-        return 0
-    if options.json:
-        print(json.dumps(found.to_json()))
-        return 0
-    for number, group in enumerate(found.groups, 1):
-        print(f"{number:4}  {group.kind}")
-        for one in group.images:
-            size = f"{one.width} x {one.height}, {one.bytes:,} bytes"
-            print(f"      {one.distance:.4f}  {printable(one.key)}  {size}")
-    for note in found.notes:
-        print(note)
-    print(f"{found.summary}; nothing was deleted")
-    return 0
 
 
 def export(options: argparse.Namespace, config: "Config") -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from indexer import __version__
-from indexer.cli import commands
+from indexer.cli import analysis, commands
 from indexer.errors import ConfigError, LookalikeError
 from indexer.machine import CLOSED_PIPE, INTERRUPTED
 from indexer.text import printable
@@ -158,51 +158,7 @@ def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     verb = verbs.add_parser("verify", parents=[shared], help="check every checksum and count")
     verb.set_defaults(command=partial(_run, commands.verify))
 
-    verb = verbs.add_parser(
-        "graph", parents=[shared], help="find the nearest others of every image"
-    )
-    verb.add_argument("--k", type=int, default=50, metavar="N", help="how many of each image (50)")
-    verb.add_argument(
-        "--mode", choices=("exact", "approximate"), default="exact", help="how to search (exact)"
-    )
-    verb.set_defaults(command=partial(_run, commands.graph))
-
-    verb = verbs.add_parser(
-        "evaluate", parents=[shared], help="how well images of one kind find each other"
-    )
-    verb.add_argument(
-        "--by", metavar="FIELD", help="the field whose values say what is of one kind (the folder)"
-    )
-    verb.add_argument("--k", type=int, default=10, metavar="N", help="how many results count (10)")
-    for flag, what in (("--queries", "ask only images"), ("--among", "search only images")):
-        verb.add_argument(
-            flag,
-            action="append",
-            default=[],
-            metavar="CLAUSE",
-            help=f"{what} that pass, such as split=val; all clauses hold",
-        )
-    verb.add_argument(
-        "--sample",
-        type=int,
-        default=2000,
-        metavar="N",
-        help="ask so many images, chosen at random, if there are more (2000)",
-    )
-    verb.add_argument("--markdown", action="store_true", help="print the tables in Markdown")
-    verb.set_defaults(command=partial(_run, commands.evaluate))
-
-    verb = verbs.add_parser(
-        "duplicates", parents=[shared], help="groups of images that are probably one picture"
-    )
-    verb.add_argument(
-        "--within",
-        type=float,
-        metavar="DISTANCE",
-        help="the largest distance of two copies (suggested by the collection's own distances)",
-    )
-    verb.add_argument("--csv", action="store_true", help="print the groups as CSV, nothing else")
-    verb.set_defaults(command=partial(_run, commands.duplicates))
+    analysis.add_verbs(verbs, shared, _run)
 
     verb = verbs.add_parser(
         "export", parents=[shared], help="write the vectors, ids and keys for other programs"
