@@ -17,7 +17,7 @@ SERVE_FLAGS = --config "$(CONFIG)" $(if $(STORE),--store "$(STORE)") $(if $(PORT
               $(if $(IMAGES),--images "$(IMAGES)")
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo index plan serve status verify test test-cluster test-pythons lint format lock screenshots bench-extract bench-precision bench-search bench-serve bench-publish bench-watch bench-coco bench-collection simulate soak audit clean
+.PHONY: help setup demo index plan graph eval serve status verify test test-cluster test-pythons lint format lock screenshots bench-extract bench-precision bench-search bench-serve bench-publish bench-graph bench-watch bench-coco bench-collection simulate soak audit clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,14 @@ serve: $(VENV)/.installed ## Serve the index (CONFIG= STORE= PORT= IMAGES= where
 
 status: $(VENV)/.installed ## Show what the index holds (CONFIG= STORE=)
 	@$(PY) -m lookalike status --config "$(CONFIG)" $(if $(STORE),--store "$(STORE)")
+
+graph: $(VENV)/.installed ## Find the nearest others of every image (CONFIG= STORE= K= MODE=approximate)
+	@$(PY) -m lookalike graph --config "$(CONFIG)" $(if $(STORE),--store "$(STORE)") \
+	  $(if $(K),--k $(K)) $(if $(MODE),--mode $(MODE))
+
+eval: $(VENV)/.installed ## How well images of one kind find each other (CONFIG= STORE= BY=field K=)
+	@$(PY) -m lookalike evaluate --config "$(CONFIG)" $(if $(STORE),--store "$(STORE)") \
+	  $(if $(BY),--by "$(BY)") $(if $(K),--k $(K))
 
 verify: $(VENV)/.installed ## Check every checksum and count of the index (CONFIG= STORE=)
 	@$(PY) -m lookalike verify --config "$(CONFIG)" $(if $(STORE),--store "$(STORE)")
@@ -92,6 +100,9 @@ bench-publish: $(VENV)/.installed ## What a publish costs, and what a hundred mo
 
 bench-watch: $(VENV)/.installed ## How soon a server finds files that are dropped into a folder that is followed
 	@$(PY) -m benchmarks.watch
+
+bench-graph: $(VENV)/.installed ## The neighbour graph beside single searches and FAISS' knn (N= VECTORS=)
+	@$(PY) -m benchmarks.graph $(if $(N),--n $(N)) $(if $(VECTORS),--vectors "$(VECTORS)")
 
 bench-coco: $(VENV)/.installed ## What loading COCO's annotations costs, beside Python's own parser (N= images)
 	@$(PY) -m benchmarks.coco $(if $(N),--n $(N))

@@ -151,6 +151,12 @@ class NoApproximateIndex(LookalikeError):
     code = "no_approximate_index"
 
 
+class NoGraph(LookalikeError):
+    """The published version has no neighbour graph."""
+
+    code = "no_graph"
+
+
 class NoMetadataIndex(LookalikeError):
     """A filter or facet was requested of a version without an index of its metadata."""
 

@@ -12,6 +12,7 @@ from typing import Any
 from indexer.config import Config
 from indexer.errors import (
     DecoderMissing,
+    NoGraph,
     StoreBusy,
     StoreCorrupt,
     StoreUnavailable,
@@ -20,10 +21,12 @@ from indexer.errors import (
 )
 from indexer.images import advice
 from indexer.store import (
+    GRAPH_HINT,
     REBUILD_HINT,
     Counts,
     Damage,
     Field,
+    GraphRecord,
     Manifest,
     RunRow,
     Store,
@@ -31,9 +34,12 @@ from indexer.store import (
     catalogue_problems,
     live_catalogue,
     open_writer,
+    stored_graph,
     update_damage,
 )
 from indexer.vector_index.promise import Promise
+
+RESTORED_HINT = "The next build makes the catalogue again from the published version."
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +81,8 @@ class Status:
     """What is wrong with the files of indexed images, whose pictures are whole, by key."""
     fields: Sequence[Field]
     """What images can be filtered by; nothing if an older Lookalike has indexed them."""
+    graph: GraphRecord | None
+    """What the neighbour graph of the version is, if it has one."""
     last_run: RunRow | None
     bytes_on_disk: int
 
@@ -102,6 +110,7 @@ class Status:
             "noted": self.noted,
             "fields": [field._asdict() for field in self.fields],
             "segments": len(self.manifest.segments),
+            "graph": self.graph.model_dump(include={"k", "mode", "count"}) if self.graph else None,
             "last_run": asdict(self.last_run) if self.last_run else None,
             "bytes_on_disk": self.bytes_on_disk,
         }
@@ -130,6 +139,7 @@ def status(config: Config) -> Status:
         formats=_formats(skipped),
         noted=catalogue.notes(),
         fields=catalogue.metadata.fields,
+        graph=_graph(store, version.id),
         last_run=last_run,
         bytes_on_disk=_bytes_below(config.store),
     )
@@ -142,6 +152,16 @@ def _formats(skipped: Sequence[SkippedFile]) -> list[SkippedFormat]:
         PurePosixPath(file.key).suffix.lower() for file in skipped if file.reason in reasons
     )
     return [SkippedFormat(name, files, advice(name)) for name, files in endings.most_common()]
+
+
+def _graph(store: Store, version: str) -> GraphRecord | None:
+    try:
+        return stored_graph(store, version).record
+    except NoGraph:
+        return None
+    except StoreCorrupt as error:
+        logger.warning("The neighbour graph is damaged: %s %s", error.message, error.hint)
+        return None
 
 
 def _bytes_below(folder: Path) -> int:
@@ -165,15 +185,8 @@ class Verdict:
     """Why the damage could not be recorded for the next build, such as a read-only store."""
     not_checked: str | None = None
     """Why the store's own catalogue could not be checked, such as a build that writes it."""
-    is_restored: bool = False
-    """Whether the next build repairs all of it by itself."""
-
-    @property
-    def hint(self) -> str:
-        """What to do about the problems."""
-        if self.is_restored:
-            return "The next build makes the catalogue again from the published version."
-        return REBUILD_HINT if self.problems else ""
+    hint: str = ""
+    """What to do about the problems."""
 
 
 def verify(config: Config) -> Verdict:
@@ -190,7 +203,7 @@ def verify(config: Config) -> Verdict:
         damaged = version.damaged_files()
         problems = list(damaged.values()) or version.count_problems()
     except StoreCorrupt as error:
-        return Verdict(None, 0, [error.message])
+        return Verdict(None, 0, [error.message], hint=REBUILD_HINT)
     folders = [path.parent for path in damaged]
     manifest = version.manifest
     checked = Damage(
@@ -198,25 +211,37 @@ def verify(config: Config) -> Verdict:
         derived=tuple(derived.folder for derived in manifest.derived.values()),
         layers=tuple(layer.id for layer in manifest.layers),
     )
-    found = Damage(
+    damage = Damage(
         segments=tuple(sorted({f.name for f in folders if f.parent == store.segments})),
         derived=tuple(sorted({f.name for f in folders if f.parent == store.derived})),
         layers=_damaged_layers(version, damaged) if problems else (),
     )
     not_noted = None
     try:
-        update_damage(store, checked=checked, damaged=found)
+        update_damage(store, checked=checked, damaged=damage)
     except OSError as error:
         not_noted = f"{store.damage}: {error.strerror}"
     own, not_checked = _own_catalogue_problems(store)
+    of_graph = _graph_problems(store, version.id)
+    hints = [(problems, REBUILD_HINT), (own, RESTORED_HINT), (of_graph, GRAPH_HINT)]
     return Verdict(
         version.id,
         manifest.counts.indexed,
-        problems + own,
+        problems + own + of_graph,
         not_noted,
         not_checked,
-        is_restored=bool(own) and not problems,
+        hint=next((hint for found, hint in hints if found), ""),
     )
+
+
+def _graph_problems(store: Store, version: str) -> list[str]:
+    """Return what is wrong with the neighbour graph of a version; nothing if it has none."""
+    try:
+        return stored_graph(store, version).problems()
+    except NoGraph:
+        return []
+    except StoreCorrupt as error:
+        return [error.message]
 
 
 def _own_catalogue_problems(store: Store) -> tuple[list[str], str | None]:

@@ -28,7 +28,7 @@ def plan(options: argparse.Namespace, config: "Config") -> int:
 
     config = _with_stored_settings(config)
     found = plan(config)
-    _warn_of_random_weights(config.encoder.weights)
+    warn_of_random_weights(config.encoder.weights)
     print(json.dumps(found.to_json()) if options.json else found.summary)
     return 0
 
@@ -41,7 +41,7 @@ def build(options: argparse.Namespace, config: "Config") -> int:
     if options.dry_run:
         return _dry_run(options, config)
     _warn_of_replaced_images(config)
-    _warn_of_random_weights(config.encoder.weights)
+    warn_of_random_weights(config.encoder.weights)
     if options.watch:
         return watch(options, config)
     report = build(config, allow_shrink=options.allow_shrink, reread=options.reread)
@@ -116,7 +116,7 @@ def status(options: argparse.Namespace, config: "Config") -> int:
     from indexer.tables import csv_row
 
     found = status(config)
-    _warn_of_random_weights(str(found.manifest.encoder["weights"]))
+    warn_of_random_weights(str(found.manifest.encoder["weights"]))
     if options.csv:
         rows = csv.writer(sys.stdout, lineterminator="\n")
         rows.writerow(field.name for field in fields(SkippedFile))
@@ -138,16 +138,24 @@ def status(options: argparse.Namespace, config: "Config") -> int:
         print(printable(f"  format   {one.files} {one.suffix or 'without ending'}: {one.advice}"))
     if found.noted:
         print(f"  damaged  {len(found.noted)} indexed, their pictures are whole")
-    print(f"search     exact{', by shortlist' if 'shortlist' in manifest.derived else ''}")
-    if approximate := manifest.derived.get("approximate"):
-        print(f"           approximate, {approximate.made_by}")
-    if found.promise:
-        for line in (found.promise.summary, *found.promise.notes):
-            print(f"           {line}")
+    _print_search(found)
     if found.last_run:
         print(f"last run   {found.last_run.summary}")
     _print_lists(options, found)
     return 0
+
+
+def _print_search(found: "Status") -> None:
+    """Print how images are found."""
+    derived = found.manifest.derived
+    print(f"search     exact{', by shortlist' if 'shortlist' in derived else ''}")
+    if approximate := derived.get("approximate"):
+        print(f"           approximate, {approximate.made_by}")
+    if found.promise:
+        for line in (found.promise.summary, *found.promise.notes):
+            print(f"           {line}")
+    if graph := found.graph:
+        print(f"graph      the {graph.k} nearest of each image, {graph.mode}")
 
 
 def _print_lists(options: argparse.Namespace, found: "Status") -> None:
@@ -167,7 +175,8 @@ def _print_files(found: "Status") -> None:
         print(f"{printable(key)}\tindexed\t{printable(note)}")
 
 
-def _warn_of_random_weights(weights: str) -> None:
+def warn_of_random_weights(weights: str) -> None:
+    """Warn on stderr if the encoder has random weights."""
     if weights.startswith("random:"):
         print(RANDOM_WEIGHTS_WARNING, file=sys.stderr)
 

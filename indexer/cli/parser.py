@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from indexer import __version__
-from indexer.cli import commands
+from indexer.cli import analysis, commands
 from indexer.cli.places import with_places
 from indexer.errors import ConfigError, LookalikeError
 from indexer.machine import CLOSED_PIPE, INTERRUPTED
@@ -169,6 +169,8 @@ def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
     verb = verbs.add_parser("verify", parents=[shared], help="check every checksum and count")
     verb.set_defaults(command=partial(_run, commands.verify))
+
+    analysis.add_verbs(verbs, shared, _run)
 
     verb = verbs.add_parser(
         "export", parents=[shared], help="write the vectors, ids and keys for other programs"

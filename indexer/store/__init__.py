@@ -4,6 +4,14 @@ from indexer.store.catalogue import Catalogue
 from indexer.store.contents import part_name
 from indexer.store.damage import read_damage, update_damage
 from indexer.store.files import REBUILD_HINT
+from indexer.store.graphs import (
+    GRAPH_HINT,
+    GraphRecord,
+    GraphWriter,
+    StoredGraph,
+    open_graphs,
+    stored_graph,
+)
 from indexer.store.live import live_catalogue
 from indexer.store.metadata_index import (
     Facet,
@@ -36,6 +44,7 @@ from indexer.store.versions import DerivedFiles, Version, VersionPart, trained_p
 from indexer.store.writer import Draft, Writer, open_writer
 
 __all__ = [
+    "GRAPH_HINT",
     "OWN_FIELDS",
     "REBUILD_HINT",
     "BuildProgress",
@@ -50,6 +59,8 @@ __all__ = [
     "Facet",
     "FacetValue",
     "Field",
+    "GraphRecord",
+    "GraphWriter",
     "ImageRow",
     "Kind",
     "Manifest",
@@ -65,6 +76,7 @@ __all__ = [
     "SegmentSize",
     "Stamp",
     "Store",
+    "StoredGraph",
     "TextIndex",
     "TextMatches",
     "Version",
@@ -74,9 +86,11 @@ __all__ = [
     "catalogue_problems",
     "encoder_mismatch",
     "live_catalogue",
+    "open_graphs",
     "open_writer",
     "part_name",
     "read_damage",
+    "stored_graph",
     "trained_path",
     "update_damage",
 ]

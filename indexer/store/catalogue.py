@@ -96,6 +96,14 @@ class Catalogue:
         rows = self._query("SELECT id FROM images WHERE status = ? ORDER BY id", (status,))
         return np.array(rows, np.int64).reshape(-1)
 
+    def same_content(self) -> list[list[int]]:
+        """Return the ids, ascending, of indexed images whose files are identical, for each file."""
+        rows = self._query(
+            "SELECT group_concat(id) FROM images WHERE status = 'indexed' AND sha256 IS NOT NULL "
+            "GROUP BY sha256 HAVING count(*) > 1"
+        )
+        return sorted(sorted(map(int, ids.split(","))) for (ids,) in rows)
+
     def page_by_key(self, status: str, *, offset: int, limit: int) -> list[ImageRow]:
         """Return up to ``limit`` rows of one status by key, after the first ``offset``."""
         condition = "WHERE status = ? ORDER BY key LIMIT ? OFFSET ?"

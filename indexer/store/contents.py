@@ -91,6 +91,7 @@ class Needed:
     segments: frozenset[str]
     derived: frozenset[str]
     layers: frozenset[str]
+    graphs: frozenset[str]
 
     @classmethod
     def of(
@@ -100,14 +101,17 @@ class Needed:
         versions: Iterable[str] = (),
         segments: Iterable[str] = (),
         layers: Iterable[str] = (),
+        graphs: Iterable[str] = (),
     ) -> "Needed":
         """Return what these versions need, and some more by their names."""
         kept = list(manifests)
+        all_versions = frozenset([*versions, *(m.version for m in kept)])
         return cls(
-            versions=frozenset([*versions, *(m.version for m in kept)]),
+            versions=all_versions,
             segments=frozenset([*segments, *(entry.id for m in kept for entry in m.segments)]),
             derived=frozenset(one.folder for m in kept for one in m.derived.values()),
             layers=frozenset([*layers, *(layer.id for m in kept for layer in m.layers)]),
+            graphs=frozenset([*graphs, *all_versions]),
         )
 
     def __contains__(self, path: str) -> bool:
@@ -123,6 +127,8 @@ class Needed:
                 return name in self.derived and (
                     file == TRAINED or file.removesuffix(".npy") in self.segments
                 )
+            case "graphs", name:
+                return name in self.graphs
             case "layers", file:
                 return file.removesuffix(".sqlite") in self.layers
         return False

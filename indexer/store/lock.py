@@ -21,6 +21,7 @@ OWN_NAMES = {
     "versions",
     "derived",
     "layers",
+    "graphs",
 }  # of a store without a catalogue, which a build may have left
 
 

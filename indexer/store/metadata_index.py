@@ -44,6 +44,8 @@ SELECT_FIELDS = (
     "HAVING n > 0 ORDER BY n DESC, name, kind"
 )
 
+SELECT_POSTINGS = "SELECT layer, ids, kind, value FROM postings WHERE name = ?"
+
 
 class Field(NamedTuple):
     """A field with values of one kind, and how many images have such a value."""
@@ -169,6 +171,36 @@ class MetadataIndex:
         ]
         return Facet(values, len(counts) - len(shown))
 
+    def members(self, names: Iterable[str]) -> list[tuple[Value, Ids]]:
+        """Return each value of fields and the images that have it, int64 (n,), ascending.
+
+        Raises :class:`~indexer.errors.InvalidQuery` if they have too many different values.
+        """
+        self.require()
+        found: dict[tuple[Kind, Value], list[Ids]] = {}
+        for name in names:
+            self._require_few_values(name)
+            with translated_values(self._path):
+                for row, ids in self._read_members(name):
+                    found.setdefault((row[2], row[3]), []).append(ids)
+        merged = {one: np.unique(np.concatenate(ids)) for one, ids in sorted(found.items())}
+        return [
+            (bool(value) if kind == "boolean" else value, ids)
+            for (kind, value), ids in merged.items()
+            if len(ids)
+        ]
+
+    def _read_members(self, name: str) -> Iterator[tuple[Any, Ids]]:
+        """Yield the rows of a field, layer by layer, and the images of each that are shown."""
+        for layer, rows in groupby(self._rows(SELECT_POSTINGS, [name]), itemgetter(0)):
+            kept = list(rows)
+            ids, shown = self._hidden.without(layer, [row[1] for row in kept])
+            ends = np.cumsum([len(row[1]) // ID_BYTES for row in kept])[:-1]
+            for row, some, are_shown in zip(
+                kept, np.split(ids, ends), np.split(shown, ends), strict=True
+            ):
+                yield row, some[are_shown]
+
     def spread(self, name: str, most: int) -> list[int] | None:
         """Return how many images have each value of a field, None if it has more than ``most``.
 
@@ -186,8 +218,7 @@ class MetadataIndex:
     def _read_counts(self, name: str, among: Ids | None) -> Counter[tuple[Kind, Value]]:
         """Return how many images have each value, where there are any."""
         hidden, counts = self._hidden, Counter[tuple[Kind, Value]]()
-        statement = "SELECT layer, ids, kind, value FROM postings WHERE name = ?"
-        for rows in self._batches(statement, [name]):
+        for rows in self._batches(SELECT_POSTINGS, [name]):
             for row, count in zip(rows, _counts(rows, hidden, among), strict=True):
                 if count:
                     counts[row[2], row[3]] += count

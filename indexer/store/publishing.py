@@ -44,7 +44,8 @@ def remove_unneeded(
 ) -> None:
     """Remove all but the last ``keep`` versions, and every file that nothing refers to.
 
-    The published version is kept, however old it is, and so are the named segments and layers.
+    The published version is kept, however old it is, and so are the named segments and layers. The
+    newest graph is kept, too, whosever it is: the graph of the next version begins with it.
     """
     kept = {*sorted(manifests)[-keep:], published or ""}
     needed = Needed.of(
@@ -52,12 +53,13 @@ def remove_unneeded(
         versions=kept,
         segments=segments,
         layers=layers,
+        graphs=sorted(folder.name for folder in numbered(store.graphs))[-1:],
     )
 
     def is_needed(path: Path) -> bool:
         return path.relative_to(store.folder).as_posix() in needed
 
-    for parent in (store.versions, store.segments, store.derived):
+    for parent in (store.versions, store.segments, store.derived, store.graphs):
         for folder in numbered(parent):
             if not is_needed(folder):
                 shutil.rmtree(folder)

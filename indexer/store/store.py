@@ -39,6 +39,7 @@ class Store:
         self.versions = folder / "versions"
         self.derived = folder / "derived"
         self.layers = folder / "layers"
+        self.graphs = folder / "graphs"
         self.damage = folder / "damage.json"
         self.catalogue = folder / "catalogue.sqlite"
         self.copy = folder / COPY
@@ -51,7 +52,7 @@ class Store:
     @property
     def folders(self) -> tuple[Path, ...]:
         """The folders in the store."""
-        return self.segments, self.versions, self.derived, self.layers
+        return self.segments, self.versions, self.derived, self.layers, self.graphs
 
     def current(self) -> str | None:
         """Return the id of the published version, or None."""

@@ -102,6 +102,30 @@ class MappedVectors:
         self.parallel_map(measure, range(len(self.parts)))
         return squared
 
+    def squared_distances_of_pairs(self, first: Rows, second: Rows) -> Distances:
+        """Return the squared distances of pairs of rows (n,), as :meth:`squared_distances` does.
+
+        The vectors of ``first`` are copied, each once: so many have to fit into memory.
+        """
+        rows, number_of = np.unique(first, return_inverse=True)
+        vectors, squared = self.vectors(rows), np.empty(len(first), np.float32)
+        by_second = np.argsort(second, kind="stable")
+        for number, within in self._pieces(second[by_second]):
+            part, pairs = self.parts[number], by_second[within]
+            own, out = part.alive[second[pairs] - self.starts[number]], squared[pairs]
+            ours = np.ascontiguousarray(number_of[pairs], np.int64)
+            faiss.pairwise_indexed_L2sqr(
+                self.dim,
+                len(pairs),
+                faiss.swig_ptr(vectors),
+                faiss.swig_ptr(ours),
+                part.data,
+                faiss.swig_ptr(own),
+                faiss.swig_ptr(out),
+            )
+            squared[pairs] = out
+        return squared
+
     def by_part(self, rows: Rows, query: Vectors, data: Sequence[object]) -> Distances:
         """Return the squared distances of a query (d,) to ascending rows, using all cores.
 

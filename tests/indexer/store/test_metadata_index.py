@@ -76,6 +76,12 @@ def assert_like_the_rows(version: Version) -> None:
         having = [image_id for image_id, found in rows.items() if (name, kind, value) in found]
         found = index.ids(name, [Range(kind, value, value)])  # type: ignore[arg-type]
         assert sorted(found.tolist()) == having
+    for name in {name for name, *_ in values}:
+        expected = {value[1:] for value in values if value[0] == name}
+        members = {(kind_of(value), value): ids for value, ids in index.members([name])}
+        assert members.keys() == expected
+        for of_kind, ids in members.items():
+            assert ids.tolist() == [i for i, found in rows.items() if (name, *of_kind) in found]
     some = np.array([image_id for image_id in rows if image_id % 3], np.int64)
     for among, ids in ((None, rows.keys()), (some, some.tolist())):
         for name in {name for name, *_ in values}:

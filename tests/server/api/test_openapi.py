@@ -160,8 +160,8 @@ def test_every_domain_error_has_a_status_or_is_the_operators_business() -> None:
     }
     never_in_a_request = {
         "error", "config_error", "dataset_error", "disk_too_small", "export_error",
-        "extraction_stalled", "index_would_shrink", "indexes_differ", "object_storage_error",
-        "remote_error", "server_error", "store_busy", "unknown_version",
+        "extraction_stalled", "index_would_shrink", "indexes_differ", "no_graph",
+        "object_storage_error", "remote_error", "server_error", "store_busy", "unknown_version",
     }  # fmt: skip
     of_the_server = {"invalid_request", "not_ready", "overloaded", "url_refused"}
     of_http = {

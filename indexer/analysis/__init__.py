@@ -1,0 +1,21 @@
+"""What a collection says about itself: its neighbour graph, and what follows from it."""
+
+from indexer.analysis.duplicates import Duplicates, find_duplicates
+from indexer.analysis.evaluate import Evaluation, evaluate
+from indexer.analysis.graph import Graph, GraphReport, make_graph, open_graph
+from indexer.analysis.suspects import Outliers, Suspects, find_outliers, find_suspects
+
+__all__ = [
+    "Duplicates",
+    "Evaluation",
+    "Graph",
+    "GraphReport",
+    "Outliers",
+    "Suspects",
+    "evaluate",
+    "find_duplicates",
+    "find_outliers",
+    "find_suspects",
+    "make_graph",
+    "open_graph",
+]

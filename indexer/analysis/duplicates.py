@@ -1,0 +1,235 @@
+"""Duplicates: groups of identical files, and of images that are nearer than unrelated ones are.
+
+They follow from the neighbour graph and the files' content. Nothing is deleted.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexer.analysis.graph import Graph, open_graph
+from indexer.config import Config
+from indexer.datasets import file_of_box
+from indexer.errors import ConfigError
+from indexer.store import ImageRow, Store, Version
+from indexer.vector_index import MappedVectors
+from indexer.vector_index.opened import map_vectors
+
+NEAR_SHARE = 1 / 3
+"""What is within this share of the median distance of two images is probably one picture.
+
+Of the demo's photographs, encoded by the embedded encoder, this is 0.42: its three pictures that
+are there in two sizes are at most 0.19 apart, all others at least 0.62. A median hardly changes if
+many of the images are copies.
+"""
+
+SAMPLED = 1000
+PARTNERS = 100
+"""How many images are compared with how many others each, to see how near chance pairs are."""
+
+MAX_DISTANCE = 2.0
+"""The largest distance of vectors of length 1."""
+
+Kind = Literal["identical", "near"]
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """One image of a group."""
+
+    id: int
+    key: str
+    width: int | None
+    height: int | None
+    bytes: int | None
+    distance: float
+    """The distance to the first of the group."""
+    is_identical: bool
+    """Whether its file is that of the first, byte for byte."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Images that are probably one picture, the best copy first.
+
+    It has the most pixels; of several the most bytes; of several it is the oldest.
+    """
+
+    kind: Kind
+    images: list[Copy]
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicates:
+    """All groups of a version, those with the most images first."""
+
+    version: str
+    images: int
+    within: float
+    """The largest distance of an image to its nearest in a group."""
+    is_suggested: bool
+    """Whether the distance was chosen here."""
+    median: float
+    """The median distance of pairs of images that chance picks."""
+    chance: float
+    """The share of these pairs that are within: the copies, and what is taken for them."""
+    crowded: int
+    """Images all of whose neighbours in the graph are within: there may be more."""
+    groups: list[Group]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the groups as JSON-ready values."""
+        return asdict(self)
+
+    def rows(self) -> Iterator[tuple[object, ...]]:
+        """Yield the rows of a table, its head first."""
+        yield "group", "kind", "id", "key", "width", "height", "bytes", "distance", "identical"
+        for number, group in enumerate(self.groups, 1):
+            for one in group.images:
+                place = round(one.distance, 6), str(one.is_identical).lower()
+                yield (
+                    number, group.kind, one.id, one.key, one.width, one.height, one.bytes, *place
+                )  # fmt: skip
+
+    @property
+    def summary(self) -> str:
+        """The groups in one line."""
+        together = sum(len(group.images) for group in self.groups)
+        identical = sum(one.is_identical for g in self.groups for one in g.images[1:])
+        return (
+            f"{len(self.groups):,} groups of {together:,} images out of {self.images:,}; besides "
+            f"the first of each {together - len(self.groups):,} copies, {identical:,} of them "
+            "identical"
+        )
+
+    @property
+    def notes(self) -> list[str]:
+        """What the distance means, and what may be missing."""
+        taken = ", of which a third was taken" if self.is_suggested else ""
+        meaning = (
+            f"Copies are within {self.within:.3f}. Two images that chance picks are "
+            f"{self.median:.3f} apart in the median{taken}; {100 * self.chance:.3g} % of such "
+            "pairs are within."
+        )
+        crowded = (
+            f"All neighbours of {self.crowded:,} images in the graph are within this distance. If "
+            "groups look incomplete, make one with more: lookalike graph --k 200"
+        )
+        return [meaning, crowded] if self.crowded else [meaning]
+
+
+def find_duplicates(config: Config, within: float | None = None) -> Duplicates:
+    """Find the duplicates in the published version, by its neighbour graph.
+
+    Images belong to one group if each is ``within`` this distance of another one of it. Without a
+    distance it is a third of the median distance of two images.
+
+    Raises :class:`~indexer.errors.NoGraph`, :class:`~indexer.errors.NoPublishedIndex`,
+    :class:`~indexer.errors.StoreCorrupt`, or ConfigError for a distance that cannot be.
+    """
+    if within is not None and not 0 <= within <= MAX_DISTANCE:
+        raise ConfigError(f"--within is {within}; it can be 0 to {MAX_DISTANCE:g}.")
+    store = Store(config.store)
+    version = store.open_published()
+    graph, vectors = open_graph(store, version), map_vectors(version)
+    distances = chance_distances(vectors)
+    median = float(np.median(distances)) if len(distances) else 0.0
+    limit = NEAR_SHARE * median if within is None else within
+    near = (graph.distances <= limit) & (graph.neighbours >= 0)
+    return Duplicates(
+        version=version.id,
+        images=len(graph),
+        within=limit,
+        is_suggested=within is None,
+        median=median,
+        chance=float((distances <= limit).mean()) if len(distances) else 0.0,
+        crowded=int(near.all(axis=1).sum()) if len(graph) > graph.k + 1 else 0,
+        groups=sorted(_groups(version, graph, vectors, near), key=lambda one: -len(one.images)),
+    )
+
+
+def chance_distances(vectors: MappedVectors) -> NDArray[np.float32]:
+    """Return the distances of pairs of images, always the same, that chance picks."""
+    random, n = np.random.default_rng(0), max(len(vectors), 1)
+    first = np.repeat(random.integers(0, n, SAMPLED), PARTNERS)
+    second = random.integers(0, n, len(first))
+    others = first != second
+    squared: NDArray[np.float32] = vectors.squared_distances_of_pairs(first[others], second[others])
+    return np.sqrt(squared)
+
+
+def _groups(
+    version: Version, graph: Graph, vectors: MappedVectors, near: NDArray[np.bool_]
+) -> Iterator[Group]:
+    """Yield the groups that near neighbours and identical files form."""
+    first, place = np.nonzero(near)
+    pairs = np.stack([first, graph.neighbours[first, place]], axis=1)
+    if version.manifest.dataset.items == "boxes":
+        pairs = _in_different_pictures(version, graph, pairs)
+    same = [(ids[0], other) for ids in version.catalogue.same_content() for other in ids[1:]]
+    known = np.searchsorted(graph.ids, np.array(same, np.int64).reshape(-1, 2))
+    group = _connected(len(graph), np.concatenate([pairs, known]))
+    members = np.flatnonzero(np.bincount(group, minlength=len(graph))[group] > 1)
+    members = members[np.argsort(group[members], kind="stable")]
+    rows = version.catalogue.get_many(graph.ids[members].tolist())
+    for some in np.split(members, np.flatnonzero(np.diff(group[members])) + 1):
+        if len(some):
+            yield _group([rows[image_id] for image_id in graph.ids[some].tolist()], vectors)
+
+
+def _in_different_pictures(
+    version: Version, graph: Graph, pairs: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Return the pairs of boxes without those in one picture, which may overlap."""
+    keys = version.catalogue.keys(graph.ids[np.unique(pairs)].tolist())
+    picture = {image_id: file_of_box(key) for image_id, key in keys.items()}
+    differ = [picture[a] != picture[b] for a, b in graph.ids[pairs].tolist()]
+    return pairs[np.array(differ, np.bool_)]
+
+
+def _connected(count: int, pairs: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return for each of ``count`` nodes the least that it is connected to by pairs (m, 2)."""
+    least = np.arange(count)
+    while True:
+        before = least.copy()
+        lower = least[pairs].min(axis=1, initial=count)
+        for side in pairs.T:
+            np.minimum.at(least, side, lower)
+        least = least[least]
+        if np.array_equal(before, least):
+            return least
+
+
+def _group(images: Iterable[ImageRow], vectors: MappedVectors) -> Group:
+    """Return a group of images, the best copy first, then the nearest to it."""
+    best, *others = sorted(
+        images,
+        key=lambda row: (
+            -(row.width or 0) * (row.height or 0),
+            -(row.size or 0),
+            row.mtime_ns or 0,
+            row.key,
+        ),
+    )
+    places = vectors.rows(np.array([best.id, *(row.id for row in others)]))
+    order = np.argsort(places)
+    squared = vectors.squared_distances(vectors.vectors(places[:1])[0], places[order])
+    distances = np.empty(len(places))
+    distances[order] = np.sqrt(squared)
+    copies = [
+        Copy(
+            row.id,
+            row.key,
+            row.width,
+            row.height,
+            row.size,
+            float(distance),
+            row.sha256 == best.sha256,
+        )
+        for row, distance in zip([best, *others], distances, strict=True)
+    ]
+    kind: Kind = "identical" if all(one.is_identical for one in copies) else "near"
+    return Group(kind, [copies[0], *sorted(copies[1:], key=lambda one: (one.distance, one.key))])

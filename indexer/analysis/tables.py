@@ -1,0 +1,61 @@
+"""An evaluation as tables, for a terminal or in Markdown."""
+
+from collections.abc import Iterator, Sequence
+
+from indexer.analysis.evaluate import Evaluation
+from indexer.analysis.measures import CONFIDENCE, Mean
+from indexer.text import printable
+
+
+def lines(found: Evaluation, *, markdown: bool = False) -> Iterator[str]:
+    """Yield the lines of an evaluation's tables, and the sentences between them."""
+    encoder = f"{found.encoder.get('model')} {found.encoder.get('layer')}"
+    yield printable(f"{encoder}, version {found.version}: {found.note}")
+    yield f"In brackets: {CONFIDENCE:.0%} confidence, by bootstrap over the images asked."
+    yield ""
+    rows = [["", "mean over images", "by chance", f"mean over {found.by}", "by chance"]]
+    rows += [
+        [
+            score.name,
+            _interval(score.mean),
+            f"{score.chance:.4f}",
+            _interval(score.per_label),
+            f"{score.per_label_chance:.4f}",
+        ]
+        for score in found.scores
+    ]
+    yield from _table(rows, markdown=markdown)
+    yield ""
+    names = [score.name for score in found.scores]
+    rows = [[found.by, "images", "asked", *names]]
+    rows += [
+        [one.label, f"{one.images:,}", f"{one.queries:,}"]
+        + [f"{one.means[name]:.4f}" for name in names]
+        for one in found.labels
+    ]
+    yield from _table(rows, markdown=markdown)
+    if found.approximate:
+        one = found.approximate
+        yield ""
+        yield (
+            f"Approximate search finds {100 * one.recall:.2f} % of the {found.k} nearest in "
+            f"{one.ms:.1f} ms; exact search takes {one.exact_ms:.1f} ms ({one.queries} searches)."
+        )
+
+
+def _interval(mean: Mean) -> str:
+    return f"{mean.value:.4f} ({mean.low:.4f} to {mean.high:.4f})"
+
+
+def _table(rows: Sequence[Sequence[str]], *, markdown: bool) -> Iterator[str]:
+    """Yield the lines of a table, whose first row is its head."""
+    if markdown:
+        head, *others = [[printable(cell).replace("|", "\\|") for cell in row] for row in rows]
+        for row in (head, ["---", *["---:"] * (len(head) - 1)], *others):
+            yield f"| {' | '.join(row)} |"
+        return
+    shown = [[printable(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+    for row in shown:
+        cells = [cell.rjust(width) for cell, width in zip(row, widths, strict=True)]
+        yield "  ".join([row[0].ljust(widths[0]), *cells[1:]])

@@ -1,0 +1,179 @@
+"""The verbs that tell of a collection: their options, and what they print."""
+
+import argparse
+import csv
+import json
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from indexer.cli.commands import warn_of_random_weights
+from indexer.text import printable
+
+if TYPE_CHECKING:
+    from indexer.analysis import Duplicates, Outliers, Suspects
+    from indexer.config import Config
+
+Verb = Callable[[argparse.Namespace, "Config"], int]
+
+
+def add_verbs(
+    verbs: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    shared: argparse.ArgumentParser,
+    run: Callable[[Verb, argparse.Namespace], int],
+) -> None:
+    """Add the verbs, with the ``shared`` options. ``run`` runs one and returns the exit status."""
+    verb = verbs.add_parser(
+        "graph", parents=[shared], help="find the nearest others of every image"
+    )
+    verb.add_argument("--k", type=int, default=50, metavar="N", help="how many of each image (50)")
+    verb.add_argument(
+        "--mode", choices=("exact", "approximate"), default="exact", help="how to search (exact)"
+    )
+    verb.set_defaults(command=partial(run, graph))
+
+    verb = verbs.add_parser(
+        "evaluate", parents=[shared], help="how well images of one kind find each other"
+    )
+    verb.add_argument(
+        "--by", metavar="FIELD", help="the field whose values say what is of one kind (the folder)"
+    )
+    verb.add_argument("--k", type=int, default=10, metavar="N", help="how many results count (10)")
+    for flag, what in (("--queries", "ask only images"), ("--among", "search only images")):
+        verb.add_argument(
+            flag,
+            action="append",
+            default=[],
+            metavar="CLAUSE",
+            help=f"{what} that pass, such as split=val; all clauses hold",
+        )
+    verb.add_argument(
+        "--sample",
+        type=int,
+        default=2000,
+        metavar="N",
+        help="ask so many images, chosen at random, if there are more (2000)",
+    )
+    verb.add_argument("--markdown", action="store_true", help="print the tables in Markdown")
+    verb.set_defaults(command=partial(run, evaluate))
+
+    verb = verbs.add_parser(
+        "duplicates", parents=[shared], help="groups of images that are probably one picture"
+    )
+    verb.add_argument(
+        "--within",
+        type=float,
+        metavar="DISTANCE",
+        help="the largest distance of two copies (suggested by the collection's own distances)",
+    )
+    verb.add_argument("--csv", action="store_true", help="print the groups as CSV, nothing else")
+    verb.set_defaults(command=partial(run, duplicates))
+
+    verb = verbs.add_parser(
+        "suspects", parents=[shared], help="images whose label is not that of their neighbours"
+    )
+    verb.add_argument("--by", metavar="FIELD", help="the field with the labels (the folder)")
+    _add_listing(verb)
+    verb.set_defaults(command=partial(run, suspects))
+
+    verb = verbs.add_parser(
+        "outliers", parents=[shared], help="images that are far from all others"
+    )
+    _add_listing(verb)
+    verb.set_defaults(command=partial(run, outliers))
+
+
+def _add_listing(verb: argparse.ArgumentParser) -> None:
+    """Add the options of verbs that list images."""
+    verb.add_argument("--top", type=int, default=100, metavar="N", help="list so many (100)")
+    verb.add_argument("--csv", action="store_true", help="print them as CSV, and nothing else")
+
+
+def graph(options: argparse.Namespace, config: "Config") -> int:
+    """Make the neighbour graph of the published version."""
+    from indexer.analysis import make_graph
+
+    done = make_graph(config, k=options.k, mode=options.mode)
+    print(json.dumps(done.to_json()) if options.json else done.summary)
+    return 0
+
+
+def evaluate(options: argparse.Namespace, config: "Config") -> int:
+    """Print how well images that share a label find each other."""
+    from indexer.analysis import evaluate
+    from indexer.analysis.tables import lines
+
+    found = evaluate(
+        config,
+        by=options.by,
+        k=options.k,
+        queries=options.queries,
+        among=options.among,
+        sample=options.sample,
+    )
+    warn_of_random_weights(str(found.encoder.get("weights", "")))
+    if options.json:
+        print(json.dumps(found.to_json()))
+        return 0
+    for line in lines(found, markdown=options.markdown):
+        print(line)
+    return 0
+
+
+def duplicates(options: argparse.Namespace, config: "Config") -> int:
+    """Print groups of images that are probably one picture."""
+    from indexer.analysis import find_duplicates
+
+    found = find_duplicates(config, options.within)
+    if _print_for_machines(options, found):
+        return 0
+    for number, group in enumerate(found.groups, 1):
+        print(f"{number:4}  {group.kind}")
+        for one in group.images:
+            size = f"{one.width} x {one.height}, {one.bytes:,} bytes"
+            print(f"      {one.distance:.4f}  {printable(one.key)}  {size}")
+    for note in found.notes:
+        print(note)
+    print(f"{found.summary}; nothing was deleted")
+    return 0
+
+
+def suspects(options: argparse.Namespace, config: "Config") -> int:
+    """Print the images whose label is another than that of their neighbours."""
+    from indexer.analysis import find_suspects
+
+    found = find_suspects(config, by=options.by, top=options.top)
+    if _print_for_machines(options, found):
+        return 0
+    for one in found.suspects:
+        labels = ", ".join(one.labels)
+        print(printable(f"{one.margin:.3f}  {one.key}  {labels}, perhaps {one.suggested}"))
+    print(found.summary)
+    return 0
+
+
+def outliers(options: argparse.Namespace, config: "Config") -> int:
+    """Print the images that are far from all others."""
+    from indexer.analysis import find_outliers
+
+    found = find_outliers(config, top=options.top)
+    if _print_for_machines(options, found):
+        return 0
+    for one in found.outliers:
+        print(f"{one.distance:.4f}  {printable(one.key)}")
+    print(found.summary)
+    return 0
+
+
+def _print_for_machines(
+    options: argparse.Namespace, found: "Duplicates | Suspects | Outliers"
+) -> bool:
+    """Print what was found as CSV or as JSON if that is asked for."""
+    from indexer.tables import csv_row
+
+    if options.csv:
+        csv.writer(sys.stdout, lineterminator="\n").writerows(map(csv_row, found.rows()))
+    elif options.json:
+        print(json.dumps(found.to_json()))
+    return bool(options.csv or options.json)
