@@ -11,7 +11,7 @@ import watchfiles
 from indexer.build.pipeline import BuildReport, build
 from indexer.build.stored_settings import require_same_network
 from indexer.config import Config
-from indexer.datasets import Folder, Part, is_empty, open_dataset, require_folders
+from indexer.datasets import Exclusion, Folder, Part, Rules, is_empty, require_folders
 from indexer.encoders import Encoder, open_encoder
 from indexer.errors import ConfigError, LookalikeError, NoImages, StoreBusy
 from indexer.machine import is_network_drive
@@ -95,8 +95,9 @@ class Follower:
     ) -> None:
         self._config = config
         self._encoder = encoder
-        self._dataset = open_dataset(config.dataset)
         self._roots = config.dataset.roots
+        rules = Rules(Exclusion(config.dataset.exclude), config.dataset.follow_links)
+        self._folder = Folder(*self._roots, rules=rules)
         self._polling = any(map(is_network_drive, self._roots))
         self._tell = tell
         self._first: dict[str, bool] = {"allow_shrink": allow_shrink, "reread": reread}
@@ -183,9 +184,11 @@ class Follower:
     def _look_at(self, paths: set[str]) -> Part | None:
         """Return what there is at these paths; None if everything must be scanned.
 
-        A table that describes the images is read as a whole.
+        That is so also if a table describes the images, which is read as a whole.
         """
-        return self._dataset.scan_part(paths) if isinstance(self._dataset, Folder) else None
+        part = self._folder.scan_part(paths)
+        is_described = self._config.dataset.metadata is not None
+        return None if part and part.keys and is_described else part
 
     def _done(self, report: BuildReport, *, everything: bool) -> None:
         self._first = {}
@@ -199,7 +202,7 @@ class Follower:
             self._tell(report)
         if before is None:
             how = ", a network drive, by polling" if self._polling else ""
-            self._tell(f"Following {self._dataset.source}{how}. Ctrl-C ends it.")
+            self._tell(f"Following {self._folder.source}{how}. Ctrl-C ends it.")
 
     def _failed(self, paths: set[str] | None, error: LookalikeError | OSError) -> None:
         """Try again later, ever more rarely; but another build ends, and images may come."""

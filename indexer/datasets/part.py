@@ -62,6 +62,8 @@ def _look_at(places: "_Places", path: str, part: Part) -> None:
         part.missing.add(escaped(key))
         return
     if stat.S_ISDIR(found.st_mode):
+        if _is_store(path):
+            return
         raise Unclear
     if heading := ignored_as(name):
         part.listing.ignored[heading] += 1
@@ -99,7 +101,7 @@ class _Places:
         if not is_visible(name) or self._exclude(name, key):
             return False
         is_of_store = name in STORE_FOLDERS or name in STORE_FILES
-        return not (is_of_store and all(map(os.path.isdir, _below(folder, STORE_FOLDERS))))
+        return not (is_of_store and _is_store(folder))
 
     def is_empty(self, folder: str) -> bool:
         """Tell whether there is nothing to see in a folder."""
@@ -108,5 +110,5 @@ class _Places:
         return self._is_empty[folder]
 
 
-def _below(folder: str, names: Iterable[str]) -> list[str]:
-    return [f"{folder}/{name}" for name in names]
+def _is_store(folder: str) -> bool:
+    return all(os.path.isdir(f"{folder}/{name}") for name in STORE_FOLDERS)  # noqa: PTH112

@@ -29,14 +29,15 @@ class Follower:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.told: list[BuildReport | str] = []
-        self.scans = 0
+        self.scans = self.builds = self.looks = 0
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
         self._config: Config | None = None
-        real_watch, real_scan = watch.watchfiles.watch, Folder.scan
+        real_watch, real_scan, real_build = watch.watchfiles.watch, Folder.scan, watch.build
 
         def looks(*folders: Path, **options: Any) -> Iterator[set[Any]]:
             for changes in real_watch(*folders, **options):
+                self.looks += 1
                 if self._ended.is_set():
                     raise Ended
                 yield changes
@@ -46,6 +47,12 @@ class Follower:
             return real_scan(folder)
 
         monkeypatch.setattr(watch.watchfiles, "watch", looks)
+
+        def build(*arguments: Any, **options: Any) -> BuildReport:
+            self.builds += 1
+            return real_build(*arguments, **options)
+
+        monkeypatch.setattr(watch, "build", build)
         monkeypatch.setattr(Folder, "scan", scan)
         monkeypatch.setattr(watch, "LOOK_MS", 50)
         for name in ("SETTLED_S", "EVERY_S", "WAIT_S", "RETRY_S"):
@@ -101,6 +108,12 @@ def folder(tmp_path: Path, photos: list[Path]) -> Path:
     return tmp_path / "photos"
 
 
+def arrive(photo: Path, file: Path) -> None:
+    """Put a photograph there at once: nobody sees half of it, however busy the machine is."""
+    shutil.copy(photo, file.parent.with_name("arriving.jpg"))
+    file.parent.with_name("arriving.jpg").replace(file)
+
+
 @pytest.fixture
 def followed(folder: Path, tmp_path: Path, follower: Follower) -> Config:
     config = small_config(folder, tmp_path / "store")
@@ -112,13 +125,13 @@ def followed(folder: Path, tmp_path: Path, follower: Follower) -> Config:
 def test_new_changed_moved_and_deleted_files_cost_no_scan(
     followed: Config, folder: Path, follower: Follower, photos: list[Path]
 ) -> None:
-    shutil.copy(photos[5], folder / "new.jpg")
+    arrive(photos[5], folder / "new.jpg")
     follower.eventually_has("0.jpg", "1.jpg", "2.jpg", "new.jpg")
     (folder / "1.jpg").rename(folder / "moved.jpg")
     follower.eventually_has("0.jpg", "2.jpg", "moved.jpg", "new.jpg")
     (folder / "2.jpg").unlink()
     follower.eventually_has("0.jpg", "moved.jpg", "new.jpg")
-    shutil.copy(photos[6], folder / "0.jpg")
+    arrive(photos[6], folder / "0.jpg")
     eventually(lambda: sum(report.encoded for report in follower.reports) == 5)
     assert [report.skipped for report in follower.reports] == [0] * len(follower.reports)
     assert follower.scans == 1
@@ -169,7 +182,7 @@ def test_another_build_is_waited_for(
     followed: Config, folder: Path, follower: Follower, photos: list[Path]
 ) -> None:
     with locked(Store(followed.store)):
-        shutil.copy(photos[5], folder / "new.jpg")
+        arrive(photos[5], folder / "new.jpg")
         eventually(lambda: follower.has_told("Waiting: Another build"))
     follower.eventually_has("0.jpg", "1.jpg", "2.jpg", "new.jpg")
     assert follower.scans == 1
@@ -189,12 +202,30 @@ def test_a_file_that_is_being_written_keeps_only_itself_waiting(
 
     monkeypatch.setattr(watch, "_state", state)
     (folder / "slow.jpg").write_bytes(photos[5].read_bytes()[:1000])
-    shutil.copy(photos[6], folder / "quick.jpg")
+    arrive(photos[6], folder / "quick.jpg")
     follower.eventually_has("0.jpg", "1.jpg", "2.jpg", "quick.jpg")
     shutil.copy(photos[5], folder / "slow.jpg")
     is_writing = False
     follower.eventually_has("0.jpg", "1.jpg", "2.jpg", "quick.jpg", "slow.jpg")
     assert [report.skipped for report in follower.reports] == [0] * len(follower.reports)
+
+
+@pytest.mark.parametrize("is_described", [False, True])
+def test_the_index_itself_is_not_followed(
+    folder: Path, follower: Follower, photos: list[Path], tmp_path: Path, is_described: bool
+) -> None:
+    """Else each build would be the reason for the next one."""
+    (tmp_path / "table.csv").write_text("path,text\nnew.jpg,what is new\n")
+    dataset: dict[str, object] = {"root": str(folder)}
+    if is_described:
+        dataset["metadata"] = str(tmp_path / "table.csv")
+    follower.start(small_config(folder, folder / "index", dataset=dataset))
+    eventually(lambda: follower.has_told("Following"))
+    arrive(photos[5], folder / "new.jpg")
+    follower.eventually_has("0.jpg", "1.jpg", "2.jpg", "new.jpg")
+    looks = follower.looks
+    eventually(lambda: follower.looks > looks + 20)
+    assert (follower.builds, follower.scans) == (2, 2 if is_described else 1)
 
 
 def test_drives_that_report_no_changes_are_polled(
