@@ -139,7 +139,7 @@ def status(config: Config) -> Status:
         formats=_formats(skipped),
         noted=catalogue.notes(),
         fields=catalogue.metadata.fields,
-        graph=_graph(store, version.id),
+        graph=_graph(store, version.manifest),
         last_run=last_run,
         bytes_on_disk=_bytes_below(config.store),
     )
@@ -154,9 +154,9 @@ def _formats(skipped: Sequence[SkippedFile]) -> list[SkippedFormat]:
     return [SkippedFormat(name, files, advice(name)) for name, files in endings.most_common()]
 
 
-def _graph(store: Store, version: str) -> GraphRecord | None:
+def _graph(store: Store, manifest: Manifest) -> GraphRecord | None:
     try:
-        return stored_graph(store, version).record
+        return stored_graph(store, manifest).record
     except NoGraph:
         return None
     except StoreCorrupt as error:
@@ -222,7 +222,7 @@ def verify(config: Config) -> Verdict:
     except OSError as error:
         not_noted = f"{store.damage}: {error.strerror}"
     own, not_checked = _own_catalogue_problems(store)
-    of_graph = _graph_problems(store, version.id)
+    of_graph = _graph_problems(store, manifest)
     hints = [(problems, REBUILD_HINT), (own, RESTORED_HINT), (of_graph, GRAPH_HINT)]
     return Verdict(
         version.id,
@@ -234,10 +234,10 @@ def verify(config: Config) -> Verdict:
     )
 
 
-def _graph_problems(store: Store, version: str) -> list[str]:
+def _graph_problems(store: Store, manifest: Manifest) -> list[str]:
     """Return what is wrong with the neighbour graph of a version; nothing if it has none."""
     try:
-        return stored_graph(store, version).problems()
+        return stored_graph(store, manifest).problems()
     except NoGraph:
         return []
     except StoreCorrupt as error:

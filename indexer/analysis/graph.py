@@ -9,6 +9,7 @@ images.
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -28,12 +29,13 @@ from indexer.store import (
     open_graphs,
     stored_graph,
 )
+from indexer.vector_index import MappedVectors
 from indexer.vector_index.mapping import map_array
+from indexer.vector_index.neighbour_lists import Lists, known_ids
 from indexer.vector_index.neighbours import (
     SPARE,
     ApproximateNeighbours,
     ExactNeighbours,
-    Lists,
     Neighbours,
 )
 from indexer.vector_index.opened import Indexes
@@ -107,7 +109,7 @@ def open_graph(store: Store, version: Version) -> Graph:
 
     Raises :class:`~indexer.errors.NoGraph` or :class:`~indexer.errors.StoreCorrupt`.
     """
-    return Graph(stored_graph(store, version.id))
+    return Graph(stored_graph(store, version.manifest))
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,16 +159,17 @@ def make_graph(config: Config, *, k: int = K, mode: Mode = "exact") -> GraphRepo
     began, store = time.perf_counter(), Store(config.store)
     version = store.open_published()
     indexes = Indexes.of(version)
-    asked = _Asked(version.id, version.manifest.fingerprint, mode, k)
+    manifest = version.manifest
+    asked = _Asked(version.id, manifest.created, manifest.fingerprint, mode, k)
     with open_graphs(store) as writer:
-        start = _Start.of(writer, asked, indexes.vectors.sorted_ids)
+        start = _Start.of(writer, asked, indexes.vectors)
         new = int((~start.compared).sum())
         neighbours = _neighbours(config, version, indexes, asked, start)
         saved = _Saved(writer, asked, neighbours)
         _follow("Comparing", neighbours.grow(), neighbours.left, saved.now_and_then)
         measured = neighbours.changed
         _follow("Measuring", neighbours.finish(), len(start.compared))
-        if new or start.gone or measured or neighbours.searched or start.version != version.id:
+        if new or start.gone or measured or neighbours.searched or not start.is_of_version:
             writer.finish(saved.save(complete=True))
         writer.discard()
     return GraphReport(
@@ -187,6 +190,7 @@ class _Asked(NamedTuple):
     """Which graph is asked for."""
 
     version: str
+    created: datetime
     fingerprint: str
     mode: Mode
     k: int
@@ -200,17 +204,18 @@ class _Start(NamedTuple):
     measured: bool = True
     """False if the distances are bounds."""
     gone: int = 0
-    version: str | None = None
-    """The version whose complete graph it is."""
+    is_of_version: bool = False
+    """True if it is the complete graph of the version."""
 
     @classmethod
-    def of(cls, writer: GraphWriter, asked: _Asked, ids: NDArray[np.int64]) -> "_Start":
+    def of(cls, writer: GraphWriter, asked: _Asked, vectors: MappedVectors) -> "_Start":
         """Take the graph that has the most images of the version, or begin with nothing."""
+        ids = vectors.sorted_ids
         best: tuple[int, bool, str] = (0, True, "")
         chosen: tuple[Lists, GraphRecord] | None = None
         for stored in writer.graphs():
             one = stored.record
-            is_alike = (one.fingerprint, one.mode, one.k) == asked[1:]
+            is_alike = (one.fingerprint, one.mode, one.k) == asked[2:]
             if not is_alike or stored.problems():
                 continue
             try:
@@ -223,12 +228,17 @@ class _Start(NamedTuple):
         if chosen is None:
             return cls(Lists.empty(ids, asked.k + SPARE), np.zeros(len(ids), np.bool_))
         old, record = chosen
+        is_of_version = record.complete and (record.version, record.created) == asked[:2]
+        known = (
+            ids if is_of_version else known_ids(old.among(ids), vectors, measured=record.complete)
+        )
+        known = np.intersect1d(known, old.ids)
         return cls(
-            lists=old.among(ids),
-            compared=np.isin(ids, old.ids),
+            lists=old.among(known).among(ids),
+            compared=np.isin(ids, known),
             measured=record.complete,
-            gone=len(old.ids) - best[0],
-            version=record.version if record.complete else None,
+            gone=len(old.ids) - len(known),
+            is_of_version=is_of_version,
         )
 
 

@@ -8,6 +8,7 @@ that builds leave alone, and renames a finished graph to the name of its version
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
@@ -30,7 +31,7 @@ from indexer.store.files import (
     write_file,
     write_record,
 )
-from indexer.store.records import Name
+from indexer.store.records import Manifest, Name
 from indexer.store.store import Store
 
 RECORD = "graph.json"
@@ -47,6 +48,8 @@ class GraphRecord(Record):
     format: int = GRAPH_FORMAT
     version: Name
     """The version whose images were compared."""
+    created: datetime
+    """When that was published: another one may have got its number since."""
     fingerprint: str
     """The encoder that made the vectors."""
     mode: Mode
@@ -87,19 +90,23 @@ class StoredGraph:
         return [problem for problem in found if problem]
 
 
-def stored_graph(store: Store, version: str) -> StoredGraph:
+def stored_graph(store: Store, manifest: Manifest) -> StoredGraph:
     """Return the graph of a version.
 
     Raises :class:`NoGraph`, and :class:`StoreCorrupt` if it is damaged.
     """
-    folder = store.graphs / version
+    none = NoGraph(
+        f"Version {manifest.version} of the index has no neighbour graph.",
+        "Make it with: lookalike graph",
+    )
+    folder = store.graphs / manifest.version
     if not folder.exists():
-        raise NoGraph(
-            f"Version {version} of the index has no neighbour graph.",
-            "Make it with: lookalike graph",
-        )
+        raise none
     refuse_link(store.graphs)
-    return StoredGraph(folder)
+    graph = StoredGraph(folder)
+    if graph.record.created != manifest.created:
+        raise none
+    return graph
 
 
 class GraphWriter:

@@ -14,7 +14,7 @@ has grown is compared further, and so is one that a killed process has left.
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,14 +22,18 @@ from numpy.typing import NDArray
 from indexer.vector_index.base import (
     CandidateIndex,
     Distances,
-    Ids,
     SearchParameters,
     Vectors,
     gamma,
 )
 from indexer.vector_index.mapped import MappedVectors
-
-Positions = NDArray[np.integer[Any]]
+from indexer.vector_index.neighbour_lists import (
+    Lists,
+    Positions,
+    positions_of,
+    product_error,
+    split,
+)
 
 BLOCK = 2048
 """Vectors of a block: the product of two blocks takes 16 MB."""
@@ -38,48 +42,6 @@ SPARE = 14
 """How many candidates a vector has beyond its k neighbours."""
 
 SEARCHED_AT_ONCE = 64
-
-
-class Lists(NamedTuple):
-    """The candidates of n vectors, of which ``ids`` int64 (n,) are ascending.
-
-    ``near`` int32 (n, width) are positions in ``ids``, -1 where there are no more; ``squared``
-    float32 (n, width) are squared distances, or lower bounds of them. The squared distance of a
-    vector that is not in the list is at least ``horizon`` float32 (n,), infinity if there is none.
-    """
-
-    ids: Ids
-    near: NDArray[np.int32]
-    squared: Distances
-    horizon: Distances
-
-    @classmethod
-    def empty(cls, ids: Ids, width: int) -> "Lists":
-        """Return lists without candidates."""
-        return cls(
-            ids,
-            np.full((len(ids), width), -1, np.int32),
-            np.full((len(ids), width), np.inf, np.float32),
-            np.full(len(ids), np.inf, np.float32),
-        )
-
-    def among(self, ids: Ids) -> "Lists":
-        """Return the lists of some other ids, int64 (m,), ascending.
-
-        Vectors that are not here get empty lists; vectors that are not there vanish from all lists.
-        What holds of the horizons still does.
-        """
-        made = Lists.empty(ids, self.near.shape[1])
-        places = np.append(_positions(ids, self.ids), np.int32(-1))  # of a vector, then of none
-        kept = np.flatnonzero(places[:-1] >= 0)
-        for rows in _split(kept, BLOCK):
-            near = places[self.near[rows]]
-            squared = np.where(near >= 0, self.squared[rows], np.float32(np.inf))
-            order = np.argsort(near < 0, axis=1, kind="stable")
-            made.near[places[rows]] = np.take_along_axis(near, order, 1)
-            made.squared[places[rows]] = np.take_along_axis(squared, order, 1)
-            made.horizon[places[rows]] = self.horizon[rows]
-        return made
 
 
 class Neighbours(ABC):
@@ -129,10 +91,10 @@ class Neighbours(ABC):
 
     def finish(self) -> Iterator[int]:
         """Measure the candidates, and search what they do not prove; yield how many are done."""
-        for block in _split(np.arange(len(self.compared)), BLOCK):
+        for block in split(np.arange(len(self.compared)), BLOCK):
             self._measure(block[self._changed[block]])
             unproved = block[~self._are_proved(block)]
-            for few in _split(unproved, SEARCHED_AT_ONCE):
+            for few in split(unproved, SEARCHED_AT_ONCE):
                 self._search(few)
             yield len(block)
 
@@ -186,7 +148,7 @@ class Neighbours(ABC):
             others = candidates.ids != lists.ids[position]
             ids, squared = candidates.ids[others][:width], candidates.squared[others][:width]
             lists.near[position], lists.squared[position] = -1, np.inf
-            lists.near[position, : len(ids)] = _positions(lists.ids, ids)
+            lists.near[position, : len(ids)] = positions_of(lists.ids, ids)
             lists.squared[position, : len(ids)] = squared
             lists.horizon[position] = squared[-1] if len(ids) == width else np.inf
         self.searched += len(block)
@@ -209,13 +171,13 @@ class ExactNeighbours(Neighbours):
     @cached_property
     def _error(self) -> float:
         """Bound the error of |x|^2 + |y|^2 - 2xy."""
-        return self._rounding * (2 * self._vectors.max_norm) ** 2
+        return product_error(self._vectors)
 
     def grow(self) -> Iterator[int]:
         """Compare all vectors that were not; after each two blocks yield how many pairs."""
-        for block in _split(np.flatnonzero(~self.compared), BLOCK):
+        for block in split(np.flatnonzero(~self.compared), BLOCK):
             yield self._compare(block, block)
-            for others in _split(np.flatnonzero(self.compared), BLOCK):
+            for others in split(np.flatnonzero(self.compared), BLOCK):
                 yield self._compare(block, others)
             self.compared[block] = True
             yield 0
@@ -283,7 +245,7 @@ class ApproximateNeighbours(Neighbours):
 
     def grow(self) -> Iterator[int]:
         """Search all vectors that were not compared; after some of them yield how many."""
-        for block in _split(np.flatnonzero(~self.compared), SEARCHED_AT_ONCE):
+        for block in split(np.flatnonzero(~self.compared), SEARCHED_AT_ONCE):
             self._search(block)
             self._return(block)
             self.compared[block] = True
@@ -306,17 +268,3 @@ class ApproximateNeighbours(Neighbours):
         most = min(self._k, len(self.compared) - 1)
         enough: NDArray[np.bool_] = (self.lists.near[block] >= 0).sum(axis=1) >= most
         return enough
-
-
-def _positions(ids: Ids, some: Ids) -> NDArray[np.int32]:
-    """Return the positions of some ids in ascending ids, int32, -1 for one that is not there."""
-    if not len(ids):
-        return np.full(len(some), -1, np.int32)
-    places = np.minimum(np.searchsorted(ids, some), len(ids) - 1)
-    return np.where(ids[places] == some, places, -1).astype(np.int32)
-
-
-def _split(positions: NDArray[np.int_], size: int) -> Iterator[NDArray[np.int_]]:
-    """Yield the positions in blocks."""
-    for start in range(0, len(positions), size):
-        yield positions[start : start + size]

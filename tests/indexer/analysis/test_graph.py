@@ -39,13 +39,21 @@ def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 def config(tmp_path: Path) -> Config:
     """The settings of a store of 600 images in three segments, in which some occur twice."""
     config = Config(store=tmp_path / "store")
+    fill(config, some_with_ties())
+    return config
+
+
+def some_with_ties() -> Vectors:
     vectors = unit(np.random.default_rng(0).normal(size=(600, DIM)))
     vectors[100:200] = vectors[300:400]
+    return vectors
+
+
+def fill(config: Config, vectors: Vectors) -> None:
     with open_writer(Store(config.store)) as writer:
         for number in range(3):
             commit(writer, vectors[number::3], f"{number}-")
         publish(writer)
-    return config
 
 
 def commit(writer: indexer.store.Writer, vectors: Vectors, prefix: str) -> None:
@@ -138,6 +146,23 @@ def test_the_newest_graph_outlives_its_version_for_the_next_to_begin_with(config
 def assert_like_searches_after(config: Config) -> None:
     make_graph(config, k=K)
     assert_like_searches(config)
+
+
+def test_ids_that_have_got_another_content_are_compared_again(
+    config: Config, tmp_path: Path
+) -> None:
+    """As if a copy had been rolled back and indexed anew: version and ids are given again."""
+    make_graph(config, k=K)
+    other = Config(store=tmp_path / "other")
+    vectors = some_with_ties()
+    vectors[::50] = vectors[1::50][::-1]
+    fill(other, vectors)
+    shutil.copytree(Store(config.store).graphs, Store(other.store).graphs, dirs_exist_ok=True)
+    with pytest.raises(NoGraph):
+        open_graph(Store(other.store), Store(other.store).open_published())
+    report = make_graph(other, k=K)
+    assert 12 <= report.new < 120
+    assert_like_searches(other)
 
 
 def test_another_k_is_another_graph(config: Config) -> None:

@@ -9,11 +9,11 @@ import indexer.vector_index.exact
 import indexer.vector_index.neighbours
 from indexer.vector_index import ExactIndex, MappedVectors
 from indexer.vector_index.base import Ids, Vectors
+from indexer.vector_index.neighbour_lists import Lists
 from indexer.vector_index.neighbours import (
     SPARE,
     ApproximateNeighbours,
     ExactNeighbours,
-    Lists,
     Neighbours,
 )
 from tests.vectors import approximate, mapped, photo_like, shortlisted, some_vectors
