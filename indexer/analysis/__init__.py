@@ -3,6 +3,7 @@
 from indexer.analysis.duplicates import Duplicates, find_duplicates
 from indexer.analysis.evaluate import Evaluation, evaluate
 from indexer.analysis.graph import Graph, GraphReport, make_graph, open_graph
+from indexer.analysis.leaks import Leaks, find_leaks
 from indexer.analysis.suspects import Outliers, Suspects, find_outliers, find_suspects
 
 __all__ = [
@@ -10,10 +11,12 @@ __all__ = [
     "Evaluation",
     "Graph",
     "GraphReport",
+    "Leaks",
     "Outliers",
     "Suspects",
     "evaluate",
     "find_duplicates",
+    "find_leaks",
     "find_outliers",
     "find_suspects",
     "make_graph",

@@ -11,27 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexer.analysis.graph import Graph, open_graph
+from indexer.analysis.near import Limit, crowded, crowded_notes, near_pairs
 from indexer.config import Config
-from indexer.datasets import file_of_box
-from indexer.errors import ConfigError
 from indexer.store import ImageRow, Store, Version
 from indexer.vector_index import MappedVectors
 from indexer.vector_index.opened import map_vectors
-
-NEAR_SHARE = 1 / 3
-"""What is within this share of the median distance of two images is probably one picture.
-
-Of the demo's photographs, encoded by the embedded encoder, this is 0.42: its three pictures that
-are there in two sizes are at most 0.19 apart, all others at least 0.62. A median hardly changes if
-many of the images are copies.
-"""
-
-SAMPLED = 1000
-PARTNERS = 100
-"""How many images are compared with how many others each, to see how near chance pairs are."""
-
-MAX_DISTANCE = 2.0
-"""The largest distance of vectors of length 1."""
 
 Kind = Literal["identical", "near"]
 
@@ -68,21 +52,15 @@ class Duplicates:
 
     version: str
     images: int
-    within: float
-    """The largest distance of an image to its nearest in a group."""
-    is_suggested: bool
-    """Whether the distance was chosen here."""
-    median: float
-    """The median distance of pairs of images that chance picks."""
-    chance: float
-    """The share of these pairs that are within: the copies, and what is taken for them."""
+    limit: Limit
+    """How near copies are."""
     crowded: int
     """Images all of whose neighbours in the graph are within: there may be more."""
     groups: list[Group]
 
     def to_json(self) -> dict[str, Any]:
         """Return the groups as JSON-ready values."""
-        return asdict(self)
+        return {**asdict(self), "limit": self.limit._asdict()}
 
     def rows(self) -> Iterator[tuple[object, ...]]:
         """Yield the rows of a table, its head first."""
@@ -108,17 +86,7 @@ class Duplicates:
     @property
     def notes(self) -> list[str]:
         """What the distance means, and what may be missing."""
-        taken = ", of which a third was taken" if self.is_suggested else ""
-        meaning = (
-            f"Copies are within {self.within:.3f}. Two images that chance picks are "
-            f"{self.median:.3f} apart in the median{taken}; {100 * self.chance:.3g} % of such "
-            "pairs are within."
-        )
-        crowded = (
-            f"All neighbours of {self.crowded:,} images in the graph are within this distance. If "
-            "groups look incomplete, make one with more: lookalike graph --k 200"
-        )
-        return [meaning, crowded] if self.crowded else [meaning]
+        return [self.limit.note, *crowded_notes(self.crowded)]
 
 
 def find_duplicates(config: Config, within: float | None = None) -> Duplicates:
@@ -130,64 +98,34 @@ def find_duplicates(config: Config, within: float | None = None) -> Duplicates:
     Raises :class:`~indexer.errors.NoGraph`, :class:`~indexer.errors.NoPublishedIndex`,
     :class:`~indexer.errors.StoreCorrupt`, or ConfigError for a distance that cannot be.
     """
-    if within is not None and not 0 <= within <= MAX_DISTANCE:
-        raise ConfigError(f"--within is {within}; it can be 0 to {MAX_DISTANCE:g}.")
     store = Store(config.store)
     version = store.open_published()
     graph, vectors = open_graph(store, version), map_vectors(version)
-    distances = chance_distances(vectors)
-    median = float(np.median(distances)) if len(distances) else 0.0
-    limit = NEAR_SHARE * median if within is None else within
-    near = (graph.distances <= limit) & (graph.neighbours >= 0)
+    limit = Limit.of(vectors, within)
+    groups = _groups(version, graph, vectors, limit.within)
     return Duplicates(
         version=version.id,
         images=len(graph),
-        within=limit,
-        is_suggested=within is None,
-        median=median,
-        chance=float((distances <= limit).mean()) if len(distances) else 0.0,
-        crowded=int(near.all(axis=1).sum()) if len(graph) > graph.k + 1 else 0,
-        groups=sorted(_groups(version, graph, vectors, near), key=lambda one: -len(one.images)),
+        limit=limit,
+        crowded=crowded(graph, limit.within),
+        groups=sorted(groups, key=lambda one: -len(one.images)),
     )
 
 
-def chance_distances(vectors: MappedVectors) -> NDArray[np.float32]:
-    """Return the distances of pairs of images, always the same, that chance picks."""
-    random, n = np.random.default_rng(0), max(len(vectors), 1)
-    first = np.repeat(random.integers(0, n, SAMPLED), PARTNERS)
-    second = random.integers(0, n, len(first))
-    others = first != second
-    squared: NDArray[np.float32] = vectors.squared_distances_of_pairs(first[others], second[others])
-    return np.sqrt(squared)
-
-
 def _groups(
-    version: Version, graph: Graph, vectors: MappedVectors, near: NDArray[np.bool_]
+    version: Version, graph: Graph, vectors: MappedVectors, within: float
 ) -> Iterator[Group]:
     """Yield the groups that near neighbours and identical files form."""
-    first, place = np.nonzero(near)
-    pairs = np.stack([first, graph.neighbours[first, place]], axis=1)
-    if version.manifest.dataset.items == "boxes":
-        pairs = _in_different_pictures(version, graph, pairs)
     same = [(ids[0], other) for ids in version.catalogue.same_content() for other in ids[1:]]
-    known = np.searchsorted(graph.ids, np.array(same, np.int64).reshape(-1, 2))
-    group = _connected(len(graph), np.concatenate([pairs, known]))
+    identical = np.searchsorted(graph.ids, np.array(same, np.int64).reshape(-1, 2))
+    pairs = np.concatenate([near_pairs(version, graph, within), identical])
+    group = _connected(len(graph), pairs)
     members = np.flatnonzero(np.bincount(group, minlength=len(graph))[group] > 1)
     members = members[np.argsort(group[members], kind="stable")]
     rows = version.catalogue.get_many(graph.ids[members].tolist())
     for some in np.split(members, np.flatnonzero(np.diff(group[members])) + 1):
         if len(some):
             yield _group([rows[image_id] for image_id in graph.ids[some].tolist()], vectors)
-
-
-def _in_different_pictures(
-    version: Version, graph: Graph, pairs: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Return the pairs of boxes without those in one picture, which may overlap."""
-    keys = version.catalogue.keys(graph.ids[np.unique(pairs)].tolist())
-    picture = {image_id: file_of_box(key) for image_id, key in keys.items()}
-    differ = [picture[a] != picture[b] for a, b in graph.ids[pairs].tolist()]
-    return pairs[np.array(differ, np.bool_)]
 
 
 def _connected(count: int, pairs: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -63,6 +63,10 @@ class Labels:
             shared += np.isin(among, self._members[number], assume_unique=True)
         return shared
 
+    def members(self, number: int) -> Ids:
+        """Return the images that have a label, ascending."""
+        return self._members[number]
+
     def count(self, number: int, among: Ids) -> int:
         """Return how many of some images have a label."""
         return int(np.isin(among, self._members[number], assume_unique=True).sum())

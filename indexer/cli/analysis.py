@@ -12,7 +12,7 @@ from indexer.cli.commands import warn_of_random_weights
 from indexer.text import printable
 
 if TYPE_CHECKING:
-    from indexer.analysis import Duplicates, Outliers, Suspects
+    from indexer.analysis import Duplicates, Leaks, Outliers, Suspects
     from indexer.config import Config
 
 Verb = Callable[[argparse.Namespace, "Config"], int]
@@ -61,14 +61,22 @@ def add_verbs(
     verb = verbs.add_parser(
         "duplicates", parents=[shared], help="groups of images that are probably one picture"
     )
-    verb.add_argument(
-        "--within",
-        type=float,
-        metavar="DISTANCE",
-        help="the largest distance of two copies (suggested by the collection's own distances)",
-    )
-    verb.add_argument("--csv", action="store_true", help="print the groups as CSV, nothing else")
+    _add_distance(verb)
     verb.set_defaults(command=partial(run, duplicates))
+
+    verb = verbs.add_parser(
+        "leaks", parents=[shared], help="images of one split that are in another one as well"
+    )
+    verb.add_argument(
+        "--between",
+        nargs=2,
+        required=True,
+        metavar=("SPLIT", "OTHER"),
+        help="the images of OTHER are looked for in SPLIT, such as train val",
+    )
+    verb.add_argument("--by", default="split", metavar="FIELD", help="the field of splits (split)")
+    _add_distance(verb)
+    verb.set_defaults(command=partial(run, leaks))
 
     verb = verbs.add_parser(
         "suspects", parents=[shared], help="images whose label is not that of their neighbours"
@@ -82,6 +90,17 @@ def add_verbs(
     )
     _add_listing(verb)
     verb.set_defaults(command=partial(run, outliers))
+
+
+def _add_distance(verb: argparse.ArgumentParser) -> None:
+    """Add the options of verbs that look for copies."""
+    verb.add_argument(
+        "--within",
+        type=float,
+        metavar="DISTANCE",
+        help="the largest distance of two copies (suggested by the collection's own distances)",
+    )
+    verb.add_argument("--csv", action="store_true", help="print them as CSV, and nothing else")
 
 
 def _add_listing(verb: argparse.ArgumentParser) -> None:
@@ -131,11 +150,28 @@ def duplicates(options: argparse.Namespace, config: "Config") -> int:
     for number, group in enumerate(found.groups, 1):
         print(f"{number:4}  {group.kind}")
         for one in group.images:
-            size = f"{one.width} x {one.height}, {one.bytes:,} bytes"
+            size = f"{one.width} x {one.height}, {one.bytes or 0:,} bytes"
             print(f"      {one.distance:.4f}  {printable(one.key)}  {size}")
     for note in found.notes:
         print(note)
     print(f"{found.summary}; nothing was deleted")
+    return 0
+
+
+def leaks(options: argparse.Namespace, config: "Config") -> int:
+    """Print the images of one split that are in another one as well."""
+    from indexer.analysis import find_leaks
+
+    first, second = options.between
+    found = find_leaks(config, (first, second), by=options.by, within=options.within)
+    if _print_for_machines(options, found):
+        return 0
+    for one in found.leaks:
+        kind = "  identical" if one.is_identical else ""
+        print(printable(f"{one.distance:.4f}  {one.key}  {one.of_key}{kind}"))
+    for note in found.notes:
+        print(note)
+    print(found.summary)
     return 0
 
 
@@ -167,7 +203,7 @@ def outliers(options: argparse.Namespace, config: "Config") -> int:
 
 
 def _print_for_machines(
-    options: argparse.Namespace, found: "Duplicates | Suspects | Outliers"
+    options: argparse.Namespace, found: "Duplicates | Leaks | Suspects | Outliers"
 ) -> bool:
     """Print what was found as CSV or as JSON if that is asked for."""
     from indexer.tables import csv_row

@@ -63,8 +63,8 @@ def test_photographs_that_were_saved_again_or_copied_are_found(photographs: Conf
         assert (best.distance, best.is_identical) == (0, True)
         sizes = [((one.width or 0) * (one.height or 0), one.bytes or 0) for one in (best, other)]
         assert sizes[0] >= sizes[1]
-        assert other.distance <= found.within
-    assert found.is_suggested
+        assert other.distance <= found.limit.within
+    assert found.limit.is_suggested
     assert "of which a third was taken" in found.notes[0]
     assert "3 groups of 6 images out of 12; besides the first of each 3 copies, 1" in found.summary
 
@@ -73,7 +73,7 @@ def test_the_distance_decides(photographs: Config) -> None:
     assert [g.kind for g in find_duplicates(photographs, 0).groups] == ["identical"]
     everything = find_duplicates(photographs, 2)
     assert [len(group.images) for group in everything.groups] == [12]
-    assert everything.chance == 1
+    assert everything.limit.chance == 1
     for within in (-0.1, 2.1):
         with pytest.raises(ConfigError, match="--within"):
             find_duplicates(photographs, within)
