@@ -217,7 +217,7 @@ class ExactNeighbours(Neighbours):
             reach = horizon / (1 - rounding) + error
             least = (own_squares + other_squares.min(initial=np.inf) - reach) / 2
             least = np.nextafter(least.astype(np.float32), np.float32(-np.inf))
-            at, other = np.nonzero(products > least[:, np.newaxis])
+            at, other = _exceeding(products, least)
         found = products[at, other].astype(np.float64)
         bounds = own_squares[at] + (other_squares[other] - 2 * found) - error
         bounds = np.maximum(bounds * (1 - rounding), 0)
@@ -268,3 +268,16 @@ class ApproximateNeighbours(Neighbours):
         most = min(self._k, len(self.compared) - 1)
         enough: NDArray[np.bool_] = (self.lists.near[block] >= 0).sum(axis=1) >= most
         return enough
+
+
+def _exceeding(products: Vectors, least: Distances) -> tuple[NDArray[np.int_], NDArray[np.int_]]:
+    """Return the rows, ascending, and columns of what exceeds the ``least`` of its row.
+
+    NumPy finds them several times as fast if it goes through the memory in order, flat.
+    """
+    if products.flags.c_contiguous:
+        found = np.flatnonzero(products > least[:, np.newaxis])
+        return np.divmod(found, products.shape[1])
+    columns, rows = np.divmod(np.flatnonzero(least < products.T), len(least))
+    order = np.argsort(rows, kind="stable")
+    return rows[order], columns[order]
