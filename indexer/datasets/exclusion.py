@@ -6,7 +6,10 @@ from collections.abc import Collection, Iterable
 
 from indexer.text import composed
 
-STORE_FOLDERS = {"segments", "versions", "derived", "layers"}
+STORE_MARKS = {"segments", "versions", "derived", "layers"}
+"""The folders by which an index is recognised. A copy of one has no others."""
+
+STORE_FOLDERS = STORE_MARKS | {"graphs"}
 STORE_FILES = {
     "COPY",
     "CURRENT",
@@ -52,7 +55,7 @@ class Exclusion:
 
 def is_store(names: Collection[str]) -> bool:
     """Tell from the names in a folder whether it is an index of Lookalike."""
-    return STORE_FOLDERS.issubset(names)
+    return STORE_MARKS.issubset(names)
 
 
 def _any_of(patterns: Iterable[str]) -> re.Pattern[str] | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from indexer.datasets.base import Listing
-from indexer.datasets.exclusion import STORE_FILES, STORE_FOLDERS
+from indexer.datasets.exclusion import STORE_FILES, STORE_FOLDERS, STORE_MARKS
 from indexer.datasets.files import add_file, ignored_as
 from indexer.datasets.walk import Rules, is_empty, is_visible
 from indexer.text import escaped
@@ -111,4 +111,4 @@ class _Places:
 
 
 def _is_store(folder: str) -> bool:
-    return all(os.path.isdir(f"{folder}/{name}") for name in STORE_FOLDERS)  # noqa: PTH112
+    return all(os.path.isdir(f"{folder}/{name}") for name in STORE_MARKS)  # noqa: PTH112

@@ -126,6 +126,7 @@ def test_a_store_is_recognised_by_all_its_own_entries(config: Config, reindex: R
     after = {entry.name for entry in config.store.iterdir()} | {"damage.json", "COPY"}
     assert during | after == STORE_FOLDERS | STORE_FILES
     assert is_store(after)
+    assert is_store(after - {"graphs"})
     assert not is_store({"segments", "versions", "layers", "a.jpg"})
 
 
