@@ -75,12 +75,13 @@ class Duplicates:
     @property
     def summary(self) -> str:
         """The groups in one line."""
-        together = sum(len(group.images) for group in self.groups)
-        identical = sum(one.is_identical for g in self.groups for one in g.images[1:])
+        if not self.groups:
+            return f"no duplicates among {self.images:,} images"
+        copies = [one for group in self.groups for one in group.images[1:]]
+        identical = sum(one.is_identical for one in copies)
         return (
-            f"{len(self.groups):,} groups of {together:,} images out of {self.images:,}; besides "
-            f"the first of each {together - len(self.groups):,} copies, {identical:,} of them "
-            "identical"
+            f"{len(self.groups):,} groups with {len(copies):,} copies, {identical:,} of them "
+            f"identical, among {self.images:,} images"
         )
 
     @property

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +67,12 @@ def test_photographs_that_were_saved_again_or_copied_are_found(photographs: Conf
         assert other.distance <= found.limit.within
     assert found.limit.is_suggested
     assert "of which a third was taken" in found.notes[0]
-    assert "3 groups of 6 images out of 12; besides the first of each 3 copies, 1" in found.summary
+    assert found.summary == "3 groups with 3 copies, 1 of them identical, among 12 images"
+
+
+def test_none_may_be_found(photographs: Config) -> None:
+    found = find_duplicates(photographs, 0)
+    assert replace(found, groups=[]).summary == "no duplicates among 12 images"
 
 
 def test_the_distance_decides(photographs: Config) -> None:
@@ -131,7 +137,7 @@ def test_the_command_line(photographs: Config, capsys: pytest.CaptureFixture[str
     assert main(["duplicates", store]) == 0
     text = capsys.readouterr().out
     assert "explore_monuments_colosseum.jpg  256 x 167, 16,057 bytes" in text
-    assert text.endswith("1 of them identical; nothing was deleted\n")
+    assert text.endswith("among 12 images; nothing was deleted\n")
     assert main(["duplicates", store, "--csv"]) == 0
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert len(rows) == 6
