@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from indexer.cli.commands import warn_of_random_weights
+from indexer.cli.places import with_places
 from indexer.text import printable
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ def duplicates(options: argparse.Namespace, config: "Config") -> int:
             size = f"{one.width} x {one.height}, {one.bytes or 0:,} bytes"
             print(f"      {one.distance:.4f}  {printable(one.key)}  {size}")
     for note in found.notes:
-        print(note)
+        print(with_places(note, options))
     print(f"{found.summary}; nothing was deleted")
     return 0
 
@@ -170,7 +171,7 @@ def leaks(options: argparse.Namespace, config: "Config") -> int:
         kind = "  identical" if one.is_identical else ""
         print(printable(f"{one.distance:.4f}  {one.key}  {one.of_key}{kind}"))
     for note in found.notes:
-        print(note)
+        print(with_places(note, options))
     print(found.summary)
     return 0
 

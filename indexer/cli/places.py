@@ -5,7 +5,7 @@ import re
 import shlex
 
 _COMMAND = re.compile(
-    r"\blookalike (index|serve|status|verify|versions|rollback|prune|push|pull)\b"
+    r"\blookalike (index|serve|status|verify|versions|rollback|prune|push|pull|graph)\b"
 )
 
 

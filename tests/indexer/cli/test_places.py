@@ -42,3 +42,14 @@ def test_the_command_of_a_hint_works_as_it_is(
     (hint,) = re.findall("skipped files and reasons: lookalike (.*)", capsys.readouterr().out)
     assert main(shlex.split(hint)) == 0
     assert "broken.jpg" in capsys.readouterr().out
+
+
+def test_the_command_that_makes_a_graph_is_for_the_store_that_lacks_one(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = ["--store", str(tmp_path / "a store")]
+    assert main(["index", str(images), *store, "--encoder", "efficientnet_lite0"]) == 0
+    assert main(["duplicates", *store]) == 1
+    (hint,) = re.findall("Make it with: lookalike (.*)", capsys.readouterr().err)
+    assert main(shlex.split(hint)) == 0
+    assert main(["duplicates", *store]) == 0
