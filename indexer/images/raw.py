@@ -38,12 +38,15 @@ SIGNATURES = (
     (4, b"ftypcrx "),  # Canon: CR3, CRW, CR2
     (6, b"HEAPCCDR"),
     (8, b"CR\2\0"),
-    (8, b"IIII"),  # Phase One
 )
 """How they begin, those that are TIFF files only to a part: the position and the bytes."""
 
 TIFF = (b"II*\0", b"MM\0*")
+PHASE_ONE = 8, b"IIII"
+"""Where a TIFF file of another kind may have pixels."""
+
 PHOTOMETRIC, SUB_IFDS, ORIENTATION, DNG_VERSION = 262, 330, 274, 50706
+STRIPS, TILES = 273, 324
 OF_SENSORS = {32803, 34892}
 """Photometric interpretations of what a sensor has measured: a filter array, linear RAW."""
 
@@ -63,7 +66,12 @@ def require_reader(name: str) -> None:
 
     The file itself, which is large, need not be read for that.
     """
-    if PurePath(name).suffix.lower() in SUFFIXES and not is_readable():
+    if PurePath(name).suffix.lower() in SUFFIXES:
+        _require_rawpy()
+
+
+def _require_rawpy() -> None:
+    if not is_readable():
         raise DecoderMissing("RAW files are read by rawpy, which is not installed.", EXTRA_HINT)
 
 
@@ -82,7 +90,7 @@ def preview(data: bytes) -> bytes:
 
     Raises :class:`DecoderMissing`, and :class:`InvalidImage` if there is none that can be read.
     """
-    require_reader(f"*{min(SUFFIXES)}")
+    _require_rawpy()
     import rawpy
 
     try:
@@ -109,6 +117,10 @@ def _is_of_a_sensor(data: bytes) -> bool:
     file.seek(first.next)
     first.load(file)
     if DNG_VERSION in first or first.get(PHOTOMETRIC) in OF_SENSORS:
+        return True
+    place, signature = PHASE_ONE
+    pixels = (*first.get(STRIPS, ()), *first.get(TILES, ()))
+    if data.startswith(signature, place) and place not in pixels:
         return True
     others = first.get(SUB_IFDS, ())
     for position in others if isinstance(others, tuple) else (others,):

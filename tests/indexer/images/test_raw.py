@@ -1,5 +1,6 @@
 """RAW files: the preview that the camera made is the picture."""
 
+import struct
 from io import BytesIO
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from indexer.datasets import Folder
 from indexer.errors import DecoderMissing, InvalidImage, LookalikeError
 from indexer.images import decode, exif_of, pixels, raw, read_exif
 from indexer.maintenance import status
-from tests.raw_files import dng
+from tests.raw_files import LONG, SHORT, directory, dng
 
 LIMIT = 10**8
 
@@ -82,6 +83,32 @@ def test_other_files_are_not_raw(preview: bytes, image_format: str) -> None:
         image.save(file, image_format)
     assert not raw.is_raw(file.getvalue())
     assert decode(file.getvalue(), max_pixels=LIMIT).format == image_format
+
+
+@pytest.mark.parametrize("offsets", [273, 324])
+def test_grey_pixels_are_not_taken_for_the_signature_of_a_raw_file(offsets: int) -> None:
+    """Those of Phase One's files are where other programs begin the pixels of a TIFF file."""
+    pixels = b"I" * 256
+    tags = {
+        256: (SHORT, (16,)),
+        257: (SHORT, (16,)),
+        258: (SHORT, (8,)),
+        259: (SHORT, (1,)),
+        262: (SHORT, (1,)),
+        offsets: (LONG, (8,)),
+        277: (SHORT, (1,)),
+        **(
+            {278: (SHORT, (16,)), 279: (LONG, (256,))}
+            if offsets == 273
+            else {322: (SHORT, (16,)), 323: (SHORT, (16,)), 325: (LONG, (256,))}
+        ),
+    }
+    head = b"II*\0" + struct.pack("<I", 8 + len(pixels)) + pixels
+    data = head + directory(tags, len(head))
+    assert not raw.is_raw(data)
+    assert decode(data, max_pixels=LIMIT).getpixel((0, 0)) == (73, 73, 73)
+    tags[offsets] = LONG, (9,)
+    assert raw.is_raw(head + directory(tags, len(head)))
 
 
 @pytest.mark.parametrize(("place", "signature"), raw.SIGNATURES)
