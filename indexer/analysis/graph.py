@@ -195,6 +195,15 @@ class _Asked(NamedTuple):
     mode: Mode
     k: int
 
+    def is_alike(self, record: GraphRecord) -> bool:
+        """Tell whether a graph was made in the same way, of whatever version."""
+        return (record.fingerprint, record.mode, record.k) == (self.fingerprint, self.mode, self.k)
+
+    def is_of_version(self, record: GraphRecord) -> bool:
+        """Tell whether a graph is the complete one of the version."""
+        is_same = (record.version, record.created) == (self.version, self.created)
+        return record.complete and is_same
+
 
 class _Start(NamedTuple):
     """What a graph begins with: lists for all images, and which were compared before."""
@@ -215,8 +224,7 @@ class _Start(NamedTuple):
         chosen: tuple[Lists, GraphRecord] | None = None
         for stored in writer.graphs():
             one = stored.record
-            is_alike = (one.fingerprint, one.mode, one.k) == asked[2:]
-            if not is_alike or stored.problems():
+            if not asked.is_alike(one) or stored.problems():
                 continue
             try:
                 old = mapped_lists(stored)
@@ -228,7 +236,7 @@ class _Start(NamedTuple):
         if chosen is None:
             return cls(Lists.empty(ids, asked.k + SPARE), np.zeros(len(ids), np.bool_))
         old, record = chosen
-        is_of_version = record.complete and (record.version, record.created) == asked[:2]
+        is_of_version = asked.is_of_version(record)
         known = (
             ids if is_of_version else known_ids(old.among(ids), vectors, measured=record.complete)
         )
