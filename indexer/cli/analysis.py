@@ -13,8 +13,11 @@ from indexer.cli.places import with_places
 from indexer.text import printable
 
 if TYPE_CHECKING:
-    from indexer.analysis import Duplicates, Leaks, Outliers, Suspects
+    from indexer.analysis import Duplicates, Evaluation, Leaks, Outliers, Suspects
     from indexer.config import Config
+    from indexer.store import ReportName
+
+    Findings = Duplicates | Leaks | Suspects | Outliers
 
 Verb = Callable[[argparse.Namespace, "Config"], int]
 
@@ -133,6 +136,7 @@ def evaluate(options: argparse.Namespace, config: "Config") -> int:
         sample=options.sample,
     )
     warn_of_random_weights(str(found.encoder.get("weights", "")))
+    _save(config, "evaluation", found)
     if options.json:
         print(json.dumps(found.to_json()))
         return 0
@@ -146,6 +150,7 @@ def duplicates(options: argparse.Namespace, config: "Config") -> int:
     from indexer.analysis import find_duplicates
 
     found = find_duplicates(config, options.within)
+    _save(config, "duplicates", found)
     if _print_for_machines(options, found):
         return 0
     for number, group in enumerate(found.groups, 1):
@@ -165,6 +170,7 @@ def leaks(options: argparse.Namespace, config: "Config") -> int:
 
     first, second = options.between
     found = find_leaks(config, (first, second), by=options.by, within=options.within)
+    _save(config, "leaks", found)
     if _print_for_machines(options, found):
         return 0
     for one in found.leaks:
@@ -181,6 +187,7 @@ def suspects(options: argparse.Namespace, config: "Config") -> int:
     from indexer.analysis import find_suspects
 
     found = find_suspects(config, by=options.by, top=options.top)
+    _save(config, "suspects", found)
     if _print_for_machines(options, found):
         return 0
     for one in found.suspects:
@@ -195,6 +202,7 @@ def outliers(options: argparse.Namespace, config: "Config") -> int:
     from indexer.analysis import find_outliers
 
     found = find_outliers(config, top=options.top)
+    _save(config, "outliers", found)
     if _print_for_machines(options, found):
         return 0
     for one in found.outliers:
@@ -203,9 +211,18 @@ def outliers(options: argparse.Namespace, config: "Config") -> int:
     return 0
 
 
-def _print_for_machines(
-    options: argparse.Namespace, found: "Duplicates | Leaks | Suspects | Outliers"
-) -> bool:
+def _save(config: "Config", name: "ReportName", found: "Findings | Evaluation") -> None:
+    """Save what was found in the store, where a server's page finds it."""
+    from indexer.store import Store, save_report
+
+    store = Store(config.store)
+    try:
+        save_report(store, name, store.version(found.version).manifest, found.to_json())
+    except OSError as error:
+        print(f"Not saved for the page: {error}", file=sys.stderr)
+
+
+def _print_for_machines(options: argparse.Namespace, found: "Findings") -> bool:
     """Print what was found as CSV or as JSON if that is asked for."""
     from indexer.tables import csv_row
 

@@ -9,7 +9,7 @@ from indexer.text import composed
 STORE_MARKS = {"segments", "versions", "derived", "layers"}
 """The folders by which an index is recognised. A copy of one has no others."""
 
-STORE_FOLDERS = STORE_MARKS | {"graphs"}
+STORE_FOLDERS = STORE_MARKS | {"graphs", "reports"}
 STORE_FILES = {
     "COPY",
     "CURRENT",

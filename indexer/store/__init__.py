@@ -35,6 +35,7 @@ from indexer.store.records import (
     SegmentEntry,
 )
 from indexer.store.recovery import catalogue_problems
+from indexer.store.reports import REPORT_COMMANDS, Report, ReportName, read_report, save_report
 from indexer.store.rows import ImageRow, NewImage, RunRow, Stamp
 from indexer.store.segment_writer import SegmentSize, encoder_mismatch
 from indexer.store.segments import Segment
@@ -47,6 +48,7 @@ __all__ = [
     "GRAPH_HINT",
     "OWN_FIELDS",
     "REBUILD_HINT",
+    "REPORT_COMMANDS",
     "BuildProgress",
     "Catalogue",
     "Counts",
@@ -70,6 +72,8 @@ __all__ = [
     "Range",
     "Recall",
     "RecallPoint",
+    "Report",
+    "ReportName",
     "RunRow",
     "Segment",
     "SegmentEntry",
@@ -90,6 +94,8 @@ __all__ = [
     "open_writer",
     "part_name",
     "read_damage",
+    "read_report",
+    "save_report",
     "stored_graph",
     "trained_path",
     "update_damage",

@@ -22,6 +22,7 @@ OWN_NAMES = {
     "derived",
     "layers",
     "graphs",
+    "reports",
 }  # of a store without a catalogue, which a build may have left
 
 

@@ -40,6 +40,7 @@ class Store:
         self.derived = folder / "derived"
         self.layers = folder / "layers"
         self.graphs = folder / "graphs"
+        self.reports = folder / "reports"
         self.damage = folder / "damage.json"
         self.catalogue = folder / "catalogue.sqlite"
         self.copy = folder / COPY
@@ -52,7 +53,14 @@ class Store:
     @property
     def folders(self) -> tuple[Path, ...]:
         """The folders in the store."""
-        return self.segments, self.versions, self.derived, self.layers, self.graphs
+        return (
+            self.segments,
+            self.versions,
+            self.derived,
+            self.layers,
+            self.graphs,
+            self.reports,
+        )
 
     def current(self) -> str | None:
         """Return the id of the published version, or None."""

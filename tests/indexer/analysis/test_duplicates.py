@@ -16,7 +16,7 @@ from indexer.build import build
 from indexer.cli.parser import main
 from indexer.config import Config
 from indexer.errors import ConfigError, NoGraph
-from indexer.store import NewImage, Store, open_writer
+from indexer.store import NewImage, Store, open_writer, read_report
 from indexer.vector_index import flat_file
 from indexer.vector_index.base import Vectors
 from tests.conftest import DEMO_IMAGES, small_config
@@ -146,6 +146,22 @@ def test_the_command_line(photographs: Config, capsys: pytest.CaptureFixture[str
     assert main(["duplicates", store, "--json", "--within", "0"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["groups"][0]["kind"] == "identical"
+    saved = read_report(Store(photographs.store), "duplicates")
+    assert saved is not None
+    assert saved.found == report
+
+
+def test_it_says_if_what_was_found_cannot_be_saved(
+    published: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = published
+    make_graph(small_config(store.folder, store.folder))
+    store.reports.rmdir()
+    store.reports.touch()
+    assert main(["duplicates", f"--store={store.folder}"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.endswith("nothing was deleted\n")
+    assert "Not saved for the page: " in printed.err
 
 
 def test_without_a_graph_it_says_how_to_make_one(
