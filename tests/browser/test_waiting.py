@@ -15,6 +15,7 @@ from indexer.store import Store, open_writer
 from server.app import create_app
 from tests.browser.conftest import Visitor, running
 from tests.browser.test_quality import violations
+from tests.waiting import eventually
 
 SOON_MS = 20_000
 INTERVAL_MS = 2_000
@@ -69,6 +70,20 @@ def test_the_page_waits_for_an_index_and_an_encoder(
     page.clock.resume()
     expect(loading).to_have_count(0, timeout=SOON_MS)
     expect(page.get_by_role("region", name="Start")).to_be_visible()
+
+
+def test_it_asks_less_often_while_nothing_changes(page: Page, config: Config) -> None:
+    build(config)
+    page.add_init_script(
+        """const set = setTimeout; window.waits = [];
+        window.setTimeout = (call, ms) => { waits.push(ms); return set(call, ms / 100); }"""
+    )
+    page.goto("/")
+    expect(page.get_by_text("The encoder is still loading.")).to_be_visible()
+    eventually(lambda: 30_000 in page.evaluate("waits"))
+    waits = [ms for ms in page.evaluate("waits") if ms >= INTERVAL_MS]
+    assert waits[:3] == [2_000, 3_000, 4_500]
+    assert max(waits) == 30_000
 
 
 @pytest.mark.parametrize("visitor", [{"java_script_enabled": False}], indirect=True)

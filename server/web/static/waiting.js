@@ -1,8 +1,10 @@
 // Keeps the notices of what takes long up to date: a build, an encoder that is being loaded.
 import { parsePage } from "./server.js";
 
-const INTERVAL_MS = 2000;
+const SHORTEST_MS = 2000;
+const LONGEST_MS = 30000;
 let timer;
+let interval = SHORTEST_MS; // longer while nothing changes: an encoder may never load
 
 export function watchWaiting() {
   addEventListener("shown", wait);
@@ -11,7 +13,7 @@ export function watchWaiting() {
 
 function wait() {
   clearTimeout(timer);
-  if (document.querySelector("#waiting[data-poll]")) timer = setTimeout(update, INTERVAL_MS);
+  if (document.querySelector("#waiting[data-poll]")) timer = setTimeout(update, interval);
 }
 
 /** Tells whether the server of a page has an index, of which the page's end says something. */
@@ -25,6 +27,8 @@ async function update() {
   if (!shown?.isConnected) return; // another page is shown, which waits itself if there is a reason
   if (page && hasIndex(page) && !hasIndex(document)) return location.reload();
   const now = page?.getElementById("waiting");
+  const isSame = !now || now.isEqualNode(shown);
+  interval = isSame ? Math.min(1.5 * interval, LONGEST_MS) : SHORTEST_MS;
   if (now) shown.replaceWith(now);
   wait();
 }
