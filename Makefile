@@ -43,9 +43,9 @@ graph: $(VENV)/.installed ## Find the nearest others of every image (CONFIG= STO
 	@$(PY) -m lookalike graph --config "$(CONFIG)" $(if $(STORE),--store "$(STORE)") \
 	  $(if $(K),--k $(K)) $(if $(MODE),--mode $(MODE))
 
-eval: $(VENV)/.installed ## How well images of one kind find each other (CONFIG= STORE= BY=field K=)
+eval: $(VENV)/.installed ## How well images of one kind find each other (CONFIG= STORE= BY=field K= REPORT=folder)
 	@$(PY) -m lookalike evaluate --config "$(CONFIG)" $(if $(STORE),--store "$(STORE)") \
-	  $(if $(BY),--by "$(BY)") $(if $(K),--k $(K))
+	  $(if $(BY),--by "$(BY)") $(if $(K),--k $(K)) $(if $(REPORT),--report "$(REPORT)")
 
 verify: $(VENV)/.installed ## Check every checksum and count of the index (CONFIG= STORE=)
 	@$(PY) -m lookalike verify --config "$(CONFIG)" $(if $(STORE),--store "$(STORE)")

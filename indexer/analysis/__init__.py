@@ -1,7 +1,8 @@
 """What a collection says about itself: its neighbour graph, and what follows from it."""
 
 from indexer.analysis.duplicates import Duplicates, find_duplicates
-from indexer.analysis.evaluate import Evaluation, evaluate
+from indexer.analysis.evaluate import evaluate
+from indexer.analysis.evaluation import Evaluation
 from indexer.analysis.graph import Graph, GraphReport, make_graph, open_graph
 from indexer.analysis.leaks import Leaks, find_leaks
 from indexer.analysis.suspects import Outliers, Suspects, find_outliers, find_suspects

@@ -5,21 +5,28 @@ ranking is in memory at a time.
 """
 
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from tqdm import tqdm
 
+from indexer.analysis.evaluation import (
+    Approximate,
+    Asked,
+    Distances,
+    Evaluation,
+    LabelScore,
+    Result,
+    Score,
+    Setting,
+)
 from indexer.analysis.labels import Labels
-from indexer.analysis.measures import Mean, bootstrap, chance, group_means, measure
+from indexer.analysis.measures import Measures, bootstrap, group_means
+from indexer.analysis.rankings import BIN_WIDTH, Ids, Measured, Rankings, measure_all
 from indexer.config import Config
 from indexer.errors import ConfigError, InvalidQuery
 from indexer.search.filters import parse_filter, passing
-from indexer.store import Store, Version
-from indexer.vector_index import MappedVectors
+from indexer.store import Catalogue, Store, Version
 from indexer.vector_index.opened import Indexes
 from indexer.vector_index.promise import Promise
 
@@ -30,90 +37,9 @@ SAMPLE = 2000
 TIMED = 200
 """How many of the images are searched for by approximate search as well."""
 
-Ids = NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """A measure: its mean over queries with a confidence interval, and what chance would give."""
-
-    name: str
-    mean: Mean
-    chance: float
-    per_label: Mean
-    """The mean over the labels of the means of their images, so that a frequent one counts once."""
-    per_label_chance: float
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the score as JSON-ready values."""
-        return {
-            "name": self.name,
-            "mean": self.mean._asdict(),
-            "chance": self.chance,
-            "per_label": self.per_label._asdict(),
-            "per_label_chance": self.per_label_chance,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class LabelScore:
-    """The means over the images of one label."""
-
-    label: str
-    images: int
-    """How many of the images that are searched have it."""
-    queries: int
-    """How many of the images that were asked have it."""
-    means: dict[str, float]
-
-
-@dataclass(frozen=True, slots=True)
-class Approximate:
-    """Approximate search beside exact search, for some of the images that were asked."""
-
-    queries: int
-    recall: float
-    """The share of the k nearest that it finds, or others that are as near."""
-    ms: float
-    exact_ms: float
-    """Medians of one search."""
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """How well images find those that share a label with them."""
-
-    version: str
-    encoder: dict[str, str | int]
-    by: str
-    k: int
-    images: int
-    """How many images are searched."""
-    queries: int
-    """How many images were asked."""
-    possible: int
-    """How many could have been: those that have a label which another image has."""
-    alone: int
-    """How many of these that were chosen share a label with none that is searched: left out."""
-    scores: list[Score]
-    labels: list[LabelScore]
-    approximate: Approximate | None
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the evaluation as JSON-ready values."""
-        return {**asdict(self), "scores": [score.to_json() for score in self.scores]}
-
-    @property
-    def note(self) -> str:
-        """What was asked, in a sentence."""
-        asked = f"{self.queries:,} images"
-        if self.queries + self.alone < self.possible:
-            asked += f" of {self.possible:,}, chosen at random,"
-        alone = f"; {self.alone:,} share theirs with no image and were left out" * bool(self.alone)
-        return (
-            f"{asked} asked for those of {self.images:,} with the same {self.by}, each left out of "
-            f"its own answer; rankings are exact and complete{alone}."
-        )
+EXAMPLES = 6
+SHOWN = 10
+"""How many of the best and of the worst queries are kept, and how many results of each."""
 
 
 def evaluate(
@@ -142,14 +68,10 @@ def evaluate(
     searched = passing(index, parse_filter(among), ids)
     possible = passing(index, parse_filter(queries), np.intersect1d(labels.labelled, ids))
     chosen = _chosen(possible, sample)
-    gains = _Rankings(indexes.vectors, labels, searched)
-    values, asked = [], []
-    for image_id in tqdm(chosen.tolist(), "Ranking", unit="image", disable=None):
-        ranking = gains.of(image_id)
-        if ranking.any():
-            values.append((*measure(ranking, k), *chance(ranking, k)))
-            asked.append(image_id)
-    if not asked:
+    rankings = Rankings(indexes.vectors, labels, searched)
+    measured = measure_all(rankings, chosen.tolist(), k)
+    asked = measured.asked
+    if not len(asked):
         raise InvalidQuery(
             f"No image shares its {labels.field} with another one that is searched.",
             "Name another field: --by FIELD. `lookalike status --fields` lists them.",
@@ -163,7 +85,9 @@ def evaluate(
         queries=len(asked),
         possible=len(possible),
         alone=len(chosen) - len(asked),
-        **_scores(labels, np.array(values), asked, searched, k),
+        **_scores(labels, measured, searched, k),
+        distances=_distances(measured),
+        **_examples(version.catalogue, labels, rankings, measured),
         approximate=None if among else _approximate(config, version, indexes, asked, k),
     )
 
@@ -180,48 +104,23 @@ def _chosen(ids: Ids, sample: int) -> Ids:
     return np.sort(np.random.default_rng(0).choice(ids, sample, replace=False))
 
 
-class _Rankings:
-    """Ranks images by their distance to one of them, exactly."""
-
-    def __init__(self, vectors: MappedVectors, labels: Labels, searched: Ids) -> None:
-        self._vectors = vectors
-        self._labels = labels
-        self._searched = searched
-        rows = vectors.rows(searched)
-        self._rows = np.sort(rows)
-        self._order = np.argsort(np.argsort(rows))
-        """Where an image that is searched is among the ascending rows."""
-
-    def of(self, image_id: int) -> NDArray[np.int64]:
-        """Return the gains of all images that are searched, but for itself, the nearest first."""
-        row = self._vectors.rows(np.array([image_id]))
-        query = self._vectors.vectors(row)[0]
-        squared = self._vectors.squared_distances(query, self._rows)[self._order]
-        order = np.argsort(squared, kind="stable")  # of equal distances the lower id comes first
-        order = order[self._searched[order] != image_id]
-        gains: NDArray[np.int64] = self._labels.shared(image_id, self._searched)[order]
-        return gains
-
-
-def _scores(
-    labels: Labels, values: NDArray[np.float64], asked: Sequence[int], searched: Ids, k: int
-) -> dict[str, Any]:
+def _scores(labels: Labels, measured: Measured, searched: Ids, k: int) -> dict[str, Any]:
     """Return the scores over all queries and those of each label."""
-    groups = np.array([(n, label) for n, one in enumerate(asked) for label in labels.of(one)])
+    asked = enumerate(measured.asked.tolist())
+    groups = np.array([(n, label) for n, one in asked for label in labels.of(one)])
     names = (f"P@{k}", f"R@{k}", "mAP", f"NDCG@{k}")
-    means, chances = values[:, : len(names)], values[:, len(names) :]
-    by_label = group_means(values, groups)
-    per_label = np.nanmean(by_label, axis=0)[len(names) :]
+    by_label = group_means(measured.values, groups)
+    chance_by_label = group_means(measured.chances, groups)
     queries = np.bincount(groups[:, 1])
     return {
         "scores": [
             Score(name, mean, float(chance), of_label, float(label_chance))
             for name, mean, chance, of_label, label_chance in zip(
                 names,
-                bootstrap(means),
-                chances.mean(axis=0),
-                bootstrap(means, groups),
-                per_label,
+                bootstrap(measured.values),
+                measured.chances.mean(axis=0),
+                bootstrap(measured.values, groups),
+                np.nanmean(chance_by_label, axis=0),
                 strict=True,
             )
         ],
@@ -230,21 +129,78 @@ def _scores(
                 labels.names[number],
                 labels.count(number, searched),
                 int(queries[number]),
-                dict(zip(names, by_label[number].tolist(), strict=False)),
+                dict(zip(names, by_label[number].tolist(), strict=True)),
             )
             for number in np.flatnonzero(queries).tolist()
         ],
     }
 
 
+def _distances(measured: Measured) -> Distances:
+    """Return the histograms of distances without the empty bins at both ends."""
+    used = np.flatnonzero(measured.relevant + measured.irrelevant)
+    first, end = int(used[0]), int(used[-1]) + 1
+    return Distances(
+        [round(edge * BIN_WIDTH, 4) for edge in range(first, end + 1)],
+        measured.relevant[first:end].tolist(),
+        measured.irrelevant[first:end].tolist(),
+    )
+
+
+def _examples(
+    catalogue: Catalogue, labels: Labels, rankings: Rankings, measured: Measured
+) -> dict[str, Any]:
+    """Return the best and the worst queries with their first results."""
+    precisions = measured.values[:, Measures._fields.index("average_precision")]
+
+    def examples(places: Iterable[int]) -> list[Asked]:
+        return [
+            _asked(catalogue, labels, rankings, int(measured.asked[place]), precisions[place])
+            for place in _of_different_labels(labels, measured.asked, places)
+        ]
+
+    worst, best = (np.argsort(sign * precisions, kind="stable") for sign in (1, -1))
+    return {"best": examples(best.tolist()), "worst": examples(worst.tolist())}
+
+
+def _of_different_labels(labels: Labels, asked: Ids, places: Iterable[int]) -> list[int]:
+    """Return the first places, each of an image with a label that none before it has."""
+    chosen, seen = [], set[int]()
+    for place in places:
+        own = labels.of(int(asked[place]))
+        if not seen.issuperset(own):
+            chosen.append(place)
+            seen.update(own)
+        if len(chosen) == EXAMPLES:
+            break
+    return chosen
+
+
+def _asked(
+    catalogue: Catalogue, labels: Labels, rankings: Rankings, image_id: int, precision: float
+) -> Asked:
+    ranking = rankings.of(image_id)
+    first = ranking.ids[:SHOWN].tolist()
+    keys = catalogue.keys([image_id, *first])
+    shown = zip(first, ranking.distances.tolist(), ranking.gains.tolist(), strict=False)
+    return Asked(
+        image_id,
+        keys[image_id],
+        [labels.names[number] for number in labels.of(image_id)],
+        float(precision),
+        int((ranking.gains > 0).sum()),
+        [Result(one, keys[one], distance, shared) for one, distance, shared in shown],
+    )
+
+
 def _approximate(
-    config: Config, version: Version, indexes: Indexes, asked: Sequence[int], k: int
+    config: Config, version: Version, indexes: Indexes, asked: Ids, k: int
 ) -> Approximate | None:
     """Search for some of the images by approximate and by exact search."""
     promise = Promise.of(version.manifest, config.index.recall)
     if indexes.approximate is None or promise is None:
         return None
-    some = _chosen(np.array(asked), TIMED)
+    some = _chosen(asked, TIMED)
     shares, seconds = [], []
     for image_id in some:
         query = indexes.vectors.vectors(indexes.vectors.rows(np.array([image_id])))
@@ -259,4 +215,9 @@ def _approximate(
         )
         shares.append((approximate <= near[-1]).sum() / len(near))
     exact_ms, ms = (np.median(seconds, axis=0) * 1000).tolist()
-    return Approximate(len(some), float(np.mean(shares)), ms, exact_ms)
+    points = promise.measured.points if promise.measured.queries else ()
+    settings = [
+        Setting(one.nprobe, one.reranked, one.recall, one.ms, one == promise.point)
+        for one in points
+    ]
+    return Approximate(len(some), float(np.mean(shares)), ms, exact_ms, settings)

@@ -2,24 +2,23 @@
 
 from collections.abc import Iterator, Sequence
 
-from indexer.analysis.evaluate import Evaluation
+from indexer.analysis.evaluation import Evaluation
 from indexer.analysis.measures import CONFIDENCE, Mean
 from indexer.text import printable
 
 
 def lines(found: Evaluation, *, markdown: bool = False) -> Iterator[str]:
     """Yield the lines of an evaluation's tables, and the sentences between them."""
-    encoder = f"{found.encoder.get('model')} {found.encoder.get('layer')}"
-    yield printable(f"{encoder}, version {found.version}: {found.note}")
+    yield printable(f"{encoder_name(found)}, version {found.version}: {found.note}")
     yield f"In brackets: {CONFIDENCE:.0%} confidence, by bootstrap over the images asked."
     yield ""
     rows = [["", "mean over images", "by chance", f"mean over {found.by}", "by chance"]]
     rows += [
         [
             score.name,
-            _interval(score.mean),
+            interval(score.mean),
             f"{score.chance:.4f}",
-            _interval(score.per_label),
+            interval(score.per_label),
             f"{score.per_label_chance:.4f}",
         ]
         for score in found.scores
@@ -43,7 +42,31 @@ def lines(found: Evaluation, *, markdown: bool = False) -> Iterator[str]:
         )
 
 
-def _interval(mean: Mean) -> str:
+def markdown(found: Evaluation) -> str:
+    """Return an evaluation as a document in Markdown: its tables, its worst and best queries."""
+    written = [f"# Evaluation by {printable(found.by)}", "", *lines(found, markdown=True)]
+    for title, queries in (("Worst", found.worst), ("Best", found.best)):
+        rows = [["query", found.by, "average precision", "first results"]]
+        rows += [
+            [
+                one.key,
+                ", ".join(one.labels),
+                f"{one.average_precision:.4f}",
+                " ".join("right" if result.shared else "wrong" for result in one.results),
+            ]
+            for one in queries
+        ]
+        written += ["", f"## {title} queries", "", *_table(rows, markdown=True)]
+    return "\n".join(written)
+
+
+def encoder_name(found: Evaluation) -> str:
+    """Return the encoder's model and layer."""
+    return f"{found.encoder.get('model')} {found.encoder.get('layer')}"
+
+
+def interval(mean: Mean) -> str:
+    """Return a mean with its interval in brackets."""
     return f"{mean.value:.4f} ({mean.low:.4f} to {mean.high:.4f})"
 
 

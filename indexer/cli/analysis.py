@@ -8,14 +8,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from indexer.cli.commands import warn_of_random_weights
+from indexer.cli import evaluation
 from indexer.cli.places import with_places
+from indexer.cli.reports import save_for_page
 from indexer.text import printable
 
 if TYPE_CHECKING:
-    from indexer.analysis import Duplicates, Evaluation, Leaks, Outliers, Suspects
+    from indexer.analysis import Duplicates, Leaks, Outliers, Suspects
     from indexer.config import Config
-    from indexer.store import ReportName
 
     Findings = Duplicates | Leaks | Suspects | Outliers
 
@@ -37,30 +37,7 @@ def add_verbs(
     )
     verb.set_defaults(command=partial(run, graph))
 
-    verb = verbs.add_parser(
-        "evaluate", parents=[shared], help="how well images of one kind find each other"
-    )
-    verb.add_argument(
-        "--by", metavar="FIELD", help="the field whose values say what is of one kind (the folder)"
-    )
-    verb.add_argument("--k", type=int, default=10, metavar="N", help="how many results count (10)")
-    for flag, what in (("--queries", "ask only images"), ("--among", "search only images")):
-        verb.add_argument(
-            flag,
-            action="append",
-            default=[],
-            metavar="CLAUSE",
-            help=f"{what} that pass, such as split=val; all clauses hold",
-        )
-    verb.add_argument(
-        "--sample",
-        type=int,
-        default=2000,
-        metavar="N",
-        help="ask so many images, chosen at random, if there are more (2000)",
-    )
-    verb.add_argument("--markdown", action="store_true", help="print the tables in Markdown")
-    verb.set_defaults(command=partial(run, evaluate))
+    evaluation.add_verb(verbs, shared, run)
 
     verb = verbs.add_parser(
         "duplicates", parents=[shared], help="groups of images that are probably one picture"
@@ -122,35 +99,12 @@ def graph(options: argparse.Namespace, config: "Config") -> int:
     return 0
 
 
-def evaluate(options: argparse.Namespace, config: "Config") -> int:
-    """Print how well images that share a label find each other."""
-    from indexer.analysis import evaluate
-    from indexer.analysis.tables import lines
-
-    found = evaluate(
-        config,
-        by=options.by,
-        k=options.k,
-        queries=options.queries,
-        among=options.among,
-        sample=options.sample,
-    )
-    warn_of_random_weights(str(found.encoder.get("weights", "")))
-    _save(config, "evaluation", found)
-    if options.json:
-        print(json.dumps(found.to_json()))
-        return 0
-    for line in lines(found, markdown=options.markdown):
-        print(line)
-    return 0
-
-
 def duplicates(options: argparse.Namespace, config: "Config") -> int:
     """Print groups of images that are probably one picture."""
     from indexer.analysis import find_duplicates
 
     found = find_duplicates(config, options.within)
-    _save(config, "duplicates", found)
+    save_for_page(config, "duplicates", found)
     if _print_for_machines(options, found):
         return 0
     for number, group in enumerate(found.groups, 1):
@@ -170,7 +124,7 @@ def leaks(options: argparse.Namespace, config: "Config") -> int:
 
     first, second = options.between
     found = find_leaks(config, (first, second), by=options.by, within=options.within)
-    _save(config, "leaks", found)
+    save_for_page(config, "leaks", found)
     if _print_for_machines(options, found):
         return 0
     for one in found.leaks:
@@ -187,7 +141,7 @@ def suspects(options: argparse.Namespace, config: "Config") -> int:
     from indexer.analysis import find_suspects
 
     found = find_suspects(config, by=options.by, top=options.top)
-    _save(config, "suspects", found)
+    save_for_page(config, "suspects", found)
     if _print_for_machines(options, found):
         return 0
     for one in found.suspects:
@@ -202,24 +156,13 @@ def outliers(options: argparse.Namespace, config: "Config") -> int:
     from indexer.analysis import find_outliers
 
     found = find_outliers(config, top=options.top)
-    _save(config, "outliers", found)
+    save_for_page(config, "outliers", found)
     if _print_for_machines(options, found):
         return 0
     for one in found.outliers:
         print(f"{one.distance:.4f}  {printable(one.key)}")
     print(found.summary)
     return 0
-
-
-def _save(config: "Config", name: "ReportName", found: "Findings | Evaluation") -> None:
-    """Save what was found in the store, where a server's page finds it."""
-    from indexer.store import Store, save_report
-
-    store = Store(config.store)
-    try:
-        save_report(store, name, store.version(found.version).manifest, found.to_json())
-    except OSError as error:
-        print(f"Not saved for the page: {error}", file=sys.stderr)
 
 
 def _print_for_machines(options: argparse.Namespace, found: "Findings") -> bool:

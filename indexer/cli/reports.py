@@ -1,14 +1,19 @@
-"""What a build says when it has ended."""
+"""What a build says when it has ended, and where what an analysis found is kept."""
 
 import argparse
+import sys
 from typing import TYPE_CHECKING
 
 from indexer.cli.places import with_places
 from indexer.text import printable
 
 if TYPE_CHECKING:
+    from indexer.analysis import Duplicates, Evaluation, Leaks, Outliers, Suspects
     from indexer.build import BuildReport
     from indexer.config import Config
+    from indexer.store import ReportName
+
+    Analysis = Duplicates | Evaluation | Leaks | Outliers | Suspects
 
 
 def print_report(report: "BuildReport", config: "Config", options: argparse.Namespace) -> None:
@@ -25,3 +30,14 @@ def print_report(report: "BuildReport", config: "Config", options: argparse.Name
     print(f"store   {config.store}")
     print(f"version {report.version}, encoder {report.encoder}, {report.removed} removed")
     print(report.summary)
+
+
+def save_for_page(config: "Config", name: "ReportName", found: "Analysis") -> None:
+    """Save what was found in the store, where a server's page finds it."""
+    from indexer.store import Store, save_report
+
+    store = Store(config.store)
+    try:
+        save_report(store, name, store.version(found.version).manifest, found.to_json())
+    except OSError as error:
+        print(f"Not saved for the page: {error}", file=sys.stderr)

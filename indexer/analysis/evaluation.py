@@ -1,0 +1,162 @@
+"""What an evaluation found: the records that are saved, printed and drawn."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from indexer.analysis.measures import Mean
+from indexer.errors import StoreCorrupt
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A measure: its mean over queries with a confidence interval, and what chance would give."""
+
+    name: str
+    mean: Mean
+    chance: float
+    per_label: Mean
+    """The mean over the labels of the means of their images, so that a frequent one counts once."""
+    per_label_chance: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the score as JSON-ready values."""
+        return {
+            "name": self.name,
+            "mean": self.mean._asdict(),
+            "chance": self.chance,
+            "per_label": self.per_label._asdict(),
+            "per_label_chance": self.per_label_chance,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class LabelScore:
+    """The means over the images of one label."""
+
+    label: str
+    images: int
+    """How many of the images that are searched have it."""
+    queries: int
+    """How many of the images that were asked have it."""
+    means: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A setting of approximate search, as it was measured when its index was made."""
+
+    nprobe: int
+    reranked: int
+    recall: float
+    """The share of the 30 nearest that it finds with 95 % confidence."""
+    ms: float
+    in_use: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Approximate:
+    """Approximate search beside exact search, for some of the images that were asked."""
+
+    queries: int
+    recall: float
+    """The share of the k nearest that it finds, or others that are as near."""
+    ms: float
+    exact_ms: float
+    """Medians of one search."""
+    settings: list[Setting]
+    """Those worth using, the fastest first; none of a collection in which exact search answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Distances:
+    """How far the images searched are from those that were asked."""
+
+    edges: list[float]
+    """Of the bins, one more than there are bins."""
+    relevant: list[int]
+    """How many pairs that share a label have a distance in each bin."""
+    irrelevant: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One of the first results of a query."""
+
+    id: int
+    key: str
+    distance: float
+    shared: int
+    """How many labels it shares with the query: 0 if it is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """An image that was asked, and what came first."""
+
+    id: int
+    key: str
+    labels: list[str]
+    average_precision: float
+    relevant: int
+    """How many of the images that are searched are relevant."""
+    results: list[Result]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """How well images find those that share a label with them."""
+
+    version: str
+    encoder: dict[str, str | int]
+    by: str
+    k: int
+    images: int
+    """How many images are searched."""
+    queries: int
+    """How many images were asked."""
+    possible: int
+    """How many could have been: those that have a label which another image has."""
+    alone: int
+    """How many of these that were chosen share a label with none that is searched: left out."""
+    scores: list[Score]
+    labels: list[LabelScore]
+    distances: Distances
+    best: list[Asked]
+    """The images with the highest average precision, each with a label that none before it has."""
+    worst: list[Asked]
+    approximate: Approximate | None
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Evaluation":
+        """Return the evaluation with these values. Raises :class:`StoreCorrupt` if it has none."""
+        try:
+            return _ADAPTER.validate_python(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"]))
+            raise StoreCorrupt(
+                f"The saved evaluation cannot be used: {place}: {first['msg']}.",
+                "Make it again with: lookalike evaluate",
+            ) from None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the evaluation as JSON-ready values."""
+        return {**asdict(self), "scores": [score.to_json() for score in self.scores]}
+
+    @property
+    def note(self) -> str:
+        """What was asked, in a sentence."""
+        asked = f"{self.queries:,} images"
+        if self.queries + self.alone < self.possible:
+            asked += f" of {self.possible:,}, chosen at random,"
+        alone = f"; {self.alone:,} share theirs with no image and were left out" * bool(self.alone)
+        return (
+            f"{asked} asked for those of {self.images:,} with the same {self.by}, each left out of "
+            f"its own answer; rankings are exact and complete{alone}."
+        )
+
+
+_ADAPTER = TypeAdapter(Evaluation)

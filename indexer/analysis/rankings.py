@@ -1,0 +1,83 @@
+"""Rankings of all images by their distance to one of them, and what is measured of many."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from indexer.analysis.labels import Labels
+from indexer.analysis.measures import Values, chance, measure
+from indexer.vector_index import MappedVectors
+
+BINS = 100
+BIN_WIDTH = 0.02
+"""Of the histograms of distances, which reach 2: the vectors have length 1."""
+
+Ids = NDArray[np.int64]
+
+
+class Ranking(NamedTuple):
+    """All images that are searched but for the one that asks, the nearest first."""
+
+    ids: Ids
+    distances: NDArray[np.float32]
+    gains: NDArray[np.int64]
+    """How many labels each shares with the one that asks."""
+
+
+class Rankings:
+    """Ranks the images ``searched``, ascending ids, by their distance to one of them, exactly."""
+
+    def __init__(self, vectors: MappedVectors, labels: Labels, searched: Ids) -> None:
+        self._vectors = vectors
+        self._labels = labels
+        self._searched = searched
+        rows = vectors.rows(searched)
+        self._rows = np.sort(rows)
+        self._order = np.argsort(np.argsort(rows))
+        """Where an image that is searched is among the ascending rows."""
+
+    def of(self, image_id: int) -> Ranking:
+        """Return the ranking of an image."""
+        row = self._vectors.rows(np.array([image_id]))
+        query = self._vectors.vectors(row)[0]
+        squared = self._vectors.squared_distances(query, self._rows)[self._order]
+        order = np.argsort(squared, kind="stable")  # of equal distances the lower id comes first
+        order = order[self._searched[order] != image_id]
+        return Ranking(
+            self._searched[order],
+            np.sqrt(np.maximum(squared[order], 0)),
+            self._labels.shared(image_id, self._searched)[order],
+        )
+
+
+class Measured(NamedTuple):
+    """What was measured of the rankings of the images that share a label with another one."""
+
+    asked: Ids
+    """These images, ascending (n,)."""
+    values: Values
+    """Of each its measures (n, m)."""
+    chances: Values
+    """What chance would give (n, m)."""
+    relevant: NDArray[np.int64]
+    irrelevant: NDArray[np.int64]
+    """How many pairs have a distance in each of :data:`BINS` bins."""
+
+
+def measure_all(rankings: Rankings, chosen: Sequence[int], k: int) -> Measured:
+    """Measure the ranking of each image in which something is relevant, one after the other."""
+    asked, values, chances = [], [], []
+    pairs = np.zeros((2, BINS), np.int64)
+    for image_id in tqdm(chosen, "Ranking", unit="image", disable=None):
+        ranking = rankings.of(image_id)
+        if ranking.gains.any():
+            asked.append(image_id)
+            values.append(measure(ranking.gains, k))
+            chances.append(chance(ranking.gains, k))
+            bins = np.minimum(ranking.distances / BIN_WIDTH, BINS - 1).astype(np.int64)
+            of_relevant = np.bincount(bins[ranking.gains > 0], minlength=BINS)
+            pairs += of_relevant, np.bincount(bins, minlength=BINS) - of_relevant
+    return Measured(np.array(asked, np.int64), np.array(values), np.array(chances), *pairs)

@@ -1,0 +1,138 @@
+"""Reports of an evaluation as files: JSON, Markdown, and HTML that needs nothing beside it."""
+
+import base64
+import json
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from indexer.analysis import plots
+from indexer.analysis.evaluation import Evaluation
+from indexer.analysis.measures import CONFIDENCE
+from indexer.analysis.tables import encoder_name, interval, markdown
+from indexer.errors import LookalikeError
+from indexer.text import printable
+
+SIDE = 96
+"""Of the pictures in a report, in pixels: a picture takes 3 to 5 kB."""
+
+BARS = 10
+"""How many of the best and of the worst labels are drawn."""
+
+ByMeasure = list[tuple[str, float]]
+
+
+def write_report(
+    folder: Path, found: Evaluation, thumbnail: Callable[[int, int], bytes]
+) -> list[Path]:
+    """Write ``evaluation.json``, ``.md`` and ``.html`` into a folder; return their paths.
+
+    ``thumbnail`` returns the JPEG of an image by its id and the side it fits into. Raises
+    :class:`OSError` if the folder cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for suffix, content in (
+        ("json", json.dumps(found.to_json(), indent=1)),
+        ("md", markdown(found)),
+        ("html", html(found, thumbnail)),
+    ):
+        path = folder / f"evaluation.{suffix}"
+        path.write_text(f"{content}\n", encoding="utf-8")
+        written.append(path)
+    return written
+
+
+def html(found: Evaluation, thumbnail: Callable[[int, int], bytes]) -> str:
+    """Return a report in one HTML file, with its pictures; where one is away, its key is shown."""
+    pictures, problems = {}, []
+    shown = dict.fromkeys(
+        image_id
+        for query in found.worst + found.best
+        for image_id in (query.id, *(one.id for one in query.results))
+    )
+    for image_id in shown:
+        try:
+            data = base64.b64encode(thumbnail(image_id, SIDE)).decode("ascii")
+        except (LookalikeError, OSError) as error:
+            problems.append(str(error))
+        else:
+            pictures[image_id] = f"data:image/jpeg;base64,{data}"
+    note = problems and f"{len(problems)} pictures could not be read, the first: {problems[0]}"
+    return (
+        _environment()
+        .get_template("evaluation.html")
+        .render(
+            found=found,
+            encoder=encoder_name(found),
+            styles=Markup(_styles("report.css") + styles()),  # noqa: S704 -- files of ours
+            body=sections(found, pictures.get, lambda _: None, note or ""),
+        )
+    )
+
+
+def sections(
+    found: Evaluation,
+    source_of: Callable[[int], str | None],
+    link_of: Callable[[int], str | None],
+    note: str = "",
+) -> Markup:
+    """Return the sections of a report as HTML, for a page that has :func:`styles`.
+
+    The callables return the address of an image's picture, and where it leads; None without.
+    """
+    by_precision = sorted(
+        ((printable(one.label), one.means["mAP"]) for one in found.labels), key=lambda one: -one[1]
+    )
+    few = len(by_precision) <= 2 * BARS
+    charts: dict[str, ByMeasure] = (
+        {f"Each {found.by}": by_precision}
+        if few
+        else {
+            f"The best {BARS} of {len(by_precision):,}": by_precision[:BARS],
+            f"The worst {BARS}": by_precision[-BARS:],
+        }
+    )
+    (precision,) = (one for one in found.scores if one.name == "mAP")
+    text = (
+        _environment()
+        .get_template("_evaluation.html")
+        .render(
+            found=found,
+            source_of=source_of,
+            link_of=link_of,
+            note=note,
+            plots=plots,
+            charts=charts.items(),
+            chance=precision.per_label_chance,
+            interval=interval,
+            confidence=f"{CONFIDENCE:.0%}",
+        )
+    )
+    return Markup(text)  # noqa: S704 -- the template escapes what is not ours
+
+
+def styles() -> str:
+    """Return the style sheet of the sections. Their page defines the colours that it names."""
+    return _styles("evaluation.css")
+
+
+@cache
+def _styles(name: str) -> str:
+    return (Path(__file__).parent / "templates" / name).read_text("utf-8")
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("indexer.analysis"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    environment.filters["printable"] = printable
+    return environment
