@@ -69,7 +69,7 @@ def evaluate(
     possible = passing(index, parse_filter(queries), np.intersect1d(labels.labelled, ids))
     chosen = _chosen(possible, sample)
     rankings = Rankings(indexes.vectors, labels, searched)
-    measured = measure_all(rankings, chosen.tolist(), k)
+    measured = measure_all(rankings, labels, chosen.tolist(), k)
     asked = measured.asked
     if not len(asked):
         raise InvalidQuery(
@@ -106,11 +106,16 @@ def _chosen(ids: Ids, sample: int) -> Ids:
 
 def _scores(labels: Labels, measured: Measured, searched: Ids, k: int) -> dict[str, Any]:
     """Return the scores over all queries and those of each label."""
-    asked = enumerate(measured.asked.tolist())
-    groups = np.array([(n, label) for n, one in asked for label in labels.of(one)])
+    groups = measured.groups
+    with_others = ~np.isnan(measured.own[:, 0])
+    own_groups, own_values = groups[with_others], measured.own[with_others]
     names = (f"P@{k}", f"R@{k}", "mAP", f"NDCG@{k}")
-    by_label = group_means(measured.values, groups)
-    chance_by_label = group_means(measured.chances, groups)
+    values = measured.values[groups[:, 0]]
+    by_label = group_means(values, groups)
+    chance_by_label = group_means(measured.chances[groups[:, 0]], groups)
+    own = np.full((len(by_label), 2), np.nan)
+    own_means = group_means(own_values, own_groups)
+    own[: len(own_means)] = own_means
     queries = np.bincount(groups[:, 1])
     return {
         "scores": [
@@ -119,7 +124,7 @@ def _scores(labels: Labels, measured: Measured, searched: Ids, k: int) -> dict[s
                 names,
                 bootstrap(measured.values),
                 measured.chances.mean(axis=0),
-                bootstrap(measured.values, groups),
+                bootstrap(values, groups),
                 np.nanmean(chance_by_label, axis=0),
                 strict=True,
             )
@@ -130,9 +135,12 @@ def _scores(labels: Labels, measured: Measured, searched: Ids, k: int) -> dict[s
                 labels.count(number, searched),
                 int(queries[number]),
                 dict(zip(names, by_label[number].tolist(), strict=True)),
+                *(None if np.isnan(value) else float(value) for value in own[number]),
             )
             for number in np.flatnonzero(queries).tolist()
         ],
+        "own": bootstrap(own_values[:, :1], own_groups)[0],
+        "own_chance": float(np.nanmean(own_means[:, 1])),
     }
 
 

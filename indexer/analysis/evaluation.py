@@ -42,6 +42,9 @@ class LabelScore:
     queries: int
     """How many of the images that were asked have it."""
     means: dict[str, float]
+    own: float | None
+    """The mean average precision if only this label counts; None if no other image has it."""
+    own_chance: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +126,9 @@ class Evaluation:
     """How many of these that were chosen share a label with none that is searched: left out."""
     scores: list[Score]
     labels: list[LabelScore]
+    own: Mean
+    """The mean over the labels of their own mean average precision."""
+    own_chance: float
     distances: Distances
     best: list[Asked]
     """The images with the highest average precision, each with a label that none before it has."""
@@ -144,7 +150,13 @@ class Evaluation:
 
     def to_json(self) -> dict[str, Any]:
         """Return the evaluation as JSON-ready values."""
-        return {**asdict(self), "scores": [score.to_json() for score in self.scores]}
+        scores = [score.to_json() for score in self.scores]
+        return {**asdict(self), "scores": scores, "own": self.own._asdict()}
+
+    @property
+    def has_several(self) -> bool:
+        """Whether images have several labels, so that a label's own precision tells more."""
+        return any(one.own != one.means["mAP"] for one in self.labels)
 
     @property
     def note(self) -> str:

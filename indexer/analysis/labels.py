@@ -56,12 +56,11 @@ class Labels:
         known = np.isin(self._ids, ids)
         return np.searchsorted(ids, self._ids[known]), self._numbers[known]
 
-    def shared(self, image_id: int, among: Ids) -> NDArray[np.int64]:
-        """Return how many labels each of ``among`` (n,), ascending, shares with an image."""
-        shared = np.zeros(len(among), np.int64)
-        for number in self.of(image_id):
-            shared += np.isin(among, self._members[number], assume_unique=True)
-        return shared
+    def shared(self, image_id: int, among: Ids) -> NDArray[np.bool_]:
+        """Tell which of an image's m labels each of ``among`` (n,) has, (m, n)."""
+        members = [self._members[number] for number in self.of(image_id)]
+        has = [np.isin(among, one, assume_unique=True) for one in members]
+        return np.array(has, np.bool_).reshape(len(members), len(among))
 
     def members(self, number: int) -> Ids:
         """Return the images that have a label, ascending."""

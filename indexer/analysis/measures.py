@@ -76,11 +76,12 @@ class Mean(NamedTuple):
 def bootstrap(values: Values, groups: NDArray[np.int64] | None = None) -> list[Mean]:
     """Return the mean of each column of ``values`` (queries, m), with bootstrap intervals.
 
-    With ``groups`` (p, 2), pairs of a query and a group that it is in, it is the mean over the
-    groups of the means of their queries. The queries are drawn anew :data:`RESAMPLES` times, always
-    the same.
+    With ``groups`` (p, 2), pairs of a query and a group that it is in, the values are those of the
+    pairs (p, m), and the mean is that over the groups of the means of their pairs. The queries are
+    drawn anew :data:`RESAMPLES` times, always the same.
     """
-    random, n = np.random.default_rng(0), len(values)
+    n = len(values) if groups is None else int(groups[:, 0].max()) + 1
+    random = np.random.default_rng(0)
     drawn = [
         _mean(values, groups, np.bincount(random.integers(0, n, n), minlength=n))
         for _ in range(RESAMPLES)
@@ -103,11 +104,11 @@ def _mean(values: Values, groups: NDArray[np.int64] | None, times: NDArray[np.in
 def group_means(
     values: Values, groups: NDArray[np.int64], times: NDArray[np.int64] | None = None
 ) -> Values:
-    """Return the means (groups, m) of the queries of each group, NaN for one without queries."""
+    """Return the means (groups, m) of the values of pairs (p, m) of each group, NaN for none."""
     query, group = groups.T
     weights = np.ones(len(query)) if times is None else times[query].astype(np.float64)
     counts = np.bincount(group, weights)
-    sums = [np.bincount(group, weights * column[query]) for column in values.T]
+    sums = [np.bincount(group, weights * column) for column in values.T]
     with np.errstate(invalid="ignore"):
         means: Values = np.stack(sums, axis=1) / counts[:, np.newaxis]
     return means

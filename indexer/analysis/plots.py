@@ -81,24 +81,21 @@ def histogram(found: Distances) -> Markup:
     return _svg("Distances of pairs that share a label, and of others", HEIGHT, drawn)
 
 
-def bars(title: str, rows: Sequence[tuple[str, float]], chance: float | None = None) -> Markup:
-    """Draw values from 0 to 1 as rows of bars with their names, and a line where chance is."""
+def bars(title: str, rows: Sequence[tuple[str, float, float]]) -> Markup:
+    """Draw rows of names, values from 0 to 1 and chance levels: bars with a mark at chance."""
     across = RIGHT - 34 - NAME_WIDTH
     drawn = [
         _tag(
             "g",
-            _tag("title", f"{name}: {value:.4f}"),
+            _tag("title", f"{name}: {value:.4f}, by chance {chance:.4f}"),
             _text("name", NAME_WIDTH - 6, ROW * number + 14, _shortened(name)),
             _rectangle(NAME_WIDTH, ROW * number + 4, across * value, ROW - 7),
-            _text("value", NAME_WIDTH + across * value + 4, ROW * number + 14, f"{value:.3f}"),
+            _text("value", _beside(across, value, chance), ROW * number + 14, f"{value:.3f}"),
+            _mark(NAME_WIDTH + across * chance, ROW * number + 2),
         )
-        for number, (name, value) in enumerate(rows)
+        for number, (name, value, chance) in enumerate(rows)
     ]
-    height = len(rows) * ROW
-    if chance is not None:
-        at = NAME_WIDTH + across * chance
-        drawn.append(_tag("line", class_="chance", x1=at, x2=at, y1=0, y2=height))
-    return _svg(title, height, drawn, "chart bars")
+    return _svg(title, len(rows) * ROW, drawn, "chart bars")
 
 
 def _shortened(name: str) -> str:
@@ -176,6 +173,16 @@ def _text(kind: str, x: float, y: float, text: str) -> Markup:
 
 def _rectangle(x: float, y: float, width: float, height: float) -> Markup:
     return _tag("rect", x=x, y=y, width=width, height=height, rx=2)
+
+
+def _beside(across: float, value: float, chance: float) -> float:
+    """Return where a bar's number stands: after the bar, and after the mark if that is near."""
+    end = value if not 0 <= chance - value < 0.2 else chance
+    return NAME_WIDTH + across * end + 4
+
+
+def _mark(x: float, y: float) -> Markup:
+    return _tag("line", class_="chance", x1=x, x2=x, y1=y, y2=y + ROW - 3)
 
 
 def _svg(title: str, height: float, drawn: Iterable[Markup], kind: str = "chart") -> Markup:

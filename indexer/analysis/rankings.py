@@ -1,5 +1,6 @@
 """Rankings of all images by their distance to one of them, and what is measured of many."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -23,8 +24,14 @@ class Ranking(NamedTuple):
 
     ids: Ids
     distances: NDArray[np.float32]
-    gains: NDArray[np.int64]
-    """How many labels each shares with the one that asks."""
+    shared: NDArray[np.bool_]
+    """Which of the m labels of the one that asks each of them has, (m, n)."""
+
+    @property
+    def gains(self) -> NDArray[np.int64]:
+        """How many labels each shares with the one that asks."""
+        gains: NDArray[np.int64] = self.shared.sum(axis=0)
+        return gains
 
 
 class Rankings:
@@ -49,7 +56,7 @@ class Rankings:
         return Ranking(
             self._searched[order],
             np.sqrt(np.maximum(squared[order], 0)),
-            self._labels.shared(image_id, self._searched)[order],
+            self._labels.shared(image_id, self._searched)[:, order],
         )
 
 
@@ -62,22 +69,48 @@ class Measured(NamedTuple):
     """Of each its measures (n, m)."""
     chances: Values
     """What chance would give (n, m)."""
+    groups: NDArray[np.int64]
+    """Pairs of the place of one of these images and the number of a label it has (p, 2)."""
+    own: Values
+    """Of each pair the average precision if only that label counts, and by chance (p, 2).
+
+    NaN if no other image has the label.
+    """
     relevant: NDArray[np.int64]
     irrelevant: NDArray[np.int64]
     """How many pairs have a distance in each of :data:`BINS` bins."""
 
 
-def measure_all(rankings: Rankings, chosen: Sequence[int], k: int) -> Measured:
+def measure_all(rankings: Rankings, labels: Labels, chosen: Sequence[int], k: int) -> Measured:
     """Measure the ranking of each image in which something is relevant, one after the other."""
-    asked, values, chances = [], [], []
+    asked: list[int] = []
+    values, chances, groups, own = [], [], [], []
     pairs = np.zeros((2, BINS), np.int64)
     for image_id in tqdm(chosen, "Ranking", unit="image", disable=None):
         ranking = rankings.of(image_id)
-        if ranking.gains.any():
+        gains = ranking.gains
+        if gains.any():
+            for number, has in zip(labels.of(image_id), ranking.shared, strict=True):
+                groups.append((len(asked), number))
+                own.append(_own(has.astype(np.int64)))
             asked.append(image_id)
-            values.append(measure(ranking.gains, k))
-            chances.append(chance(ranking.gains, k))
+            values.append(measure(gains, k))
+            chances.append(chance(gains, k))
             bins = np.minimum(ranking.distances / BIN_WIDTH, BINS - 1).astype(np.int64)
-            of_relevant = np.bincount(bins[ranking.gains > 0], minlength=BINS)
+            of_relevant = np.bincount(bins[gains > 0], minlength=BINS)
             pairs += of_relevant, np.bincount(bins, minlength=BINS) - of_relevant
-    return Measured(np.array(asked, np.int64), np.array(values), np.array(chances), *pairs)
+    return Measured(
+        np.array(asked, np.int64),
+        np.array(values),
+        np.array(chances),
+        np.array(groups, np.int64),
+        np.array(own),
+        *pairs,
+    )
+
+
+def _own(has: NDArray[np.int64]) -> tuple[float, float]:
+    """Return the average precision if what has one label is relevant, and by chance."""
+    if not has.any():
+        return math.nan, math.nan
+    return measure(has, 1).average_precision, chance(has, 1).average_precision

@@ -22,7 +22,7 @@ SIDE = 96
 BARS = 10
 """How many of the best and of the worst labels are drawn."""
 
-ByMeasure = list[tuple[str, float]]
+Rows = list[tuple[str, float, float]]
 
 
 def write_report(
@@ -84,11 +84,14 @@ def sections(
 
     The callables return the address of an image's picture, and where it leads; None without.
     """
-    by_precision = sorted(
-        ((printable(one.label), one.means["mAP"]) for one in found.labels), key=lambda one: -one[1]
-    )
+    rows = [
+        (printable(one.label), one.own, one.own_chance)
+        for one in found.labels
+        if one.own is not None and one.own_chance is not None
+    ]
+    by_precision = sorted(rows, key=lambda row: -row[1])
     few = len(by_precision) <= 2 * BARS
-    charts: dict[str, ByMeasure] = (
+    charts: dict[str, Rows] = (
         {f"Each {found.by}": by_precision}
         if few
         else {
@@ -96,7 +99,6 @@ def sections(
             f"The worst {BARS}": by_precision[-BARS:],
         }
     )
-    (precision,) = (one for one in found.scores if one.name == "mAP")
     text = (
         _environment()
         .get_template("_evaluation.html")
@@ -107,7 +109,6 @@ def sections(
             note=note,
             plots=plots,
             charts=charts.items(),
-            chance=precision.per_label_chance,
             interval=interval,
             confidence=f"{CONFIDENCE:.0%}",
         )

@@ -26,13 +26,21 @@ def lines(found: Evaluation, *, markdown: bool = False) -> Iterator[str]:
     yield from _table(rows, markdown=markdown)
     yield ""
     names = [score.name for score in found.scores]
-    rows = [[found.by, "images", "asked", *names]]
+    own = ["own mAP", "by chance"] if found.has_several else []
+    rows = [[found.by, "images", "asked", *names, *own]]
     rows += [
         [one.label, f"{one.images:,}", f"{one.queries:,}"]
         + [f"{one.means[name]:.4f}" for name in names]
+        + ["" if value is None else f"{value:.4f}" for value in (one.own, one.own_chance) if own]
         for one in found.labels
     ]
     yield from _table(rows, markdown=markdown)
+    if own:
+        yield ""
+        yield (
+            f"Own mAP counts one {found.by} by itself: its images are asked for those that have "
+            f"it. Mean {interval(found.own)}, by chance {found.own_chance:.4f}."
+        )
     if found.approximate:
         one = found.approximate
         yield ""

@@ -110,6 +110,12 @@ def test_images_with_several_labels_are_graded_by_how_many_they_share(tmp_path: 
     }
     assert {one.label: one.means["mAP"] for one in found.labels} == pytest.approx(of_label)
     assert found.scores[2].per_label.value == pytest.approx(np.mean([*of_label.values()]))
+    for label in of_label:
+        others = {n: {*some} & {label} for n, some in enumerate(tags, 1)}
+        own = trec_eval(config, others, 7)["mAP"].mean()
+        assert [one.own for one in found.labels if one.label == label] == pytest.approx([own])
+    assert found.own.value == pytest.approx(np.mean([one.own for one in found.labels]))
+    assert found.own.low < found.own.value < found.own.high
     assert {one.label: one.images for one in found.labels} == {
         label: sum(label in some for some in tags) for label in of_label
     }

@@ -69,6 +69,7 @@ def test_the_best_and_the_worst_queries_are_those_of_a_full_ranking(
             ranks = np.flatnonzero(right) + 1
             precision[image_id] = np.mean(np.arange(1, len(ranks) + 1) / ranks)
             firsts[image_id] = [(int(ids[o]), bool(r)) for o, r in zip(order, right, strict=True)]
+    assert not found.has_several
     assert found.worst[0].average_precision == pytest.approx(min(precision.values()))
     assert found.best[0].average_precision == pytest.approx(max(precision.values()))
     for query in found.best + found.worst:
@@ -139,10 +140,7 @@ def test_names_are_text_wherever_they_come_from(found: Evaluation, tmp_path: Pat
 def test_of_many_labels_the_best_and_the_worst_are_drawn_and_all_are_listed(
     found: Evaluation,
 ) -> None:
-    labels = [
-        replace(found.labels[0], label=f"label {n}", means=found.labels[0].means | {"mAP": n / 100})
-        for n in range(100)
-    ]
+    labels = [replace(found.labels[0], label=f"label {n}", own=n / 100) for n in range(100)]
     text = html(replace(found, labels=labels), lambda *_: b"")
     best, worst = re.findall(r'<svg class="chart bars".*?</svg>', text)
     names = [one.text for one in drawn(best, "text", "name")]
@@ -184,7 +182,7 @@ def test_every_class_of_a_plot_has_a_style() -> None:
     svgs = [
         plots.recall_curve(Approximate(200, 0.98, 1.0, 20.0, SETTINGS)),
         plots.histogram(Distances([0.0, 0.5, 1.0], [1, 2], [3, 4])),
-        plots.bars("Bars", [("a", 0.5)], chance=0.1),
+        plots.bars("Bars", [("a", 0.5, 0.1)]),
     ]
     used = {
         name for svg in svgs for kind in re.findall('class="([^"]+)"', svg) for name in kind.split()
