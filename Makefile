@@ -43,9 +43,10 @@ graph: $(VENV)/.installed ## Find the nearest others of every image (CONFIG= STO
 	@$(PY) -m lookalike graph --config "$(CONFIG)" $(if $(STORE),--store "$(STORE)") \
 	  $(if $(K),--k $(K)) $(if $(MODE),--mode $(MODE))
 
-eval: $(VENV)/.installed ## How well images of one kind find each other (CONFIG= STORE= BY=field K= REPORT=folder)
+eval: $(VENV)/.installed ## How well images of one kind find each other (CONFIG= STORE= BY=field K= REPORT=folder BESIDE=store)
 	@$(PY) -m lookalike evaluate --config "$(CONFIG)" $(if $(STORE),--store "$(STORE)") \
-	  $(if $(BY),--by "$(BY)") $(if $(K),--k $(K)) $(if $(REPORT),--report "$(REPORT)")
+	  $(if $(BY),--by "$(BY)") $(if $(K),--k $(K)) $(if $(REPORT),--report "$(REPORT)") \
+	  $(if $(BESIDE),--beside "$(BESIDE)")
 
 verify: $(VENV)/.installed ## Check every checksum and count of the index (CONFIG= STORE=)
 	@$(PY) -m lookalike verify --config "$(CONFIG)" $(if $(STORE),--store "$(STORE)")

@@ -6,23 +6,24 @@ ranking is in memory at a time.
 
 import time
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from indexer.analysis.beside import SameImages
 from indexer.analysis.evaluation import (
     Approximate,
     Asked,
     Distances,
     Evaluation,
-    LabelScore,
     Result,
-    Score,
     Setting,
 )
 from indexer.analysis.labels import Labels
-from indexer.analysis.measures import Measures, bootstrap, group_means
+from indexer.analysis.measures import Measures
 from indexer.analysis.rankings import BIN_WIDTH, Ids, Measured, Rankings, measure_all
+from indexer.analysis.scoring import label_scores, own_precision, scores
 from indexer.config import Config
 from indexer.errors import ConfigError, InvalidQuery
 from indexer.search.filters import parse_filter, passing
@@ -50,21 +51,26 @@ def evaluate(
     queries: Sequence[str] = (),
     among: Sequence[str] = (),
     sample: int = SAMPLE,
+    beside: Sequence[Path] = (),
 ) -> Evaluation:
     """Evaluate the published version by a field, or without one by the images' folders.
 
     Images that pass the filter ``queries`` are asked, at most ``sample`` of them, chosen at random
-    but always the same; those that pass ``among`` are searched.
+    but always the same; those that pass ``among`` are searched. With stores ``beside`` this one,
+    only images that all have, by their content, are asked and searched, in each of them.
 
     Raises :class:`~indexer.errors.InvalidQuery` for a field that tells nothing and for a wrong
-    filter, :class:`~indexer.errors.NoMetadataIndex`, :class:`~indexer.errors.NoPublishedIndex`, and
-    ConfigError for a bad k or sample.
+    filter, or if the stores have no image in common, :class:`~indexer.errors.NoMetadataIndex`,
+    :class:`~indexer.errors.NoPublishedIndex`, and ConfigError for a bad k or sample.
     """
     _require_between("--k", k, 1, MAX_K)
     _require_between("--sample", sample, 1, 10**9)
     version = Store(config.store).open_published()
     indexes, index = Indexes.of(version), version.catalogue.metadata
     labels, ids = Labels(index, by), indexes.vectors.sorted_ids
+    same = SameImages(version, beside) if beside else None
+    if same:
+        ids = same.ids
     searched = passing(index, parse_filter(among), ids)
     possible = passing(index, parse_filter(queries), np.intersect1d(labels.labelled, ids))
     chosen = _chosen(possible, sample)
@@ -76,6 +82,7 @@ def evaluate(
             f"No image shares its {labels.field} with another one that is searched.",
             "Name another field: --by FIELD. `lookalike status --fields` lists them.",
         )
+    own, own_chance = own_precision(measured)
     return Evaluation(
         version=version.id,
         encoder=version.manifest.encoder,
@@ -85,10 +92,15 @@ def evaluate(
         queries=len(asked),
         possible=len(possible),
         alone=len(chosen) - len(asked),
-        **_scores(labels, measured, searched, k),
+        scores=scores(measured, k),
+        labels=label_scores(labels, measured, searched, k),
+        own=own,
+        own_chance=own_chance,
         distances=_distances(measured),
         **_examples(version.catalogue, labels, rankings, measured),
         approximate=None if among else _approximate(config, version, indexes, asked, k),
+        beside=same.compare(measured, labels, searched, k) if same else [],
+        only=same.only[0] if same else 0,
     )
 
 
@@ -102,46 +114,6 @@ def _chosen(ids: Ids, sample: int) -> Ids:
     if len(ids) <= sample:
         return ids
     return np.sort(np.random.default_rng(0).choice(ids, sample, replace=False))
-
-
-def _scores(labels: Labels, measured: Measured, searched: Ids, k: int) -> dict[str, Any]:
-    """Return the scores over all queries and those of each label."""
-    groups = measured.groups
-    with_others = ~np.isnan(measured.own[:, 0])
-    own_groups, own_values = groups[with_others], measured.own[with_others]
-    names = (f"P@{k}", f"R@{k}", "mAP", f"NDCG@{k}")
-    values = measured.values[groups[:, 0]]
-    by_label = group_means(values, groups)
-    chance_by_label = group_means(measured.chances[groups[:, 0]], groups)
-    own = np.full((len(by_label), 2), np.nan)
-    own_means = group_means(own_values, own_groups)
-    own[: len(own_means)] = own_means
-    queries = np.bincount(groups[:, 1])
-    return {
-        "scores": [
-            Score(name, mean, float(chance), of_label, float(label_chance))
-            for name, mean, chance, of_label, label_chance in zip(
-                names,
-                bootstrap(measured.values),
-                measured.chances.mean(axis=0),
-                bootstrap(values, groups),
-                np.nanmean(chance_by_label, axis=0),
-                strict=True,
-            )
-        ],
-        "labels": [
-            LabelScore(
-                labels.names[number],
-                labels.count(number, searched),
-                int(queries[number]),
-                dict(zip(names, by_label[number].tolist(), strict=True)),
-                *(None if np.isnan(value) else float(value) for value in own[number]),
-            )
-            for number in np.flatnonzero(queries).tolist()
-        ],
-        "own": bootstrap(own_values[:, :1], own_groups)[0],
-        "own_chance": float(np.nanmean(own_means[:, 1])),
-    }
 
 
 def _distances(measured: Measured) -> Distances:

@@ -109,6 +109,33 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
+class Beside:
+    """The same images, asked and searched in another store."""
+
+    store: str
+    """The name of its folder."""
+    version: str
+    encoder: dict[str, str | int]
+    only: int
+    """How many other images it has, which were left out."""
+    scores: list[Score]
+    differences: list[Mean]
+    """How much more each measure is, in the mean over images, than in the first store."""
+    own: Mean
+    own_difference: Mean
+    """The same of the labels' own mean average precision, in the mean over labels."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what was found as JSON-ready values."""
+        return asdict(self) | {
+            "scores": [score.to_json() for score in self.scores],
+            "differences": [one._asdict() for one in self.differences],
+            "own": self.own._asdict(),
+            "own_difference": self.own_difference._asdict(),
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
     """How well images find those that share a label with them."""
 
@@ -134,6 +161,9 @@ class Evaluation:
     """The images with the highest average precision, each with a label that none before it has."""
     worst: list[Asked]
     approximate: Approximate | None
+    beside: list[Beside]
+    only: int
+    """How many images are left out, as a store beside this one lacks them."""
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Evaluation":
@@ -150,8 +180,11 @@ class Evaluation:
 
     def to_json(self) -> dict[str, Any]:
         """Return the evaluation as JSON-ready values."""
-        scores = [score.to_json() for score in self.scores]
-        return {**asdict(self), "scores": scores, "own": self.own._asdict()}
+        return asdict(self) | {
+            "scores": [score.to_json() for score in self.scores],
+            "own": self.own._asdict(),
+            "beside": [one.to_json() for one in self.beside],
+        }
 
     @property
     def has_several(self) -> bool:
@@ -165,9 +198,10 @@ class Evaluation:
         if self.queries + self.alone < self.possible:
             asked += f" of {self.possible:,}, chosen at random,"
         alone = f"; {self.alone:,} share theirs with no image and were left out" * bool(self.alone)
+        only = f"; {self.only:,} others are not in all stores" * bool(self.only)
         return (
             f"{asked} asked for those of {self.images:,} with the same {self.by}, each left out of "
-            f"its own answer; rankings are exact and complete{alone}."
+            f"its own answer; rankings are exact and complete{alone}{only}."
         )
 
 

@@ -1,7 +1,7 @@
 """Rankings of all images by their distance to one of them, and what is measured of many."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +11,7 @@ from tqdm import tqdm
 from indexer.analysis.labels import Labels
 from indexer.analysis.measures import Values, chance, measure
 from indexer.vector_index import MappedVectors
+from indexer.vector_index.base import Rows
 
 BINS = 100
 BIN_WIDTH = 0.02
@@ -35,20 +36,30 @@ class Ranking(NamedTuple):
 
 
 class Rankings:
-    """Ranks the images ``searched``, ascending ids, by their distance to one of them, exactly."""
+    """Ranks the images ``searched``, ascending ids, by their distance to one of them, exactly.
 
-    def __init__(self, vectors: MappedVectors, labels: Labels, searched: Ids) -> None:
+    ``rows_of`` returns where the vectors of images are, if another store has them.
+    """
+
+    def __init__(
+        self,
+        vectors: MappedVectors,
+        labels: Labels,
+        searched: Ids,
+        rows_of: Callable[[Ids], Rows] | None = None,
+    ) -> None:
         self._vectors = vectors
         self._labels = labels
         self._searched = searched
-        rows = vectors.rows(searched)
+        self._rows_of = rows_of or vectors.rows
+        rows = self._rows_of(searched)
         self._rows = np.sort(rows)
         self._order = np.argsort(np.argsort(rows))
         """Where an image that is searched is among the ascending rows."""
 
     def of(self, image_id: int) -> Ranking:
         """Return the ranking of an image."""
-        row = self._vectors.rows(np.array([image_id]))
+        row = self._rows_of(np.array([image_id]))
         query = self._vectors.vectors(row)[0]
         squared = self._vectors.squared_distances(query, self._rows)[self._order]
         order = np.argsort(squared, kind="stable")  # of equal distances the lower id comes first

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from indexer.analysis import plots
 from indexer.analysis.evaluation import Evaluation
 from indexer.analysis.measures import CONFIDENCE
-from indexer.analysis.tables import encoder_name, interval, markdown
+from indexer.analysis.tables import beside_note, compared, encoder_name, interval, markdown
 from indexer.errors import LookalikeError
 from indexer.text import printable
 
@@ -110,6 +110,8 @@ def sections(
             plots=plots,
             charts=charts.items(),
             interval=interval,
+            compared=compared,
+            beside_note=beside_note,
             confidence=f"{CONFIDENCE:.0%}",
         )
     )

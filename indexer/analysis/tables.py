@@ -1,8 +1,9 @@
 """An evaluation as tables, for a terminal or in Markdown."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import PurePath
 
-from indexer.analysis.evaluation import Evaluation
+from indexer.analysis.evaluation import Beside, Evaluation
 from indexer.analysis.measures import CONFIDENCE, Mean
 from indexer.text import printable
 
@@ -25,6 +26,9 @@ def lines(found: Evaluation, *, markdown: bool = False) -> Iterator[str]:
     ]
     yield from _table(rows, markdown=markdown)
     yield ""
+    for other in found.beside:
+        yield from _beside(found, other, markdown=markdown)
+        yield ""
     names = [score.name for score in found.scores]
     own = ["own mAP", "by chance"] if found.has_several else []
     rows = [[found.by, "images", "asked", *names, *own]]
@@ -68,14 +72,46 @@ def markdown(found: Evaluation) -> str:
     return "\n".join(written)
 
 
-def encoder_name(found: Evaluation) -> str:
-    """Return the encoder's model and layer."""
-    return f"{found.encoder.get('model')} {found.encoder.get('layer')}"
+def _beside(found: Evaluation, one: Beside, *, markdown: bool) -> Iterator[str]:
+    """Yield the lines that compare a store with the first."""
+    yield printable(beside_note(one))
+    yield ""
+    rows = [["", "first", one.store, "difference"], *compared(found, one)]
+    yield from _table(rows, markdown=markdown)
 
 
-def interval(mean: Mean) -> str:
+def compared(found: Evaluation, one: Beside) -> list[list[str]]:
+    """Return a row for each measure: its name, both means, and their difference."""
+    rows = [
+        [first.name, interval(first.mean), interval(other.mean), interval(difference, signed=True)]
+        for first, other, difference in zip(found.scores, one.scores, one.differences, strict=True)
+    ]
+    if found.has_several:
+        values = [interval(found.own), interval(one.own)]
+        rows.append(["own mAP", *values, interval(one.own_difference, signed=True)])
+    return rows
+
+
+def beside_note(one: Beside) -> str:
+    """Return what a store beside the first holds, in a sentence."""
+    only = f" {one.only:,} images that only it has were left out." * bool(one.only)
+    return f"{one.store}: {encoder_name(one)}, version {one.version}, the same images.{only}"
+
+
+def encoder_name(found: Evaluation | Beside) -> str:
+    """Return the encoder's model, layer, weights if they are others than usual, and precision."""
+    encoder = found.encoder
+    weights, precision = PurePath(str(encoder.get("weights", ""))).name, encoder.get("precision")
+    named = [f"{encoder.get('model')} {encoder.get('layer')}"]
+    named += [f"weights {weights}"] * (weights not in ("", "imagenet"))
+    named += [str(precision)] * (precision not in (None, "float32"))
+    return ", ".join(named)
+
+
+def interval(mean: Mean, *, signed: bool = False) -> str:
     """Return a mean with its interval in brackets."""
-    return f"{mean.value:.4f} ({mean.low:.4f} to {mean.high:.4f})"
+    value, low, high = (f"{one:{'+' if signed else ''}.4f}" for one in mean)
+    return f"{value} ({low} to {high})"
 
 
 def _table(rows: Sequence[Sequence[str]], *, markdown: bool) -> Iterator[str]:

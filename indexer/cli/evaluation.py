@@ -48,6 +48,14 @@ def add_verb(
     )
     verb.add_argument("--markdown", action="store_true", help="print the tables in Markdown")
     verb.add_argument(
+        "--beside",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="STORE",
+        help="compare with another index of the same images; several: --beside A --beside B",
+    )
+    verb.add_argument(
         "--report",
         type=Path,
         metavar="FOLDER",
@@ -68,6 +76,7 @@ def evaluate(options: argparse.Namespace, config: "Config") -> int:
         queries=options.queries,
         among=options.among,
         sample=options.sample,
+        beside=options.beside,
     )
     warn_of_random_weights(str(found.encoder.get("weights", "")))
     save_for_page(config, "evaluation", found)

@@ -104,6 +104,23 @@ class Catalogue:
         )
         return sorted(sorted(map(int, ids.split(","))) for (ids,) in rows)
 
+    def contents(self) -> list[tuple[int, str]]:
+        """Return the id and the SHA-256 of each indexed image, by id."""
+        return self._query(
+            "SELECT id, sha256 FROM images WHERE status = 'indexed' AND sha256 IS NOT NULL "
+            "ORDER BY id"
+        )
+
+    def ids_by_key(self, keys: Iterable[str]) -> dict[str, int]:
+        """Return the ids of indexed images by key; unknown keys are left out."""
+        return dict(
+            self._query(
+                "SELECT key, id FROM images WHERE status = 'indexed' "
+                "AND key IN (SELECT value FROM json_each(?))",
+                (json.dumps([*keys]),),
+            )
+        )
+
     def page_by_key(self, status: str, *, offset: int, limit: int) -> list[ImageRow]:
         """Return up to ``limit`` rows of one status by key, after the first ``offset``."""
         condition = "WHERE status = ? ORDER BY key LIMIT ? OFFSET ?"
