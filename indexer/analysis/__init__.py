@@ -4,10 +4,12 @@ from indexer.analysis.duplicates import Duplicates, find_duplicates
 from indexer.analysis.evaluate import evaluate
 from indexer.analysis.evaluation import Evaluation
 from indexer.analysis.graph import Graph, GraphReport, make_graph, open_graph
+from indexer.analysis.human_scores import Agreement, agreement
 from indexer.analysis.leaks import Leaks, find_leaks
 from indexer.analysis.suspects import Outliers, Suspects, find_outliers, find_suspects
 
 __all__ = [
+    "Agreement",
     "Duplicates",
     "Evaluation",
     "Graph",
@@ -15,6 +17,7 @@ __all__ = [
     "Leaks",
     "Outliers",
     "Suspects",
+    "agreement",
     "evaluate",
     "find_duplicates",
     "find_leaks",

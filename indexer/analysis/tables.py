@@ -1,9 +1,10 @@
-"""An evaluation as tables, for a terminal or in Markdown."""
+"""Evaluations as tables, for a terminal or in Markdown."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 
 from indexer.analysis.evaluation import Beside, Evaluation
+from indexer.analysis.human_scores import Agreement
 from indexer.analysis.measures import CONFIDENCE, Mean
 from indexer.text import printable
 
@@ -72,6 +73,21 @@ def markdown(found: Evaluation) -> str:
     return "\n".join(written)
 
 
+def agreement_lines(found: Agreement, *, markdown: bool = False) -> Iterator[str]:
+    """Yield the lines that say how well distances agree with people's scores."""
+    yield printable(
+        f"{encoder_name(found)}, version {found.version}: {found.pairs:,} pairs of images with "
+        "people's scores."
+    )
+    yield f"In brackets: {CONFIDENCE:.0%} confidence, by bootstrap over the pairs."
+    yield ""
+    rows = [["", "cosine and score"], ["Spearman's rho", interval(found.rho, signed=True)]]
+    yield from _table(rows, markdown=markdown)
+    for note in found.notes:
+        yield ""
+        yield printable(note)
+
+
 def _beside(found: Evaluation, one: Beside, *, markdown: bool) -> Iterator[str]:
     """Yield the lines that compare a store with the first."""
     yield printable(beside_note(one))
@@ -98,7 +114,7 @@ def beside_note(one: Beside) -> str:
     return f"{one.store}: {encoder_name(one)}, version {one.version}, the same images.{only}"
 
 
-def encoder_name(found: Evaluation | Beside) -> str:
+def encoder_name(found: Evaluation | Beside | Agreement) -> str:
     """Return the encoder's model, layer, weights if they are others than usual, and precision."""
     encoder = found.encoder
     weights, precision = PurePath(str(encoder.get("weights", ""))).name, encoder.get("precision")

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING
 
 from indexer.cli.commands import warn_of_random_weights
 from indexer.cli.reports import save_for_page
+from indexer.errors import ConfigError
 from indexer.text import printable
 
 if TYPE_CHECKING:
     from indexer.analysis import Evaluation
     from indexer.config import Config
+
+LABEL_OPTIONS = ("by", "queries", "among", "beside", "report")
 
 Verb = Callable[[argparse.Namespace, "Config"], int]
 
@@ -61,11 +64,20 @@ def add_verb(
         metavar="FOLDER",
         help="write evaluation.json, evaluation.md and evaluation.html with plots and pictures",
     )
+    verb.add_argument(
+        "--pairs",
+        type=Path,
+        metavar="FILE",
+        help="compare distances with people's scores instead: a CSV file with two keys and a "
+        "number in each line",
+    )
     verb.set_defaults(command=partial(run, evaluate))
 
 
 def evaluate(options: argparse.Namespace, config: "Config") -> int:
-    """Print how well images that share a label find each other."""
+    """Print how well images that share a label find each other, or how people agree."""
+    if options.pairs:
+        return _agreement(options, config)
     from indexer.analysis import evaluate
     from indexer.analysis.tables import lines
 
@@ -86,8 +98,29 @@ def evaluate(options: argparse.Namespace, config: "Config") -> int:
         return 0
     for line in lines(found, markdown=options.markdown):
         print(line)
-    for path in written:
+    for path in written if not options.markdown else ():
         print(printable(f"written: {path}"))
+    return 0
+
+
+def _agreement(options: argparse.Namespace, config: "Config") -> int:
+    """Print how well the distances of pairs agree with people's scores."""
+    from indexer.analysis import agreement
+    from indexer.analysis.tables import agreement_lines
+
+    given = [name for name in LABEL_OPTIONS if getattr(options, name)]
+    if given:
+        raise ConfigError(
+            f"--pairs compares distances with scores; --{given[0]} is about labels.",
+            "Give one of them. Both are two commands.",
+        )
+    found = agreement(config, options.pairs)
+    warn_of_random_weights(str(found.encoder.get("weights", "")))
+    if options.json:
+        print(json.dumps(found.to_json()))
+        return 0
+    for line in agreement_lines(found, markdown=options.markdown):
+        print(line)
     return 0
 
 
