@@ -10,6 +10,7 @@ from werkzeug.http import parse_date
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from indexer import __version__
+from indexer.analysis import Reports
 from indexer.config import Config, ServerConfig
 from indexer.search import build_progress
 from server import errors
@@ -21,7 +22,7 @@ from server.api.thumbnails import ThumbnailCache
 from server.api.url_queries import Fetcher
 from server.current_index import CurrentIndex
 from server.monitoring import health, logs, metrics
-from server.web import collection, exports, pages
+from server.web import collection, duplicates, exports, pages, suspects
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; img-src 'self' data: blob:; style-src 'self'; script-src 'self'; "
@@ -79,6 +80,7 @@ def create_app(config: Config) -> Application:
         else None
     )
     app.extensions["thumbnails"] = ThumbnailCache(config.server.thumbnail_cache_bytes)
+    app.extensions["reports"] = Reports(config)
     if config.server.proxies:
         app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
             app.wsgi_app, x_for=config.server.proxies, x_proto=0, x_prefix=1
@@ -86,6 +88,7 @@ def create_app(config: Config) -> Application:
     app.jinja_env.globals["local_url"] = local_url
     app.jinja_env.globals["build_progress"] = partial(build_progress, config.store)
     app.jinja_env.globals["image_files"] = app.extensions["current_index"].images
+    app.jinja_env.globals["has_report"] = app.extensions["reports"].has
     errors.register(app)
     logs.register(app)
     app.before_request(_ignore_impossible_dates)
@@ -99,6 +102,8 @@ def create_app(config: Config) -> Application:
     app.register_blueprint(pages.blueprint)
     app.register_blueprint(collection.blueprint)
     app.register_blueprint(exports.blueprint)
+    app.register_blueprint(duplicates.blueprint)
+    app.register_blueprint(suspects.blueprint)
     app.register_api(routes.blueprint)
     app.register_api(batch.blueprint)
     openapi.register(app)

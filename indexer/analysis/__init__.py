@@ -6,6 +6,7 @@ from indexer.analysis.evaluation import Evaluation
 from indexer.analysis.graph import Graph, GraphReport, make_graph, open_graph
 from indexer.analysis.human_scores import Agreement, agreement
 from indexer.analysis.leaks import Leaks, find_leaks
+from indexer.analysis.saved import Reports, SavedReport
 from indexer.analysis.suspects import Outliers, Suspects, find_outliers, find_suspects
 
 __all__ = [
@@ -16,6 +17,8 @@ __all__ = [
     "GraphReport",
     "Leaks",
     "Outliers",
+    "Reports",
+    "SavedReport",
     "Suspects",
     "agreement",
     "evaluate",

@@ -6,7 +6,7 @@ which the strongest other label beats its own: the normalised margin of confiden
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +23,9 @@ VOTERS = 10
 
 TOP = 100
 
+SAVED = 10_000
+"""How many are saved for the page of a server, whatever number is printed."""
+
 BLOCK_VOTES = 4_000_000
 """Images times labels that are counted at once."""
 
@@ -38,6 +41,8 @@ class Suspect:
     """The label for which most of its neighbours vote, of those that it does not have."""
     margin: float
     """The share of the votes for it, less that for the strongest of the image's own labels."""
+    neighbours: list[int]
+    """The nearest others, which have voted, the nearest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,10 @@ class Suspects:
         yield "id", "key", "labels", "suggested", "margin"
         for one in self.suspects:
             yield one.id, one.key, ", ".join(one.labels), one.suggested, round(one.margin, 6)
+
+    def first(self, count: int) -> "Suspects":
+        """Return the same with the ``count`` most suspect only."""
+        return replace(self, suspects=self.suspects[:count])
 
     @property
     def summary(self) -> str:
@@ -105,11 +114,13 @@ def find_suspects(config: Config, *, by: str | None = None, top: int = TOP) -> S
                 [labels.names[number] for number in labels.of(image_id)],
                 labels.names[suggested],
                 float(margin),
+                graph.ids[near[near >= 0]].tolist(),
             )
-            for image_id, suggested, margin in zip(
+            for image_id, suggested, margin, near in zip(
                 graph.ids[chosen].tolist(),
                 found.suggested[chosen].tolist(),
                 found.margins[chosen].tolist(),
+                graph.neighbours[chosen, :VOTERS],
                 strict=True,
             )
         ],
@@ -198,6 +209,10 @@ class Outliers:
         yield "id", "key", "distance"
         for one in self.outliers:
             yield one.id, one.key, round(one.distance, 6)
+
+    def first(self, count: int) -> "Outliers":
+        """Return the same with the ``count`` farthest only."""
+        return replace(self, outliers=self.outliers[:count])
 
     @property
     def summary(self) -> str:

@@ -140,8 +140,9 @@ def suspects(options: argparse.Namespace, config: "Config") -> int:
     """Print the images whose label is another than that of their neighbours."""
     from indexer.analysis import find_suspects
 
-    found = find_suspects(config, by=options.by, top=options.top)
+    found = find_suspects(config, by=options.by, top=_saved(options.top))
     save_for_page(config, "suspects", found)
+    found = found.first(options.top)
     if _print_for_machines(options, found):
         return 0
     for one in found.suspects:
@@ -155,14 +156,22 @@ def outliers(options: argparse.Namespace, config: "Config") -> int:
     """Print the images that are far from all others."""
     from indexer.analysis import find_outliers
 
-    found = find_outliers(config, top=options.top)
+    found = find_outliers(config, top=_saved(options.top))
     save_for_page(config, "outliers", found)
+    found = found.first(options.top)
     if _print_for_machines(options, found):
         return 0
     for one in found.outliers:
         print(f"{one.distance:.4f}  {printable(one.key)}")
     print(found.summary)
     return 0
+
+
+def _saved(top: int) -> int:
+    """Return how many to find: as many as are saved for the page, or as are to be printed."""
+    from indexer.analysis.suspects import SAVED
+
+    return max(top, SAVED) if top > 0 else top
 
 
 def _print_for_machines(options: argparse.Namespace, found: "Findings") -> bool:

@@ -89,6 +89,15 @@ class Collection:
         """Return the rows of images by id; unknown ids are missing."""
         return self._version.catalogue.get_many(image_ids)
 
+    def has(self, image_ids: Ids) -> NDArray[np.bool_]:
+        """Tell which ids, int64 (n,), are those of indexed images."""
+        there: NDArray[np.bool_] = self._vectors.has(image_ids)
+        return there
+
+    def keys(self, image_ids: Iterable[int]) -> dict[int, str]:
+        """Return the keys of images by id; unknown ids are missing."""
+        return self._version.catalogue.keys(image_ids)
+
     @property
     def has_boxes(self) -> bool:
         """Whether the images are boxes, of which several can lie in one picture."""

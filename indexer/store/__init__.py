@@ -35,7 +35,14 @@ from indexer.store.records import (
     SegmentEntry,
 )
 from indexer.store.recovery import catalogue_problems
-from indexer.store.reports import REPORT_COMMANDS, Report, ReportName, read_report, save_report
+from indexer.store.reports import (
+    REPORT_COMMANDS,
+    Report,
+    ReportName,
+    read_report,
+    report_identity,
+    save_report,
+)
 from indexer.store.rows import ImageRow, NewImage, RunRow, Stamp
 from indexer.store.segment_writer import SegmentSize, encoder_mismatch
 from indexer.store.segments import Segment
@@ -95,6 +102,7 @@ __all__ = [
     "part_name",
     "read_damage",
     "read_report",
+    "report_identity",
     "save_report",
     "stored_graph",
     "trained_path",

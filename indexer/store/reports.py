@@ -62,6 +62,18 @@ def save_report(store: Store, name: ReportName, manifest: Manifest, found: dict[
     write_record(store.reports / f"{name}.json", report)
 
 
+def report_identity(store: Store, name: ReportName) -> tuple[int, int, int] | None:
+    """Return what tells a report's file from one that replaces it, None if there is no report.
+
+    Raises :class:`OSError` if the store cannot be read.
+    """
+    try:
+        status = (store.reports / f"{name}.json").lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+
 def read_report(store: Store, name: ReportName) -> Report | None:
     """Return the last report of an analysis, None if there is none.
 

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import faiss
 import numpy as np
+from numpy.typing import NDArray
 
 from indexer.errors import StoreCorrupt, UnknownImage
 from indexer.machine import available_cores
@@ -66,6 +67,11 @@ class MappedVectors:
                 "Ids come from search results; they change when a file's content changes.",
             )
         return rows
+
+    def has(self, ids: Ids) -> NDArray[np.bool_]:
+        """Tell which image ids exist, (n,)."""
+        _, known = self._look_up(ids)
+        return known
 
     def rows_among(self, ids: Ids) -> Rows:
         """Return the rows of the image ids that exist, ascending, each once."""

@@ -45,7 +45,7 @@ def export_csv() -> Response:
         measures = (round(hit.distance, 6), round(hit.cosine, 6))
         file = (image.width, image.height, image.size, image.sha256)
         writer.writerow(csv_row((hit.rank, image.id, image.key, *measures, *file)))
-    return _download(f"{BYTE_ORDER_MARK}{text.getvalue()}", "text/csv", "lookalike.csv")
+    return download(f"{BYTE_ORDER_MARK}{text.getvalue()}", "text/csv", "lookalike.csv")
 
 
 @blueprint.route("/export.zip", methods=["GET", "POST"])
@@ -62,7 +62,7 @@ def export_zip() -> Response:
         )
     with ExitStack() as slots:
         slots.enter_context(capacity().streams.hold())
-        response = _download(_stream_zip(searcher, hits), "application/zip", "lookalike.zip")
+        response = download(_stream_zip(searcher, hits), "application/zip", "lookalike.zip")
         response.call_on_close(slots.pop_all().close)
     return response
 
@@ -93,7 +93,8 @@ def _search(searcher: Searcher) -> Sequence[Hit]:
     return run_search(searcher, state.query(), selection).hits
 
 
-def _download(content: str | Iterator[bytes], media_type: str, name: str) -> Response:
+def download(content: str | Iterator[bytes], media_type: str, name: str) -> Response:
+    """Return an answer that browsers save as a file."""
     disposition = {"Content-Disposition": f'attachment; filename="{name}"'}
     return Response(content, mimetype=media_type, headers=disposition)
 

@@ -1,0 +1,221 @@
+"""The page of duplicates: groups side by side, and lists of the copies to remove.
+
+Nothing is deleted here: the lists are text files.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from flask import Blueprint, Response, request
+
+from indexer.analysis import Duplicates
+from indexer.errors import InvalidQuery, LookalikeError
+from indexer.search import ImageRow, Searcher
+from server.current_index import current_index
+from server.web.exports import download
+from server.web.page_state import PageState, parse_int
+from server.web.pages import error_page, render
+from server.web.reports import View, as_csv, as_json, ask, day, here, on_page, require
+
+blueprint = Blueprint("duplicates", __name__)
+blueprint.register_error_handler(LookalikeError, error_page)
+
+PATH = "/collection/duplicates"
+
+GROUPS_PER_PAGE = 20
+
+IMAGES_SHOWN = 8
+"""How many images of a group are shown; on its own page :data:`IMAGES_PER_PAGE`."""
+
+IMAGES_PER_PAGE = 60
+
+KINDS = {
+    "identical": "Identical files",
+    "same": "The same picture",
+    "similar": "Similar pictures",
+    "near": "Near each other",
+}
+
+REMOVABLE = ("identical", "same")
+"""The kinds of groups of which all but the best can go: the others show different pictures."""
+
+SORTS = {"": "Most images first", "bytes": "Most bytes to gain first"}
+
+
+class ShownCopy(NamedTuple):
+    """An image of a group, and how it differs from the best."""
+
+    image: ImageRow
+    is_best: bool
+    is_ticked: bool
+    """Whether it is suggested to remove it."""
+    can_be_listed: bool
+    """False if its name has a line break, so that no list of names can have it."""
+    kind: str
+    distance: float
+    changes: Sequence[str]
+    """How it differs in words."""
+
+
+class ShownGroup(NamedTuple):
+    """A group, and what of it is on the page."""
+
+    kind: str
+    size: int
+    copies: Sequence[ShownCopy]
+    gain: int | None
+    """How many bytes all but the best have; None where they are not suggested to remove."""
+
+    @property
+    def best(self) -> int:
+        """The id of its best image."""
+        return self.copies[0].image.id
+
+
+@blueprint.get(PATH)
+def duplicates() -> str:
+    """Show a page of the groups, or the group of one image."""
+    searcher, view = current_index().searcher(), View.parse()
+    asked = ask(Duplicates, searcher, "duplicates")
+    everything = asked.saved.found.groups if asked.saved else []
+    groups = chosen(everything, view)
+    if view.image is None:
+        total, per_page = len(groups), GROUPS_PER_PAGE
+        groups, shown = on_page(groups, view, per_page), slice(IMAGES_SHOWN)
+    else:
+        total, per_page = sum(len(group.images) - 1 for group in groups), IMAGES_PER_PAGE
+        shown = slice(1 + (view.page - 1) * per_page, 1 + view.page * per_page)
+    counts = Counter[str](group.kind for group in everything)
+    return render(
+        "duplicates.html",
+        searcher,
+        state=PageState(),
+        view=view,
+        asked=asked,
+        path=PATH,
+        kinds=[(kind, name, counts[kind]) for kind, name in KINDS.items() if counts[kind]],
+        sorts=[(sort, name, None) for sort, name in SORTS.items()],
+        names=KINDS,
+        day=day,
+        here=here,
+        groups=_shown(searcher, groups, shown),
+        total=total,
+        suggested=_suggested(chosen(everything, view)),
+        pages=-(-total // per_page),
+    )
+
+
+@blueprint.get(f"{PATH}.<any(csv, json):form>")
+def duplicates_file(form: str) -> Response:
+    """Return the groups of the view as a table, or as JSON as the command prints it."""
+    found = _of_view()
+    if form == "csv":
+        return as_csv(found.rows(), "duplicates")
+    return as_json(found.to_json(), "duplicates")
+
+
+@blueprint.get(f"{PATH}.txt")
+def suggested_keys() -> Response:
+    """Return the names of all suggested copies of the view, one a line."""
+    groups = [group for group in _of_view().groups if group.kind in REMOVABLE]
+    return _key_list(one.key for group in groups for one in group.images[1:])
+
+
+@blueprint.post(f"{PATH}.txt")
+def ticked_keys() -> Response:
+    """Return the names of the images that are ticked, one a line."""
+    ids = [parse_int("id", text) for text in request.form.getlist("id")]
+    keys = current_index().searcher().collection.keys(ids)
+    if not keys:
+        raise InvalidQuery("No image is ticked.", "Tick those to list, then try again.")
+    return _key_list(keys[image_id] for image_id in ids if image_id in keys)
+
+
+def chosen(groups: Sequence[Any], view: View) -> Sequence[Any]:
+    """Return the groups of a view, in its order. Raises InvalidQuery for an unknown one."""
+    if view.kind and view.kind not in KINDS:
+        raise InvalidQuery(f"There is no kind {view.kind}.", f"There are: {', '.join(KINDS)}.")
+    if view.sort not in SORTS:
+        raise InvalidQuery(f"There is no order {view.sort}.", "Write sort=bytes, or nothing.")
+    if view.kind:
+        groups = [group for group in groups if group.kind == view.kind]
+    if view.image is not None:
+        groups = [group for group in groups if any(one.id == view.image for one in group.images)]
+    return sorted(groups, key=_gain, reverse=True) if view.sort else groups
+
+
+def _of_view() -> Duplicates:
+    """Return the report with the groups of the request's view only."""
+    found = require(Duplicates, "duplicates")
+    return replace(found, groups=list(chosen(found.groups, View.parse())))
+
+
+def _key_list(keys: Iterable[str]) -> Response:
+    """Return names, one a line, without those that have line breaks themselves."""
+    lines = "".join(f"{key}\n" for key in keys if fits_a_line(key))
+    return download(lines, "text/plain", "remove.txt")
+
+
+def fits_a_line(key: str) -> bool:
+    """Tell whether a list with a name on each line can have a name."""
+    return "\n" not in key and "\r" not in key
+
+
+def _gain(group: Any) -> int:
+    """Return how many bytes all but the best have."""
+    return sum(one.bytes or 0 for one in group.images[1:])
+
+
+def _suggested(groups: Sequence[Any]) -> tuple[int, int]:
+    """Return how many images of some groups can be removed, and how many bytes they have."""
+    removable = [group for group in groups if group.kind in REMOVABLE]
+    return sum(len(group.images) - 1 for group in removable), sum(map(_gain, removable))
+
+
+def _shown(searcher: Searcher, groups: Sequence[Any], shown: slice) -> list[ShownGroup]:
+    """Return groups with their best image and some of the others."""
+    parts = [
+        [group.images[0], *group.images[max(shown.start or 1, 1) : shown.stop]] for group in groups
+    ]
+    rows = searcher.collection.images(one.id for part in parts for one in part)
+    return [
+        ShownGroup(
+            kind=group.kind,
+            size=len(group.images),
+            copies=[_copy(one, group, rows) for one in part],
+            gain=_gain(group) if group.kind in REMOVABLE else None,
+        )
+        for group, part in zip(groups, parts, strict=True)
+    ]
+
+
+def _copy(one: Any, group: Any, rows: Mapping[int, ImageRow]) -> ShownCopy:
+    best, image = group.images[0], rows[one.id]
+    is_best = one is best
+    kind = getattr(one, "kind", "identical" if one.is_identical else group.kind)
+    return ShownCopy(
+        image=image,
+        is_best=is_best,
+        is_ticked=not is_best and group.kind in REMOVABLE,
+        can_be_listed=fits_a_line(image.key),
+        kind=kind,
+        distance=one.distance,
+        changes=[] if is_best else differences(image, rows[best.id], getattr(one, "changes", ())),
+    )
+
+
+def differences(image: ImageRow, best: ImageRow, changes: Sequence[str]) -> list[str]:
+    """Return how an image differs from the best of its group, in a few words each."""
+    said = list(changes)
+    pixels, most = (_pixels(one) for one in (image, best))
+    if pixels < most:
+        said.append(f"{max(1, round(100 * pixels / most))} % of the pixels")
+    if image.mtime_ns and best.mtime_ns and day(image) != day(best):
+        said.append("newer" if image.mtime_ns > best.mtime_ns else "older")
+    return said
+
+
+def _pixels(image: ImageRow) -> int:
+    return (image.width or 0) * (image.height or 0)
