@@ -134,7 +134,6 @@ class Index:
 
         selection = Selection(k=k, mode=mode, filter=_clauses(filter))
         answer = self._searcher.search(_query(query, text), selection)
-        hits = answer.hits
         return Results(
             (
                 Result(
@@ -145,10 +144,14 @@ class Index:
                     hit.cosine,
                     hit.image.metadata,
                     hit.image.box and hit.image.box._asdict(),
+                    hit.percentile,
+                    hit.share_alike,
                 )
-                for hit in hits
+                for hit in answer.hits
             ),
             self.thumbnail,
+            no_match=answer.no_match,
+            label_field=answer.label_field,
         )
 
     def facet(

@@ -28,6 +28,10 @@ class Result:
     metadata: Mapping[str, Any]
     box: Mapping[str, float] | None = None
     """Of a box: where it is in its picture, x, y, width and height as fractions; else None."""
+    percentile: float | None = None
+    """How many percent of the pairs of indexed images that chance picks are nearer."""
+    share_alike: float | None = None
+    """The share of the pairs at this distance that share a value of ``Results.label_field``."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready values, named as in the HTTP API; ``box`` is there for a box only."""
@@ -40,9 +44,20 @@ class Result:
 class Results(Sequence[Result]):
     """The neighbours of a query, nearest first. Notebooks show them as a table of thumbnails."""
 
-    def __init__(self, results: Iterable[Result], thumbnail: Callable[[int], bytes]) -> None:
+    def __init__(
+        self,
+        results: Iterable[Result],
+        thumbnail: Callable[[int], bytes],
+        *,
+        no_match: bool = False,
+        label_field: str | None = None,
+    ) -> None:
         self._results = tuple(results)
         self._thumbnail = thumbnail
+        self.no_match = no_match
+        """True if probably nothing matches the query, so far away is even the best result."""
+        self.label_field = label_field
+        """The field by whose values images are alike: the most telling one, if there is any."""
 
     @overload
     def __getitem__(self, number: int) -> Result: ...
@@ -50,7 +65,12 @@ class Results(Sequence[Result]):
     def __getitem__(self, number: slice) -> "Results": ...
     def __getitem__(self, number: int | slice) -> "Result | Results":
         if isinstance(number, slice):
-            return Results(self._results[number], self._thumbnail)
+            return Results(
+                self._results[number],
+                self._thumbnail,
+                no_match=self.no_match,
+                label_field=self.label_field,
+            )
         return self._results[number]
 
     def __len__(self) -> int:

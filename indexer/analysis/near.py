@@ -8,23 +8,9 @@ from numpy.typing import NDArray
 from indexer.analysis.graph import Graph
 from indexer.datasets import file_of_box
 from indexer.errors import ConfigError
+from indexer.search.scale import MAX_DISTANCE, Scale
 from indexer.store import Version
 from indexer.vector_index import MappedVectors
-
-NEAR_SHARE = 1 / 3
-"""What is within this share of the median distance of two images is probably one picture.
-
-Of the demo's photographs, encoded by the embedded encoder, this is 0.42: its three pictures that
-are there in two sizes are at most 0.19 apart, all others at least 0.62. A median hardly changes if
-many of the images are copies.
-"""
-
-SAMPLED = 1000
-PARTNERS = 100
-"""How many images are compared with how many others each, to see how near chance pairs are."""
-
-MAX_DISTANCE = 2.0
-"""The largest distance of vectors of length 1."""
 
 
 class Limit(NamedTuple):
@@ -47,11 +33,10 @@ class Limit(NamedTuple):
         """
         if within is not None and not 0 <= within <= MAX_DISTANCE:
             raise ConfigError(f"--within is {within}; it can be 0 to {MAX_DISTANCE:g}.")
-        distances = _chance_distances(vectors)
-        median = float(np.median(distances)) if len(distances) else 0.0
-        limit = NEAR_SHARE * median if within is None else within
-        share = float((distances <= limit).mean()) if len(distances) else 0.0
-        return cls(limit, within is None, median, share)
+        scale = Scale.of(vectors)
+        limit = scale.near if within is None else within
+        chance = scale.share_within(limit) or 0.0
+        return cls(limit, within is None, scale.median, chance)
 
     @property
     def note(self) -> str:
@@ -95,16 +80,6 @@ def crowded_notes(count: int) -> list[str]:
 def _near(graph: Graph, within: float) -> NDArray[np.bool_]:
     near: NDArray[np.bool_] = (graph.distances <= within) & (graph.neighbours >= 0)
     return near
-
-
-def _chance_distances(vectors: MappedVectors) -> NDArray[np.float32]:
-    """Return the distances of pairs of images, always the same, that chance picks."""
-    random, n = np.random.default_rng(0), max(len(vectors), 1)
-    first = np.repeat(random.integers(0, n, SAMPLED), PARTNERS)
-    second = random.integers(0, n, len(first))
-    others = first != second
-    squared: NDArray[np.float32] = vectors.squared_distances_of_pairs(first[others], second[others])
-    return np.sqrt(squared)
 
 
 def _in_different_pictures(

@@ -97,6 +97,8 @@ def search(options: argparse.Namespace, config: "Config") -> int:
         print(printable(f"{name}: {', '.join(counts + others) or 'no values'}"))
     if words := answer.get("words"):
         print(printable(words["summary"]))
+    if answer.get("no_match"):
+        print("Probably nothing matches: even the best result is unusually far away.")
     total = answer["timings_ms"]["total"]
     print(
         f"{len(answer['results'])} results, {printable(answer['mode'])}, {source}, {total:.0f} ms"

@@ -23,8 +23,8 @@ from indexer.search.filters import (
     parse_names,
 )
 from indexer.search.image_sources import file_of
-from indexer.search.paging import DUPLICATE_DISTANCE
 from indexer.search.queries import Allowed, Example, Query, Selection
+from indexer.search.scale import Scale
 from indexer.search.searcher import Searcher
 from indexer.search.words import WordMatches
 from indexer.store import (
@@ -41,7 +41,6 @@ from indexer.vector_index import Projection, Stage
 from indexer.vector_index.promise import Promise
 
 __all__ = [
-    "DUPLICATE_DISTANCE",
     "MARKED_VALUES",
     "MAX_CLAUSES",
     "MAX_FACETS",
@@ -68,6 +67,7 @@ __all__ = [
     "Promise",
     "PublishedIdentity",
     "Query",
+    "Scale",
     "Searcher",
     "Selection",
     "Stage",

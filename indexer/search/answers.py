@@ -14,6 +14,7 @@ from indexer.config import Mode
 from indexer.encoders import EncoderSpec
 from indexer.search.paging import RankedHit
 from indexer.search.queries import Example, Query, Selection
+from indexer.search.scale import Scale
 from indexer.search.words import WordMatches
 from indexer.store import Counts, Facet, ImageRow
 from indexer.vector_index import Stage
@@ -32,12 +33,23 @@ class Hit:
     image: ImageRow
     distance: float
     duplicates: Sequence["Hit"] = ()
+    percentile: float | None = None
+    """The share of all pairs of images that are nearer, in percent; None if there are no pairs."""
+    share_alike: float | None = None
+    """The share, 0 to 1, of the pairs at this distance that share a label, if that is known."""
 
     @classmethod
-    def of(cls, ranked: RankedHit, rows: Mapping[int, ImageRow]) -> "Hit":
+    def of(cls, ranked: RankedHit, rows: Mapping[int, ImageRow], scale: Scale) -> "Hit":
         """Make a hit, and those of its duplicates, from ranks and the images' rows."""
-        duplicates = tuple(cls.of(other, rows) for other in ranked.duplicates)
-        return cls(ranked.rank, rows[ranked.image_id], ranked.distance, duplicates)
+        within = scale.share_within(ranked.distance)
+        return cls(
+            ranked.rank,
+            rows[ranked.image_id],
+            ranked.distance,
+            tuple(cls.of(other, rows, scale) for other in ranked.duplicates),
+            None if within is None else round(100 * within, 4),
+            scale.share_alike(ranked.distance),
+        )
 
     @property
     def cosine(self) -> float:
@@ -54,6 +66,8 @@ class Hit:
             **box,
             "distance": self.distance,
             "cosine": self.cosine,
+            "percentile": self.percentile,
+            "share_alike": self.share_alike,
             "metadata": dict(self.image.metadata),
             "duplicates": [duplicate.to_dict() for duplicate in self.duplicates],
         }
@@ -79,6 +93,10 @@ class Answer:
     timings_ms: Mapping[str, float]
     vector: NDArray[np.float32]
     own_vector: NDArray[np.float32] | None
+    no_match: bool = False
+    """Whether even the best result, besides the query's own image, is too far away to match it."""
+    label_field: str | None = None
+    """The field whose values images share in :attr:`Hit.share_alike`."""
     preview: bytes | None = None
     note: str = ""
     """What is wrong with the file of the query's own image, whose picture is whole."""
@@ -116,6 +134,8 @@ class Answer:
             "timings_ms": dict(self.timings_ms),
             "results": [hit.to_dict() for hit in self.hits],
             "more": self.more,
+            "no_match": self.no_match,
+            "label_field": self.label_field,
         }
         if self.facets:
             answer["facets"] = facets_to_dict(self.facets)
@@ -180,11 +200,6 @@ class Distribution:
 
     edges: Sequence[float]
     counts: Sequence[int]
-
-    def share_nearer(self, distance: float) -> float:
-        """Return the approximate share, 0 to 1, of the collection nearer than ``distance``."""
-        below = np.interp(distance, self.edges, np.cumsum([0, *self.counts]))
-        return float(below / max(sum(self.counts), 1))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """The images of one published version: their rows, files, vectors and distances."""
 
 import random
-from collections.abc import Iterable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -12,7 +13,7 @@ from indexer.datasets import file_of_box, key_of_box
 from indexer.errors import LookalikeError, UnknownImage
 from indexer.images import crop, decoded, media_type, thumbnail
 from indexer.search.answers import Distribution, ImageFile, ListedImages
-from indexer.search.facets import telling_fields
+from indexer.search.facets import telling_fields, values_of
 from indexer.search.filters import (
     allowed_ids,
     equal_clause,
@@ -23,6 +24,7 @@ from indexer.search.filters import (
 )
 from indexer.search.image_sources import ImageSources
 from indexer.search.queries import Allowed, Selection, Vector, combined
+from indexer.search.scale import Scale
 from indexer.search.words import (
     CAMERA_NOTES,
     WordMatches,
@@ -30,7 +32,7 @@ from indexer.search.words import (
     parse_words,
     searched_fields,
 )
-from indexer.store import Facet, Field, ImageRow, Version
+from indexer.store import Facet, Field, ImageRow, Value, Version
 from indexer.vector_index import MappedVectors, Projection, StoredProjection
 from indexer.vector_index.base import Ids, Rows
 
@@ -65,6 +67,8 @@ class Collection:
         self._files = ImageSources(version.manifest.dataset, dataset)
         files = version.derived("map")
         self._projection = StoredProjection(files.parts if files else None, vectors)
+        self._scale: Scale | None = None
+        self._scaling = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._vectors)
@@ -187,6 +191,25 @@ class Collection:
     def overview(self) -> Mapping[str, Facet]:
         """The facets of the most telling fields in all images; counted once for a version."""
         return self.facets(self.telling_fields[:OVERVIEW_FIELDS])
+
+    @property
+    def scale(self) -> Scale:
+        """What distances mean here; found once for a version, in less than a second.
+
+        The labels are the values of the most telling field.
+        """
+        with self._scaling:  # a server's first requests come at the same time
+            if self._scale is None:
+                field = next(iter(self.telling_fields), None)
+                self._scale = Scale.of(self._vectors, field, self._labels(field) if field else None)
+            return self._scale
+
+    def _labels(self, field: str) -> Callable[[Ids], list[set[Value]]]:
+        def labels(ids: Ids) -> list[set[Value]]:
+            rows = self.images(ids.tolist())
+            return [values_of(rows[image_id], field) for image_id in ids.tolist()]
+
+        return labels
 
     def features(self, image_ids: Sequence[int] | Ids) -> Vector:
         """Return the stored features of images, float32 (n, dim).

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from indexer.store import OWN_FIELDS, Kind, MetadataIndex
+from indexer.store import OWN_FIELDS, ImageRow, Kind, MetadataIndex, Value
 
 MAX_VALUES = 1000
 """How many different values such a field has at most, if they are texts."""
@@ -36,6 +36,18 @@ class _Candidate(NamedTuple):
         has_common = sum(self.counts[-COMMON:]) >= MIN_COMMON * sum(self.counts)
         is_own = self.name in OWN_FIELDS
         return not has_common, KINDS.index(self.kind), -len(self.counts), is_own, self.name
+
+
+def values_of(row: ImageRow, field: str) -> set[Value]:
+    """Return the values that an image has in a field, as the index of metadata has them."""
+    if field == "folder":
+        found: object = row.key.rpartition("/")[0] or None
+    elif field in OWN_FIELDS:
+        found = getattr(row, field)
+    else:
+        found = row.metadata.get(field.removeprefix("metadata."))
+    values = found if isinstance(found, list) else [found]
+    return {value for value in values if isinstance(value, str | int | float)}
 
 
 def telling_fields(index: MetadataIndex, images: int) -> list[str]:

@@ -21,13 +21,8 @@ Pictures = Callable[[Ids], Ids]
 Neighbours = Callable[[int], tuple[Distances, Ids]]
 """Returns the ``k`` nearest: distances float32 (m,), ascending, and image ids, m <= k."""
 
-DUPLICATE_DISTANCE = 0.3
-"""Features at most this far apart (a cosine of 0.955) are of one picture, saved again or cropped.
-
-Measured with the embedded encoder on the demo's photographs: the 95th percentile of the distance is
-0.27 to the same picture saved as JPEG of quality 75, 0.31 cropped by 2 % on every side, and 0.37
-mirrored. Different photographs are at least 0.6 apart, unless they are one picture in two sizes.
-"""
+ROUNDING = 1e-6
+"""The most by which rounding changes the cosine of two vectors, which may be equal."""
 
 DUPLICATE_WINDOW = 100
 """How many ranks below a result its duplicates are looked for."""
@@ -81,12 +76,13 @@ def collapsed_page_of(
     k: int,
     page: int,
     threshold: float | None,
+    near: float,
     pictures: Pictures | None = None,
 ) -> tuple[list[RankedHit], bool]:
     """Return one page of ``k`` results with their near-duplicates, and whether there is another.
 
-    A neighbour folds under the best-ranked result that is within :data:`DUPLICATE_DISTANCE` of it,
-    or in the same one of ``pictures``, and at most :data:`DUPLICATE_WINDOW` ranks above it. Folding
+    A neighbour folds under the best-ranked result that is within the distance ``near`` of it, or in
+    the same one of ``pictures``, and at most :data:`DUPLICATE_WINDOW` ranks above it. Folding
     depends on better-ranked neighbours alone, so that pages are consistent at any depth. Raises
     :class:`~indexer.errors.InvalidQuery` if so many fold that more than :data:`MAX_RANKS` would
     have to be looked at.
@@ -97,7 +93,7 @@ def collapsed_page_of(
     deepest = max(MAX_RANKS, MAX_FACTOR * page * k)
     while True:
         distances, ids = _within(neighbours(depth), threshold)
-        leaders = fold(vectors, ids, pictures)
+        leaders = fold(vectors, ids, near, pictures)
         firsts = np.flatnonzero(leaders == np.arange(len(leaders)))
         # The page is complete once nothing below can fold under one of its results.
         last = firsts[page * k - 1] if len(firsts) > page * k else len(ids)
@@ -119,27 +115,27 @@ def collapsed_page_of(
 
 
 def fold(
-    vectors: Callable[[Ids], Vectors], ids: Ids, pictures: Pictures | None = None
+    vectors: Callable[[Ids], Vectors], ids: Ids, near: float, pictures: Pictures | None = None
 ) -> NDArray[np.int64]:
     """Return for each image, by rank, the position of the one it folds under, or its own.
 
     ``vectors`` returns the features of images, float32 (n, dim). Those of at most twice
-    :data:`DUPLICATE_WINDOW` images are in memory at a time.
+    :data:`DUPLICATE_WINDOW` images are in memory at a time. Equal ones fold whatever ``near`` is.
     """
-    least_cosine = 1 - DUPLICATE_DISTANCE**2 / 2
+    least_cosine = 1 - near**2 / 2 - ROUNDING
     leaders = np.arange(len(ids))
     before, seen = vectors(ids[:0]), ids[:0]
     for start in range(0, len(ids), DUPLICATE_WINDOW):
         block = vectors(ids[start : start + DUPLICATE_WINDOW])
         first = start - len(before)
-        near = block @ np.concatenate([before, block]).T >= least_cosine
+        folds = block @ np.concatenate([before, block]).T >= least_cosine
         if pictures:
             own = pictures(ids[start : start + DUPLICATE_WINDOW])
-            near |= own[:, np.newaxis] == np.concatenate([seen, own])
+            folds |= own[:, np.newaxis] == np.concatenate([seen, own])
             seen = own
         for row in range(start, start + len(block)):
             lowest = max(row - DUPLICATE_WINDOW, 0)
-            others = lowest + np.flatnonzero(near[row - start, lowest - first : row - first])
+            others = lowest + np.flatnonzero(folds[row - start, lowest - first : row - first])
             results = others[leaders[others] == others]
             if len(results):
                 leaders[row] = results[0]

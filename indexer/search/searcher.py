@@ -132,9 +132,10 @@ class Searcher:
             self._encoder = other._encoder  # noqa: SLF001 -- its own class's
 
     def check(self) -> None:
-        """Search for some stored images in every mode.
+        """Search for some stored images in every mode, and find out what distances mean.
 
-        Raises :class:`~indexer.errors.StoreCorrupt` if one does not find itself.
+        The first answer would otherwise wait for the latter. Raises
+        :class:`~indexer.errors.StoreCorrupt` if an image does not find itself.
         """
         for image in self.collection.sample(3):
             feature = self.collection.features([image.id])
@@ -145,6 +146,7 @@ class Searcher:
                         f"{self._version.folder}: image {image.id} does not find itself by "
                         f"{mode} search."
                     )
+        _ = self.collection.scale
 
     def load_encoder(self) -> None:
         """Load the encoder's model, so that the first query by image does not wait for it.
@@ -300,6 +302,7 @@ class Searcher:
             facets = self.collection.facets(selection.facets, among)
             shown = [hit for first in hits for hit in (first, *first.duplicates)]
             rows = self.collection.images(hit.image_id for hit in shown)
+            scale = self.collection.scale
         search.answer = Answer(
             version=self._version.manifest.version,
             encoder=self.encoder_spec,
@@ -308,7 +311,9 @@ class Searcher:
             mode=search.mode,
             k=search.k,
             more=more,
-            hits=[Hit.of(hit, rows) for hit in hits],
+            no_match=self._matches_nothing(search),
+            label_field=scale.field,
+            hits=[Hit.of(hit, rows, scale) for hit in hits],
             timings_ms=search.stopwatch.finish(),
             stages=search.found.stages if search.found else (),
             vector=search.vector,
@@ -318,6 +323,15 @@ class Searcher:
             facets=facets,
             words=search.words,
         )
+
+    def _matches_nothing(self, search: PendingSearch) -> bool:
+        """Tell whether even the best neighbour, besides the query's own image, is too far away."""
+        query = search.query
+        if search.found is None or query.text is not None or query.positives or query.negatives:
+            return False  # a mean of several images is nearer to all than they are
+        ids, distances = search.found.ids[0], search.found.distances[0]
+        others = distances[(ids >= 0) & (ids != (query.image_id or -1))]
+        return len(others) > 0 and self.collection.scale.is_beyond(float(others[0]))
 
     def _features(self, examples: Sequence[Example]) -> Vector:
         """Return the stored features of examples, float32 (n, dim)."""
@@ -344,6 +358,13 @@ class Searcher:
             collection = self.collection
             pictures = collection.pictures if collection.has_boxes else None
             return collapsed_page_of(
-                neighbours, collection.features, count, k, page, threshold, pictures
+                neighbours,
+                collection.features,
+                count,
+                k,
+                page,
+                threshold,
+                collection.scale.near,
+                pictures,
             )
         return page_of(neighbours, count, k, page, threshold)

@@ -20,6 +20,7 @@ from indexer.store.metadata_index import (
     Kind,
     MetadataIndex,
     Range,
+    Value,
 )
 from indexer.store.metadata_schema import OWN_FIELDS
 from indexer.store.progress import BuildProgress, build_progress
@@ -90,6 +91,7 @@ __all__ = [
     "StoredGraph",
     "TextIndex",
     "TextMatches",
+    "Value",
     "Version",
     "VersionPart",
     "Writer",

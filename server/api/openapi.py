@@ -190,6 +190,8 @@ EXAMPLES: dict[str, dict[str, Any]] = {
                         "key": "000000000139.jpg",
                         "distance": 0.0,
                         "cosine": 1.0,
+                        "percentile": 0.0,
+                        "share_alike": None,
                         "url": "/api/v1/images/12/file?v=3f2a90c1d7e4",
                         "thumbnail_url": "/api/v1/images/12/thumbnail?v=3f2a90c1d7e4",
                         "metadata": {"caption": ["A dining room with a table and chairs."]},
@@ -197,6 +199,8 @@ EXAMPLES: dict[str, dict[str, Any]] = {
                     }
                 ],
                 "more": True,
+                "no_match": False,
+                "label_field": "folder",
             },
         )
     },

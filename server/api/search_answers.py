@@ -142,6 +142,20 @@ class Result(BaseModel):
     box: Region = None
     distance: Annotated[float, Field(description="Euclidean distance to the query, 0 to 2.")]
     cosine: Annotated[float, Field(description="Cosine similarity, 1 - distance^2 / 2, -1 to 1.")]
+    percentile: Annotated[
+        float | None,
+        Field(
+            description="How many percent of the pairs of indexed images that chance picks are "
+            "nearer than this distance; null if there are no two images."
+        ),
+    ]
+    share_alike: Annotated[
+        float | None,
+        Field(
+            description="The share, 0 to 1, of the pairs at this distance that share a value of "
+            "label_field; null where too few pairs were seen."
+        ),
+    ]
     url: FileUrl
     thumbnail_url: ThumbnailUrl
     metadata: Metadata
@@ -163,6 +177,8 @@ class Result(BaseModel):
             box=region(hit.image),
             distance=hit.distance,
             cosine=hit.cosine,
+            percentile=hit.percentile,
+            share_alike=hit.share_alike,
             url=file_url(hit.image),
             thumbnail_url=thumbnail_url(hit.image),
             metadata=dict(hit.image.metadata),
@@ -247,6 +263,20 @@ class SearchAnswer(BaseModel):
     timings_ms: Timings
     results: Annotated[list[Result], Field(description="The page's results, nearest first.")]
     more: Annotated[bool, Field(description="True if there is another page.")]
+    no_match: Annotated[
+        bool,
+        Field(
+            description="True if probably nothing matches the query: even the best result, besides "
+            "the query's own image, is farther away than 99 % of the images are from another one."
+        ),
+    ]
+    label_field: Annotated[
+        str | None,
+        Field(
+            description="The field whose values share_alike goes by: the most telling one; null if "
+            "there is none."
+        ),
+    ]
     facets: Facets = None
     words: Annotated[
         Words | None,
@@ -280,6 +310,8 @@ class SearchAnswer(BaseModel):
             timings_ms=Timings.model_validate(answer.timings_ms),
             results=[Result.of(hit) for hit in answer.hits],
             more=answer.more,
+            no_match=answer.no_match,
+            label_field=answer.label_field,
             facets=Facet.of_each(answer.facets),
             words=Words.of(answer.words),
             stages=[Stage(name=s.name, images=s.rows) for s in answer.stages]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from indexer.search import DUPLICATE_DISTANCE, Distribution, Hit, ImageRow, file_of
+from indexer.search import Distribution, Hit, ImageRow, Scale, file_of, name_text
 from server.api.search_answers import file_url, thumbnail_url
 
 MIN_ASPECT = 0.75
@@ -24,6 +24,9 @@ SHOWN_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF")
 
 MAX_DISTANCE = 2.0
 """The distance of opposite vectors: there is no larger one."""
+
+STEPS = 100
+"""For how many distances the slider says how many pairs are farther; between them is a line."""
 
 PLOT_WIDTH, PLOT_HEIGHT = 400.0, 90.0
 
@@ -58,6 +61,13 @@ class Slider(NamedTuple):
     most: float
     value: float
     plot: Plot
+    scale: Scale
+
+    @property
+    def farther(self) -> str:
+        """How many percent of all pairs are farther than each of :data:`STEPS` distances."""
+        steps = (MAX_DISTANCE * step / STEPS for step in range(STEPS + 1))
+        return " ".join(f"{_farther(self.scale, distance):.5g}" for distance in steps)
 
     def view(self, least: float, most: float) -> str:
         """Return the part of the histogram between two distances, as SVG's ``viewBox``."""
@@ -126,14 +136,40 @@ def without_own(hits: Sequence[Hit], query_ids: Sequence[int]) -> list[Hit]:
     return others
 
 
-def copies_and_others(hits: Sequence[Hit], image_id: int) -> tuple[list[Hit], list[Hit]]:
-    """Divide the neighbours of an image into near-duplicates of it and other images."""
+def copies_and_others(
+    hits: Sequence[Hit], image_id: int, near: float
+) -> tuple[list[Hit], list[Hit]]:
+    """Divide the neighbours of an image into those within ``near``, its copies, and the others."""
     hits = [hit for hit in hits if hit.image.id != image_id]
-    copies = [hit for hit in hits if hit.distance <= DUPLICATE_DISTANCE]
+    copies = [hit for hit in hits if hit.distance <= near]
     return copies, hits[len(copies) :]
 
 
-def slider(distribution: Distribution, hits: Sequence[Hit], threshold: float | None) -> Slider:
+def _farther(scale: Scale, distance: float) -> float:
+    return 100 * (1 - (scale.share_within(distance) or 0))
+
+
+def nearness(scale: Scale, distance: float) -> str:
+    """Return in words how near a distance is, of all pairs of images; controls.js does, too."""
+    farther = _farther(scale, distance)
+    if farther < 1:
+        return "farther than nearly all pairs"
+    if farther > 99.99:
+        return "nearer than over 99.99 % of all pairs"
+    return f"nearer than {farther:{'.0f' if farther < 99 else '.2f'}} % of all pairs"
+
+
+def alikeness(scale: Scale, distance: float) -> str:
+    """Return in words how many pairs at a distance share a label; empty if that is not known."""
+    share = scale.share_alike(distance)
+    if share is None or scale.field is None:
+        return ""
+    return f"{100 * share:.0f} % of the pairs this near share their {name_text(scale.field)}"
+
+
+def slider(
+    distribution: Distribution, hits: Sequence[Hit], threshold: float | None, scale: Scale
+) -> Slider:
     """Return the range of distances to choose from: from the nearest hit to the farthest image."""
     nearest = hits[0].distance if hits else 0.0
     farthest = distribution.edges[-1]
@@ -141,7 +177,7 @@ def slider(distribution: Distribution, hits: Sequence[Hit], threshold: float | N
     if threshold is not None:
         least, most = min(least, threshold), max(most, threshold)
     value = MAX_DISTANCE if threshold is None else threshold
-    return Slider(least, most, value, plot(distribution, None))
+    return Slider(least, most, value, plot(distribution, None), scale)
 
 
 def plot(distribution: Distribution, distance: float | None) -> Plot:

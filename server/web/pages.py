@@ -109,7 +109,9 @@ def image(image_id: int) -> str:
         Query(image_id=image_id),
         Selection(k=1 + MAX_COPIES + NEIGHBOUR_COUNT, filter=state.filter),
     )
-    copies, others = layout.copies_and_others(neighbours.hits, image_id)
+    copies, others = layout.copies_and_others(
+        neighbours.hits, image_id, searcher.collection.scale.near
+    )
     vector, distance, place = neighbours.vector, None, None
     if not state.is_empty:
         answer = run_search(searcher, state.query(), state.selection())
@@ -130,7 +132,6 @@ def image(image_id: int) -> str:
         neighbours=others[:NEIGHBOUR_COUNT],
         place=place,
         distance=distance,
-        share_nearer=None if distance is None else distribution.share_nearer(distance),
         plot=layout.plot(distribution, distance),
     )
 
@@ -209,6 +210,9 @@ def render(template: str, searcher: Searcher | None, *, state: PageState, **valu
         aspect=layout.aspect_class,
         rectangle=layout.rectangle,
         boxes_on=layout.boxes_on,
+        nearness=layout.nearness,
+        alikeness=layout.alikeness,
+        scale=searcher.collection.scale if searcher else None,
         things="boxes" if searcher and searcher.collection.has_boxes else "images",
         similarity=layout.similarity,
         **values,
@@ -266,7 +270,12 @@ def _answer_page(searcher: Searcher, typed: facets.Typed) -> str:
         searcher,
         answer=answer,
         hits=hits,
-        slider=layout.slider(distribution, hits if answer.page == 1 else [], state.threshold),
+        slider=layout.slider(
+            distribution,
+            hits if answer.page == 1 else [],
+            state.threshold,
+            searcher.collection.scale,
+        ),
         state=state.with_answer(answer),
         typed=typed,
         facets=facets.lists(searcher, state, answer),

@@ -88,7 +88,9 @@ def test_results_are_those_of_the_searcher(
     answer = Searcher.open(demo_config).search_id(1, k=7, mode=mode)
     results = index.search(1, k=7, mode=mode)
     assert results.to_list() == json.loads(json.dumps(results.to_list()))
+    assert (results.no_match, results[1:].label_field) == (answer.no_match, "folder")
     fields = ("rank", "image_id", "key", "distance", "cosine", "metadata")
+    fields += ("percentile", "share_alike")
     assert results.to_list() == [
         {name: hit[name] for name in fields} for hit in answer.to_dict()["results"]
     ]

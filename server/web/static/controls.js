@@ -25,6 +25,16 @@ export const stateUrl = (fields) => `${ROOT}?${new URLSearchParams(fields)}`.rep
 /** Returns how similar images at a distance are, as the server does. */
 const percent = (distance) => Math.round(Math.max(0, 100 * (1 - distance ** 2 / 2)));
 
+/** Returns how near a distance is, of all pairs of images, in the words of the server. */
+function nearness(slider) {
+  const farther = slider.dataset.farther.split(" ").map(Number);
+  const place = (slider.value / 2) * (farther.length - 1);
+  const [from, to] = [Math.floor(place), Math.ceil(place)].map((n) => farther[n]);
+  const percent = from + (to - from) * (place % 1);
+  if (percent < 1) return "farther than nearly all pairs";
+  return `nearer than ${percent > 99.99 ? "over 99.99" : percent.toFixed(percent < 99 ? 0 : 2)} % of all pairs`;
+}
+
 /** Narrows the slider to the distances that there are. */
 function narrow() {
   const slider = document.getElementById("threshold");
@@ -38,7 +48,9 @@ function narrow() {
 }
 
 function showValue(slider) {
-  slider.form.querySelector("output").value = `${percent(slider.value)} % and more`;
+  const [similar, near] = slider.form.querySelectorAll("output");
+  similar.value = `${percent(slider.value)} % and more`;
+  near.value = nearness(slider);
 }
 
 /** Opens the filters where they have a place beside the results. */

@@ -52,8 +52,6 @@ def test_the_distribution_counts_the_whole_of_a_small_collection(searcher: Searc
     counts, _ = np.histogram([hit.distance for hit in answer.hits], distribution.edges)
     assert (sum(distribution.counts), len(distribution.edges)) == (40, 41)
     assert distribution.counts == counts.tolist()
-    assert distribution.share_nearer(0.0) == 0
-    assert distribution.share_nearer(2.0) == 1
     assert searcher.collection.distance(answer.vector, answer.hits[7].image.id) == pytest.approx(
         answer.hits[7].distance, abs=1e-6
     )

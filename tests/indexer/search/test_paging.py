@@ -12,7 +12,6 @@ from indexer.config import Config
 from indexer.errors import InvalidQuery
 from indexer.search import Hit, Query, Searcher, Selection, paging
 from indexer.search.paging import (
-    DUPLICATE_DISTANCE,
     DUPLICATE_WINDOW,
     collapsed_page_of,
     fold,
@@ -78,6 +77,10 @@ def test_the_threshold_is_the_largest_distance(searcher: Searcher, *, collapse: 
         assert searcher.search(Query(image_id=5), Selection(threshold=threshold)).hits
 
 
+NEAR = 0.3
+"""Within which distance vectors fold in these tests."""
+
+
 def on_a_circle(*angles: float) -> np.ndarray:
     return np.array([[np.cos(a), np.sin(a)] for a in angles], np.float32)
 
@@ -89,11 +92,11 @@ def folded(vectors: np.ndarray) -> np.ndarray:
         assert len(rows) <= DUPLICATE_WINDOW
         return vectors[rows]
 
-    return fold(some, np.arange(len(vectors)))
+    return fold(some, np.arange(len(vectors)), NEAR)
 
 
 def test_a_vector_folds_under_the_best_ranked_that_is_near_and_stands_for_itself() -> None:
-    near = 2 * np.arcsin(DUPLICATE_DISTANCE / 2)  # the angle of that distance
+    near = 2 * np.arcsin(NEAR / 2)  # the angle of that distance
     inside, outside = near * 0.99, near * 1.01
     assert folded(on_a_circle(0, inside)).tolist() == [0, 0]
     assert folded(on_a_circle(0, outside)).tolist() == [0, 1]
@@ -113,8 +116,7 @@ def test_folding_in_blocks_is_folding_one_by_one() -> None:
         near = (
             other
             for other in candidates
-            if expected[other] == other
-            and np.linalg.norm(vectors[other] - vector) <= DUPLICATE_DISTANCE
+            if expected[other] == other and np.linalg.norm(vectors[other] - vector) <= NEAR
         )
         expected.append(next(near, row))
     assert folded(vectors).tolist() == expected
@@ -131,7 +133,7 @@ def test_boxes_in_one_picture_fold_within_the_window() -> None:
     pictures[[201, 202]] = 1002
     expected = np.arange(250)
     expected[[60, 100, 150, 201]] = [0, 0, 99, 200]
-    leaders = fold(lambda rows: vectors[rows], np.arange(250), lambda ids: pictures[ids])
+    leaders = fold(lambda rows: vectors[rows], np.arange(250), NEAR, lambda ids: pictures[ids])
     assert leaders.tolist() == expected.tolist()
     assert folded(vectors)[201] == 200
 
@@ -148,7 +150,7 @@ def test_a_page_looks_ahead_by_the_duplicate_window() -> None:
         asked.append(k)
         return np.linspace(0, 1, 400, dtype=np.float32)[:k], ids[:k]
 
-    places, more = collapsed_page_of(neighbours, lambda rows: vectors[rows], 400, 2, 1, None)
+    places, more = collapsed_page_of(neighbours, lambda rows: vectors[rows], 400, 2, 1, None, NEAR)
     assert [[p.rank for p in place.duplicates] for place in places] == [[DUPLICATE_WINDOW + 1], []]
     assert more
     assert max(asked) < 400
@@ -159,7 +161,7 @@ def test_pages_of_an_empty_collection() -> None:
         raise AssertionError("there is nothing to ask")
 
     assert page_of(never, 0, 30, 1, None) == ([], False)
-    assert collapsed_page_of(never, never, 0, 30, 1, None) == ([], False)  # type: ignore[arg-type]
+    assert collapsed_page_of(never, never, 0, 30, 1, None, NEAR) == ([], False)  # type: ignore[arg-type]
 
 
 def test_copies_of_a_photograph_are_collapsed(images: Path, tmp_path: Path) -> None:
@@ -193,9 +195,9 @@ def test_near_duplicates_are_ranked_to_a_bound_and_no_deeper(
         asked.append(depth)
         return np.zeros(depth, np.float32), np.arange(depth)
 
-    first, more = collapsed_page_of(neighbours, lambda ids: same[ids], 5000, 5, 1, None)
+    first, more = collapsed_page_of(neighbours, lambda ids: same[ids], 5000, 5, 1, None, NEAR)
     assert ([place.rank for place in first], more) == ([1, 102, 203, 304, 405], True)
     with pytest.raises(InvalidQuery, match="near-duplicates"):
-        collapsed_page_of(neighbours, lambda ids: same[ids], 5000, 30, 1, None)
+        collapsed_page_of(neighbours, lambda ids: same[ids], 5000, 30, 1, None, NEAR)
     assert max(asked) == 1000
-    collapsed_page_of(neighbours, lambda ids: same[ids], 1000, 30, 1, None)  # there are no more
+    collapsed_page_of(neighbours, lambda ids: same[ids], 1000, 30, 1, None, NEAR)

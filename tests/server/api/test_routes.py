@@ -25,7 +25,8 @@ from tests.server.helpers import assert_error, body, png, ready_app, upload
 def test_search_by_upload(client: FlaskClient, photos: list[Path]) -> None:
     answer = body(upload(client, photos[0].read_bytes(), k=3))
     assert set(answer) == {
-        "version", "encoder", "mode", "query", "timings_ms", "results", "more",
+        "version", "encoder", "mode", "query", "timings_ms", "results", "more", "no_match",
+        "label_field",
     }  # fmt: skip
     assert answer["encoder"]["model"] == "efficientnet_lite0"
     assert answer["query"] == {
@@ -36,11 +37,14 @@ def test_search_by_upload(client: FlaskClient, photos: list[Path]) -> None:
     assert set(answer["timings_ms"]) == {"decode", "encode", "search", "total"}
     first = answer["results"][0]
     assert list(first) == [
-        "rank", "image_id", "key", "distance", "cosine", "url", "thumbnail_url", "metadata",
-        "duplicates",
+        "rank", "image_id", "key", "distance", "cosine", "percentile", "share_alike", "url",
+        "thumbnail_url", "metadata", "duplicates",
     ]  # fmt: skip
     assert first["key"] == str(photos[0].relative_to(DEMO_IMAGES))
     assert first["distance"] < 1e-5
+    assert (first["percentile"], first["share_alike"]) == (0, None)
+    assert (answer["no_match"], answer["label_field"]) == (False, "folder")
+    assert 0 < answer["results"][1]["percentile"] < answer["results"][2]["percentile"] < 100
     assert client.get(first["url"]).data == photos[0].read_bytes()
 
 
