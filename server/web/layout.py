@@ -164,7 +164,7 @@ def alikeness(scale: Scale, distance: float) -> str:
     share = scale.share_alike(distance)
     if share is None or scale.field is None:
         return ""
-    return f"{100 * share:.0f} % of the pairs this near share their {name_text(scale.field)}"
+    return f"{100 * share:.0f} % of the pairs at this distance share their {name_text(scale.field)}"
 
 
 def slider(

@@ -50,7 +50,7 @@ function narrow() {
 function showValue(slider) {
   const [similar, near] = slider.form.querySelectorAll("output");
   similar.value = `${percent(slider.value)} % and more`;
-  near.value = nearness(slider);
+  near.value = slider.value === slider.max ? "" : nearness(slider);
 }
 
 /** Opens the filters where they have a place beside the results. */

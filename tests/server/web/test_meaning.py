@@ -18,7 +18,7 @@ def test_an_image_says_how_near_the_query_is(client: FlaskClient) -> None:
         farther = 100 - result["percentile"]
         assert f"nearer than {farther:{'.2f' if farther >= 99 else '.0f'}} % of all pairs" in page
         share = result["share_alike"]
-        alike = f"{100 * (share or 0):.0f} % of the pairs this near share their folder"
+        alike = f"{100 * (share or 0):.0f} % of the pairs at this distance share their folder"
         assert (alike in page) == (share is not None)
     assert "of all pairs of images" not in client.get("/images/5").text  # no query: no distance
 
