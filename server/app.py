@@ -22,7 +22,7 @@ from server.api.thumbnails import ThumbnailCache
 from server.api.url_queries import Fetcher
 from server.current_index import CurrentIndex
 from server.monitoring import health, logs, metrics
-from server.web import collection, duplicates, exports, pages, suspects
+from server.web import collection, duplicates, evaluation, exports, pages, suspects
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; img-src 'self' data: blob:; style-src 'self'; script-src 'self'; "
@@ -104,6 +104,7 @@ def create_app(config: Config) -> Application:
     app.register_blueprint(exports.blueprint)
     app.register_blueprint(duplicates.blueprint)
     app.register_blueprint(suspects.blueprint)
+    app.register_blueprint(evaluation.blueprint)
     app.register_api(routes.blueprint)
     app.register_api(batch.blueprint)
     openapi.register(app)

@@ -1,13 +1,9 @@
 """What an evaluation found: the records that are saved, printed and drawn."""
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
 from indexer.analysis.measures import Mean
-from indexer.errors import StoreCorrupt
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +103,11 @@ class Asked:
     """How many of the images that are searched are relevant."""
     results: list[Result]
 
+    @property
+    def ids(self) -> list[int]:
+        """The image and its results."""
+        return [self.id, *(result.id for result in self.results)]
+
 
 @dataclass(frozen=True, slots=True)
 class Beside:
@@ -165,19 +166,6 @@ class Evaluation:
     only: int
     """How many images are left out, as a store beside this one lacks them."""
 
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> "Evaluation":
-        """Return the evaluation with these values. Raises :class:`StoreCorrupt` if it has none."""
-        try:
-            return _ADAPTER.validate_python(values)
-        except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(map(str, first["loc"]))
-            raise StoreCorrupt(
-                f"The saved evaluation cannot be used: {place}: {first['msg']}.",
-                "Make it again with: lookalike evaluate",
-            ) from None
-
     def to_json(self) -> dict[str, Any]:
         """Return the evaluation as JSON-ready values."""
         return asdict(self) | {
@@ -203,6 +191,3 @@ class Evaluation:
             f"{asked} asked for those of {self.images:,} with the same {self.by}, each left out of "
             f"its own answer; rankings are exact and complete{alone}{only}."
         )
-
-
-_ADAPTER = TypeAdapter(Evaluation)

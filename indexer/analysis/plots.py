@@ -88,7 +88,7 @@ def bars(title: str, rows: Sequence[tuple[str, float, float]]) -> Markup:
         _tag(
             "g",
             _tag("title", f"{name}: {value:.4f}, by chance {chance:.4f}"),
-            _text("name", NAME_WIDTH - 6, ROW * number + 14, _shortened(name)),
+            _text("end", NAME_WIDTH - 6, ROW * number + 14, _shortened(name)),
             _rectangle(NAME_WIDTH, ROW * number + 4, across * value, ROW - 7),
             _text("value", _beside(across, value, chance), ROW * number + 14, f"{value:.3f}"),
             _mark(NAME_WIDTH + across * chance, ROW * number + 2),
@@ -151,7 +151,7 @@ def _ticks_below(ticks: Iterable[tuple[float, str]]) -> Iterable[Markup]:
 def _ticks_beside(ticks: Iterable[tuple[float, str]]) -> Iterable[Markup]:
     for y, label in ticks:
         yield _tag("line", class_="grid-line", x1=LEFT, x2=RIGHT, y1=y, y2=y)
-        yield _text("name", LEFT - 5, y + 4, label)
+        yield _text("end", LEFT - 5, y + 4, label)
 
 
 def _dot(kind: str, at: Point, what: str) -> Markup:

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Literal, get_args
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -22,38 +23,44 @@ SIDE = 96
 BARS = 10
 """How many of the best and of the worst labels are drawn."""
 
+Form = Literal["json", "md", "html"]
+FORMS: tuple[Form, ...] = get_args(Form)
+
+Thumbnail = Callable[[int, int], bytes]
+"""Returns the JPEG of an image by its id and the side of the square that it fits into."""
+
 Rows = list[tuple[str, float, float]]
 
 
-def write_report(
-    folder: Path, found: Evaluation, thumbnail: Callable[[int, int], bytes]
-) -> list[Path]:
+def write_report(folder: Path, found: Evaluation, thumbnail: Thumbnail) -> list[Path]:
     """Write ``evaluation.json``, ``.md`` and ``.html`` into a folder; return their paths.
 
-    ``thumbnail`` returns the JPEG of an image by its id and the side it fits into. Raises
-    :class:`OSError` if the folder cannot be written.
+    Raises :class:`OSError` if the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for suffix, content in (
-        ("json", json.dumps(found.to_json(), indent=1)),
-        ("md", markdown(found)),
-        ("html", html(found, thumbnail)),
-    ):
-        path = folder / f"evaluation.{suffix}"
-        path.write_text(f"{content}\n", encoding="utf-8")
+    for form in FORMS:
+        path = folder / f"evaluation.{form}"
+        path.write_text(report(found, form, thumbnail), encoding="utf-8")
         written.append(path)
     return written
 
 
-def html(found: Evaluation, thumbnail: Callable[[int, int], bytes]) -> str:
+def report(found: Evaluation, form: Form, thumbnail: Thumbnail) -> str:
+    """Return a report in one of the forms."""
+    match form:
+        case "json":
+            return f"{json.dumps(found.to_json(), indent=1)}\n"
+        case "md":
+            return f"{markdown(found)}\n"
+        case "html":
+            return f"{html(found, thumbnail)}\n"
+
+
+def html(found: Evaluation, thumbnail: Thumbnail) -> str:
     """Return a report in one HTML file, with its pictures; where one is away, its key is shown."""
     pictures, problems = {}, []
-    shown = dict.fromkeys(
-        image_id
-        for query in found.worst + found.best
-        for image_id in (query.id, *(one.id for one in query.results))
-    )
+    shown = dict.fromkeys(image_id for query in found.worst + found.best for image_id in query.ids)
     for image_id in shown:
         try:
             data = base64.b64encode(thumbnail(image_id, SIDE)).decode("ascii")

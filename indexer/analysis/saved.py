@@ -168,6 +168,8 @@ def _ids(found: Any) -> Iterable[int]:
             return (one.id for one in found.suspects)
         case Outliers():
             return (one.id for one in found.outliers)
+        case Evaluation():
+            return (image_id for one in found.best + found.worst for image_id in one.ids)
     return ()
 
 

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 
 from flask import Response, current_app, request
 
-from indexer.analysis import Duplicates, Leaks, Outliers, Reports, SavedReport, Suspects
+from indexer.analysis import Duplicates, Evaluation, Leaks, Outliers, Reports, SavedReport, Suspects
 from indexer.errors import InvalidQuery, StoreCorrupt
 from indexer.search import ImageRow, Searcher
 from indexer.tables import csv_row
@@ -20,7 +20,7 @@ from server.current_index import current_index
 from server.web.exports import BYTE_ORDER_MARK, download
 from server.web.page_state import parse_int
 
-Findings = TypeVar("Findings", Duplicates, Leaks, Suspects, Outliers)
+Findings = TypeVar("Findings", Duplicates, Leaks, Suspects, Outliers, Evaluation)
 Thing = TypeVar("Thing")
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
