@@ -16,6 +16,7 @@ from indexer.search import build_progress
 from server import errors
 from server.admission import capacity, hosts
 from server.api import batch, openapi, routes
+from server.api import reports as reports_api
 from server.api.bodies import local_url
 from server.api.forms import CHUNK_BYTES, FORM_OVERHEAD_BYTES, InMemoryRequest
 from server.api.thumbnails import ThumbnailCache
@@ -107,6 +108,7 @@ def create_app(config: Config) -> Application:
     app.register_blueprint(evaluation.blueprint)
     app.register_api(routes.blueprint)
     app.register_api(batch.blueprint)
+    app.register_api(reports_api.blueprint)
     openapi.register(app)
     return app
 

@@ -33,6 +33,7 @@ DOMAIN_CODES = {
     "url_refused": ErrorCode(HTTPStatus.UNPROCESSABLE_ENTITY),
     "unknown_image": ErrorCode(HTTPStatus.NOT_FOUND),
     "no_text_matches": ErrorCode(HTTPStatus.NOT_FOUND),
+    "no_report": ErrorCode(HTTPStatus.NOT_FOUND),
     "image_gone": ErrorCode(HTTPStatus.NOT_FOUND),
     "unreadable": ErrorCode(HTTPStatus.NOT_FOUND),
     "no_approximate_index": ErrorCode(HTTPStatus.CONFLICT),

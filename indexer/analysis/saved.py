@@ -58,6 +58,11 @@ class Reports:
         self._read: dict[ReportName, _Read] = {}
         self._seen: dict[ReportName, _Seen] = {}
 
+    @staticmethod
+    def command(kind: type) -> str:
+        """Return the verb of the command line that makes a report, with what it needs."""
+        return REPORT_COMMANDS[NAMES[kind]]
+
     def has(self, name: ReportName) -> bool:
         """Tell whether there is a report, which may be damaged."""
         try:
@@ -148,13 +153,11 @@ def _saved(read: _Read, searcher: Searcher) -> SavedReport[Any]:
     assert report is not None
     ids = np.array(sorted(read.ids), np.int64)
     there = ids[searcher.collection.has(ids)].tolist()
-    return SavedReport(
-        found=_present(read.found, searcher.collection.keys(there)),
-        version=report.version,
-        created=report.created,
-        is_current=(report.version, report.version_created) == (info.version, info.created),
-        gone=len(ids) - len(there),
-    )
+    is_current = (report.version, report.version_created) == (info.version, info.created)
+    found, gone = read.found, len(ids) - len(there)
+    if gone or not is_current:
+        found = _present(found, searcher.collection.keys(there))
+    return SavedReport(found, report.version, report.created, is_current, gone)
 
 
 def _ids(found: Any) -> Iterable[int]:

@@ -13,11 +13,12 @@ from flask import Blueprint, Response, request
 from indexer.analysis import Duplicates
 from indexer.errors import InvalidQuery, LookalikeError
 from indexer.search import ImageRow, Searcher
+from server.api.reports import saved_report
 from server.current_index import current_index
-from server.web.exports import download
+from server.web.exports import as_csv, as_json, download
 from server.web.page_state import PageState, parse_int
 from server.web.pages import error_page, render
-from server.web.reports import View, as_csv, as_json, ask, day, here, on_page, require
+from server.web.reports import View, ask, day, here, on_page
 
 blueprint = Blueprint("duplicates", __name__)
 blueprint.register_error_handler(LookalikeError, error_page)
@@ -78,7 +79,7 @@ class ShownGroup(NamedTuple):
 def duplicates() -> str:
     """Show a page of the groups, or the group of one image."""
     searcher, view = current_index().searcher(), View.parse()
-    asked = ask(Duplicates, searcher, "duplicates")
+    asked = ask(Duplicates, searcher)
     everything = asked.saved.found.groups if asked.saved else []
     groups = chosen(everything, view)
     if view.image is None:
@@ -148,7 +149,7 @@ def chosen(groups: Sequence[Any], view: View) -> Sequence[Any]:
 
 def _of_view() -> Duplicates:
     """Return the report with the groups of the request's view only."""
-    found = require(Duplicates, "duplicates")
+    found = saved_report(Duplicates).found
     return replace(found, groups=list(chosen(found.groups, View.parse())))
 
 

@@ -1,9 +1,10 @@
 """Exports of results: a table as CSV, and the original files as a streamed zip."""
 
 import csv
+import json
 import re
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from io import RawIOBase, StringIO
@@ -37,15 +38,13 @@ ENTRY_TIME = (1980, 1, 1, 0, 0, 0)  # fixed, so that equal results give equal zi
 @blueprint.route("/export.csv", methods=["GET", "POST"])
 def export_csv() -> Response:
     """Return ``count`` results as CSV, with a row for each near-duplicate."""
-    text = StringIO()
-    writer = csv.writer(text)
-    writer.writerow(COLUMNS)
+    rows: list[Iterable[object]] = [COLUMNS]
     for hit in _search(current_index().searcher()):
         image = hit.image
         measures = (round(hit.distance, 6), round(hit.cosine, 6))
         file = (image.width, image.height, image.size, image.sha256)
-        writer.writerow(csv_row((hit.rank, image.id, image.key, *measures, *file)))
-    return download(f"{BYTE_ORDER_MARK}{text.getvalue()}", "text/csv", "lookalike.csv")
+        rows.append((hit.rank, image.id, image.key, *measures, *file))
+    return as_csv(rows, "lookalike")
 
 
 @blueprint.route("/export.zip", methods=["GET", "POST"])
@@ -65,6 +64,18 @@ def export_zip() -> Response:
         response = download(_stream_zip(searcher, hits), "application/zip", "lookalike.zip")
         response.call_on_close(slots.pop_all().close)
     return response
+
+
+def as_csv(rows: Iterable[Iterable[object]], name: str) -> Response:
+    """Return rows as a table to save."""
+    text = StringIO()
+    csv.writer(text).writerows(map(csv_row, rows))
+    return download(f"{BYTE_ORDER_MARK}{text.getvalue()}", "text/csv", f"{name}.csv")
+
+
+def as_json(content: object, name: str) -> Response:
+    """Return JSON to save."""
+    return download(json.dumps(content), "application/json", f"{name}.json")
 
 
 def safe_name(rank: int, key: str) -> str:

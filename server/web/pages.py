@@ -32,7 +32,7 @@ from server.errors import (
     status_of,
     wants_html,
 )
-from server.web import around, facets, layout
+from server.web import around, facets, layout, reports
 from server.web.metadata import described
 from server.web.page_state import PageState, base64_text
 
@@ -133,6 +133,7 @@ def image(image_id: int) -> str:
         place=place,
         distance=distance,
         plot=layout.plot(distribution, distance),
+        named_in=reports.naming(image_id),
     )
 
 

@@ -1,27 +1,31 @@
 """What the pages of reports share: the report, or why there is none; addresses; downloads."""
 
-import csv
-import json
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from io import StringIO
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 from urllib.parse import urlencode
 
-from flask import Response, current_app, request
+from flask import current_app, request
 
 from indexer.analysis import Duplicates, Evaluation, Leaks, Outliers, Reports, SavedReport, Suspects
 from indexer.errors import InvalidQuery, StoreCorrupt
 from indexer.search import ImageRow, Searcher
-from indexer.tables import csv_row
+from server.api.reports import reports
 from server.current_index import current_index
-from server.web.exports import BYTE_ORDER_MARK, download
 from server.web.page_state import parse_int
 
 Findings = TypeVar("Findings", Duplicates, Leaks, Suspects, Outliers, Evaluation)
 Thing = TypeVar("Thing")
+
+NAMING: tuple[tuple[type[Any], str, str], ...] = (
+    (Duplicates, "Has duplicates", "/collection/duplicates"),
+    (Suspects, "Its label is suspect", "/collection/suspects"),
+    (Leaks, "Is in two splits", "/collection/leaks"),
+)
+"""What the page of an image says of the reports that name it."""
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -76,30 +80,24 @@ class Asked(Generic[Findings]):
     command: str
 
 
-def ask(kind: type[Findings], searcher: Searcher, verb: str) -> Asked[Findings]:
-    """Return the last report of an analysis, which the command ``lookalike VERB`` makes."""
+def ask(kind: type[Findings], searcher: Searcher) -> Asked[Findings]:
+    """Return the last report of an analysis, or why there is none."""
+    how = command(Reports.command(kind))
     try:
-        return Asked(reports().get(kind, searcher), False, command(verb))
+        return Asked(reports().get(kind, searcher), False, how)
     except StoreCorrupt as error:
         current_app.logger.warning("%s %s", error.message, error.hint)
-        return Asked(None, True, command(verb))
+        return Asked(None, True, how)
 
 
-def require(kind: type[Findings], name: str) -> Findings:
-    """Return what an analysis found last. Raises InvalidQuery without a sound report."""
-    try:
-        saved = reports().get(kind, current_index().searcher())
-    except StoreCorrupt:
-        saved = None
-    if saved is None:
-        raise InvalidQuery(f"There is no report of {name}.", "The page says how to make one.")
-    return saved.found
-
-
-def reports() -> Reports:
-    """Return the reports of the application that handles the request."""
-    own: Reports = current_app.extensions["reports"]
-    return own
+def naming(image_id: int) -> list[tuple[str, str]]:
+    """Return the lists that an image is in: what to call it there, and the address of the page."""
+    named = []
+    for kind, label, path in NAMING:
+        with suppress(StoreCorrupt, OSError):
+            if reports().names(kind, image_id):
+                named.append((label, f"{path}?image={image_id}"))
+    return named
 
 
 def command(verb: str) -> str:
@@ -129,15 +127,3 @@ def day(image: ImageRow) -> str:
 def on_page(things: Sequence[Thing], view: View, per_page: int) -> Sequence[Thing]:
     """Return those that are on a page."""
     return things[(view.page - 1) * per_page : view.page * per_page]
-
-
-def as_csv(rows: Iterable[Iterable[object]], name: str) -> Response:
-    """Return rows as a table to save."""
-    text = StringIO()
-    csv.writer(text).writerows(map(csv_row, rows))
-    return download(f"{BYTE_ORDER_MARK}{text.getvalue()}", "text/csv", f"{name}.csv")
-
-
-def as_json(content: object, name: str) -> Response:
-    """Return JSON to save."""
-    return download(json.dumps(content), "application/json", f"{name}.json")

@@ -10,10 +10,12 @@ from flask import Blueprint, Response
 from indexer.analysis import Leaks, Outliers, Suspects
 from indexer.errors import LookalikeError
 from indexer.search import ImageRow, Searcher
+from server.api.reports import saved_report
 from server.current_index import current_index
+from server.web.exports import as_csv, as_json
 from server.web.page_state import PageState
 from server.web.pages import error_page, render
-from server.web.reports import View, as_csv, as_json, ask, day, here, on_page, require
+from server.web.reports import View, ask, day, here, on_page
 
 blueprint = Blueprint("suspects", __name__)
 blueprint.register_error_handler(LookalikeError, error_page)
@@ -41,7 +43,7 @@ class ShownSuspect(NamedTuple):
 def suspects() -> str:
     """Show a page of the images whose neighbours have other labels."""
     searcher, view = current_index().searcher(), View.parse()
-    asked = ask(Suspects, searcher, "suspects")
+    asked = ask(Suspects, searcher)
     everything = asked.saved.found.suspects if asked.saved else []
     chosen = of_view(everything, view)
     shown = on_page(chosen, view, PER_PAGE)
@@ -67,7 +69,7 @@ def suspects() -> str:
 @blueprint.get(f"{SUSPECTS}.<any(csv, json):form>")
 def suspects_file(form: str) -> Response:
     """Return the suspects of the view as a table or as JSON."""
-    found = require(Suspects, "suspects")
+    found = saved_report(Suspects).found
     return _file(replace(found, suspects=of_view(found.suspects, View.parse())), form, "suspects")
 
 
@@ -75,7 +77,7 @@ def suspects_file(form: str) -> Response:
 def outliers() -> str:
     """Show a page of the images that are far from all others."""
     searcher, view = current_index().searcher(), View.parse()
-    asked = ask(Outliers, searcher, "outliers")
+    asked = ask(Outliers, searcher)
     everything = asked.saved.found.outliers if asked.saved else []
     shown = on_page(everything, view, OUTLIERS_PER_PAGE)
     rows = searcher.collection.images(one.id for one in shown)
@@ -93,15 +95,17 @@ def outliers() -> str:
 @blueprint.get(f"{OUTLIERS}.<any(csv, json):form>")
 def outliers_file(form: str) -> Response:
     """Return the outliers as a table or as JSON."""
-    return _file(require(Outliers, "outliers"), form, "outliers")
+    return _file(saved_report(Outliers).found, form, "outliers")
 
 
 @blueprint.get(LEAKS)
 def leaks() -> str:
     """Show a page of the images of one split that are in another one as well, side by side."""
     searcher, view = current_index().searcher(), View.parse()
-    asked = ask(Leaks, searcher, "leaks --between SPLIT OTHER")
+    asked = ask(Leaks, searcher)
     everything = asked.saved.found.leaks if asked.saved else []
+    if view.image is not None:
+        everything = [one for one in everything if view.image in (one.id, one.of_id)]
     shown = on_page(everything, view, PER_PAGE)
     rows = searcher.collection.images({i for one in shown for i in (one.id, one.of_id)})
     return _render(
@@ -118,15 +122,17 @@ def leaks() -> str:
 @blueprint.get(f"{LEAKS}.<any(csv, json):form>")
 def leaks_file(form: str) -> Response:
     """Return the leaks as a table or as JSON."""
-    return _file(require(Leaks, "leaks"), form, "leaks")
+    return _file(saved_report(Leaks).found, form, "leaks")
 
 
 def of_view(suspects: Sequence[Any], view: View) -> list[Any]:
-    """Return the suspects that have a view's label, and the one that it says is suggested."""
+    """Return the suspects that have a view's label, its suggestion, and its id."""
     return [
         one
         for one in suspects
-        if view.label in ("", *one.labels) and view.suggested in ("", one.suggested)
+        if view.label in ("", *one.labels)
+        and view.suggested in ("", one.suggested)
+        and view.image in (None, one.id)
     ]
 
 

@@ -14,7 +14,9 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.serving import make_server
 
+from indexer.analysis import make_graph
 from indexer.build import build
+from indexer.cli.parser import main
 from indexer.config import Config
 from server.app import Application
 from tests.conftest import DEMO_IMAGES, small_config
@@ -73,7 +75,7 @@ def running(app: Application) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def demo_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The whole demo and three copies of its first windmill, indexed with both modes."""
+    """The whole demo and three copies of its first windmill, with both modes and all reports."""
     from PIL import Image
 
     folder = tmp_path_factory.mktemp("demo")
@@ -84,7 +86,12 @@ def demo_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for quality in (95, 92, 90):
             image.save(photo.with_name(f"copy-{quality}.jpg"), quality=quality)
     approximate = {"approximate": "IVF4,SQ8"}
-    build(small_config(folder / "images", folder / "store", index=approximate))
+    config = small_config(folder / "images", folder / "store", index=approximate)
+    build(config)
+    make_graph(config)
+    leaks = "leaks --between windmill tool --by folder --within 0.9"
+    for verb in ("duplicates", "suspects", "outliers", leaks):
+        main([*verb.split(), "--store", str(folder / "store")])
     return folder
 
 

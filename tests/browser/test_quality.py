@@ -23,6 +23,9 @@ PAGES = [
     "/collection",
     "/collection?colour=folder&filter=folder=windmill,animal",
     "/collection/images?filter=width>1",
+    "/collection/duplicates",
+    "/collection/suspects?label=tool",
+    "/collection/leaks",
     "/?image_id=190&filter=width",
     "/?image_id=99999",
 ]
@@ -98,7 +101,13 @@ def test_the_budget_of_a_page(page: Page) -> None:
         " for (const entry of list.getEntries()) window.shifts += entry.value;"
         " }).observe({ type: 'layout-shift', buffered: true });"
     )
-    for url in ("/", "/?image_id=190", "/images/12?image_id=190", "/collection"):
+    for url in (
+        "/",
+        "/?image_id=190",
+        "/images/12?image_id=190",
+        "/collection",
+        "/collection/duplicates",
+    ):
         weights.clear()
         page.goto(url)
         page.wait_for_load_state("networkidle")

@@ -36,6 +36,7 @@ OPERATIONS = [
     "GET /api/v1/index",
     "GET /api/v1/map",
     "GET /api/v1/map/marks",
+    "GET /api/v1/reports/{name}",
     "GET /healthz",
     "GET /readyz",
     "GET /metrics",

@@ -78,6 +78,7 @@ def test_every_operation_has_a_name_and_a_tag(document: Document) -> None:
         "get /api/v1/index": "getIndex",
         "get /api/v1/map": "getMap",
         "get /api/v1/map/marks": "getMapMarks",
+        "get /api/v1/reports/{name}": "getReport",
         "get /healthz": "getHealth",
         "get /readyz": "getReadiness",
         "get /metrics": "getMetrics",
@@ -163,7 +164,7 @@ def test_every_domain_error_has_a_status_or_is_the_operators_business() -> None:
         "extraction_stalled", "index_would_shrink", "indexes_differ", "no_graph",
         "object_storage_error", "remote_error", "server_error", "store_busy", "unknown_version",
     }  # fmt: skip
-    of_the_server = {"invalid_request", "not_ready", "overloaded", "url_refused"}
+    of_the_server = {"invalid_request", "no_report", "not_ready", "overloaded", "url_refused"}
     of_http = {
         "bad_request", "unauthorized", "forbidden", "not_found", "method_not_allowed",
         "precondition_failed", "upload_too_large", "address_too_long", "unsupported_media_type",
@@ -186,4 +187,7 @@ def test_every_code_is_in_the_table_of_errors_with_its_status() -> None:
 def test_the_readme_asks_every_route_and_no_other(document: Document) -> None:
     readme = (ROOT / "README.md").read_text().partition("## The HTTP API")[2].partition("\n## ")[0]
     asked = set(re.findall(r"http://127\.0\.0\.1:8000(/[\w/]+)", readme))
-    assert asked == {path.replace("{image_id}", "12") for path in document["paths"]}
+    assert asked == {
+        path.replace("{image_id}", "12").replace("{name}", "duplicates")
+        for path in document["paths"]
+    }

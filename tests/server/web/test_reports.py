@@ -8,6 +8,7 @@ import re
 import shutil
 from html import unescape
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
@@ -21,6 +22,7 @@ from indexer.store import Store
 from server.app import create_app
 from server.web import duplicates, reports
 from tests.conftest import Reindex, delete, small_config
+from tests.server.helpers import assert_error, body
 
 PAGES = ("duplicates", "suspects", "outliers", "leaks")
 
@@ -87,8 +89,8 @@ def test_without_reports_the_pages_say_how_to_make_them(client: FlaskClient) -> 
         assert "There is no report yet" in answer.text
         assert f"<code>{command} --store /" in answer.text
         for form in ("csv", "json"):
-            assert client.get(f"/collection/{name}.{form}").status_code == 422
-    assert client.get("/collection/duplicates.txt").status_code == 422
+            assert client.get(f"/collection/{name}.{form}").status_code == 404
+    assert client.get("/collection/duplicates.txt").status_code == 404
     assert 'href="/collection/leaks"' not in client.get("/collection/outliers").text
 
 
@@ -262,7 +264,40 @@ def test_a_damaged_report_is_a_notice(config: Config, reindex: Reindex) -> None:
         assert answer.status_code == 200
         assert "The report cannot be read." in answer.text
         assert f"lookalike outliers --store {config.store}" in answer.text
-    assert client.get("/collection/outliers.json").status_code == 422
+    assert client.get("/collection/outliers.json").status_code == 404
+    assert_error(client.get("/api/v1/reports/outliers"), 404, "no_report")
+
+
+def test_the_api_has_the_reports_in_pages(known: FlaskClient) -> None:
+    def asked(query: str) -> dict[str, Any]:
+        return body(known.get(f"/api/v1/reports/{query}"))
+
+    whole = asked("outliers")
+    assert (whole["version"], whole["is_current"], whole["gone"]) == ("00000001", True, 0)
+    assert whole["total"] == len(whole["found"]["outliers"]) == len(ids_of(known))
+    assert not whole["more"]
+    some = [asked(f"outliers?per_page=5&page={page}") for page in (1, 2, 3, 4)]
+    assert [one["more"] for one in some] == [True, True, False, False]
+    assert [o for one in some for o in one["found"]["outliers"]] == whole["found"]["outliers"]
+    assert {group["kind"] for group in asked("duplicates")["found"]["groups"]} > {"identical"}
+    assert asked("suspects")["found"]["by"] == "folder"
+    assert asked("leaks")["found"]["between"] == ["animal", "windmill"]
+    assert_error(known.get("/api/v1/reports/evaluation"), 404, "no_report")
+    assert_error(known.get("/api/v1/reports/other"), 422, "invalid_request")
+    assert_error(known.get("/api/v1/reports/leaks?per_page=0"), 422, "invalid_request")
+
+
+def test_the_page_of_an_image_names_the_lists_that_it_is_in(known: FlaskClient) -> None:
+    ids = ids_of(known)
+    page = known.get(f"/images/{ids[COPIES[1]]}").text
+    for name in ("duplicates", "leaks"):
+        address = f"/collection/{name}?image={ids[COPIES[1]]}"
+        assert f'href="{address}"' in page
+        assert known.get(address).text.count('<section class="group') == 1
+    wrong = body(known.get("/api/v1/reports/suspects"))["found"]["suspects"][0]["id"]
+    assert f'href="/collection/suspects?image={wrong}"' in known.get(f"/images/{wrong}").text
+    assert known.get(f"/collection/suspects?image={wrong}").text.count('class="given"') == 1
+    assert "Has duplicates" not in known.get(f"/images/{ids['animal/animal0.jpg']}").text
 
 
 def test_an_address_keeps_what_is_chosen() -> None:
