@@ -12,13 +12,14 @@ from indexer.errors import LookalikeError
 from indexer.search import Searcher
 from server.admission.capacity import capacity
 from server.api.bodies import local_url
+from server.api.reports import saved_report
 from server.api.search_answers import thumbnail_url
 from server.api.thumbnails import ThumbnailCache
 from server.current_index import current_index
 from server.web.exports import download
 from server.web.page_state import PageState
 from server.web.pages import error_page, render
-from server.web.reports import ask, command, require
+from server.web.reports import ask, command
 
 blueprint = Blueprint("evaluation", __name__)
 blueprint.register_error_handler(LookalikeError, error_page)
@@ -36,7 +37,7 @@ MEDIA_TYPES: dict[Form, str] = {
 def evaluation() -> str:
     """Show how well images that share a label find each other."""
     searcher = current_index().searcher()
-    asked = ask(Evaluation, searcher, "evaluate")
+    asked = ask(Evaluation, searcher)
     return render(
         "evaluation.html",
         searcher,
@@ -51,7 +52,7 @@ def evaluation() -> str:
 @blueprint.get(f"{PATH}.<any({', '.join(FORMS)}):form>")
 def evaluation_file(form: str) -> Response:
     """Return the report as a file."""
-    found, chosen = require(Evaluation, "an evaluation"), cast("Form", form)
+    found, chosen = saved_report(Evaluation).found, cast("Form", form)
     with capacity().long_searches.hold():
         content = report(found, chosen, _thumbnail)
     return download(content, MEDIA_TYPES[chosen], f"evaluation.{form}")

@@ -88,7 +88,7 @@ def test_without_a_report_the_page_says_what_it_would_show_and_how(
     assert page.status_code == 200
     assert "There is no report yet" in page.text
     assert f"<code>lookalike evaluate --store {config.store}</code>" in page.text
-    assert changing.get(f"{PATH}.html").status_code == 422
+    assert changing.get(f"{PATH}.html").status_code == 404
 
 
 def test_a_report_of_an_earlier_version_says_so_and_names_what_is_gone(
@@ -128,4 +128,4 @@ def test_a_damaged_report_is_no_error_of_the_server(changing: FlaskClient, confi
         assert page.status_code == 200
         assert "The report cannot be read" in page.text
         assert "<code>lookalike evaluate" in page.text
-        assert changing.get(f"{PATH}.json").status_code == 422
+        assert changing.get(f"{PATH}.json").status_code == 404
