@@ -86,10 +86,12 @@ def sections(
     source_of: Callable[[int], str | None],
     link_of: Callable[[int], str | None],
     note: str = "",
+    most_labels: int | None = None,
 ) -> Markup:
     """Return the sections of a report as HTML, for a page that has :func:`styles`.
 
-    The callables return the address of an image's picture, and where it leads; None without.
+    The callables return the address of an image's picture, and where it leads; None without. The
+    table has all labels, or ``most_labels`` of them.
     """
     rows = [
         (printable(one.label), one.own, one.own_chance)
@@ -114,6 +116,7 @@ def sections(
             source_of=source_of,
             link_of=link_of,
             note=note,
+            labels=found.labels[:most_labels],
             plots=plots,
             charts=charts.items(),
             interval=interval,

@@ -26,6 +26,9 @@ blueprint.register_error_handler(LookalikeError, error_page)
 
 PATH = "/collection/evaluation"
 
+LABELS_SHOWN = 150
+"""How many labels the page's table has at most; the files have all."""
+
 MEDIA_TYPES: dict[Form, str] = {
     "json": "application/json",
     "md": "text/markdown",
@@ -80,7 +83,7 @@ def _sections(searcher: Searcher, saved: SavedReport[Evaluation]) -> str:
     pictures = {image_id: thumbnail_url(row) for image_id, row in rows.items()}
     pages = {image_id: local_url(f"/images/{image_id}") for image_id in rows}
     gone = f"{saved.gone:,} of these images are gone since; their names are shown."
-    return sections(found, pictures.get, pages.get, gone * bool(saved.gone))
+    return sections(found, pictures.get, pages.get, gone * bool(saved.gone), LABELS_SHOWN)
 
 
 def _thumbnail(image_id: int, side: int) -> bytes:

@@ -90,7 +90,7 @@ def demo_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     build(config)
     make_graph(config)
     leaks = "leaks --between windmill tool --by folder --within 0.9"
-    for verb in ("duplicates", "suspects", "outliers", leaks):
+    for verb in ("duplicates", "suspects", "outliers", "evaluate", leaks):
         main([*verb.split(), "--store", str(folder / "store")])
     return folder
 

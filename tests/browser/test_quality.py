@@ -26,6 +26,7 @@ PAGES = [
     "/collection/duplicates",
     "/collection/suspects?label=tool",
     "/collection/leaks",
+    "/collection/evaluation",
     "/?image_id=190&filter=width",
     "/?image_id=99999",
 ]
@@ -107,6 +108,7 @@ def test_the_budget_of_a_page(page: Page) -> None:
         "/images/12?image_id=190",
         "/collection",
         "/collection/duplicates",
+        "/collection/evaluation",
     ):
         weights.clear()
         page.goto(url)

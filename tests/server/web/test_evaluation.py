@@ -11,6 +11,7 @@ from indexer.cli.parser import main
 from indexer.config import Config
 from indexer.store import Store, read_report, save_report
 from server.app import create_app
+from server.web.evaluation import LABELS_SHOWN
 from tests.conftest import Reindex, delete
 
 PATH = "/collection/evaluation"
@@ -79,6 +80,24 @@ def test_addresses_are_below_the_prefix_of_a_proxy(report: str, demo_config: Con
     assert len(addresses) > 50
     assert all(address.startswith("/photos/") for address in addresses)
     assert str(demo_config.store) not in page
+
+
+def test_a_page_lists_some_of_many_labels_and_the_files_all(
+    changing: FlaskClient, config: Config
+) -> None:
+    evaluate(config)
+    store = Store(config.store)
+    report = read_report(store, "evaluation")
+    assert report
+    (label,) = report.found["labels"]
+    labels = [{**label, "label": f"label {n}"} for n in range(1000)]
+    found = {**report.found, "labels": labels}
+    save_report(store, "evaluation", store.manifest(report.version), found)
+    page = changing.get(PATH).text
+    assert page.count('<th scope="row">label ') == LABELS_SHOWN
+    assert "1,000, of which 150 are listed here and all in the files" in page
+    assert len(page) < 80_000
+    assert changing.get(f"{PATH}.html").text.count('<th scope="row">label ') == 1000
 
 
 def test_without_a_report_the_page_says_what_it_would_show_and_how(
