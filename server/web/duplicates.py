@@ -13,12 +13,13 @@ from flask import Blueprint, Response, request
 from indexer.analysis import Duplicates
 from indexer.errors import InvalidQuery, LookalikeError
 from indexer.search import ImageRow, Searcher
+from server.admission.capacity import capacity
 from server.api.reports import saved_report
 from server.current_index import current_index
 from server.web.exports import as_csv, as_json, download
 from server.web.page_state import PageState, parse_int
 from server.web.pages import error_page, render
-from server.web.reports import View, ask, day, here, on_page
+from server.web.reports import View, ask, day, here, on_page, relation
 
 blueprint = Blueprint("duplicates", __name__)
 blueprint.register_error_handler(LookalikeError, error_page)
@@ -56,8 +57,7 @@ class ShownCopy(NamedTuple):
     """False if its name has a line break, so that no list of names can have it."""
     kind: str
     distance: float
-    changes: Sequence[str]
-    """How it differs in words."""
+    differences: Sequence[str]
 
 
 class ShownGroup(NamedTuple):
@@ -111,17 +111,19 @@ def duplicates() -> str:
 @blueprint.get(f"{PATH}.<any(csv, json):form>")
 def duplicates_file(form: str) -> Response:
     """Return the groups of the view as a table, or as JSON as the command prints it."""
-    found = _of_view()
-    if form == "csv":
-        return as_csv(found.rows(), "duplicates")
-    return as_json(found.to_json(), "duplicates")
+    with capacity().long_searches.hold():  # many groups take a core for seconds
+        found = _of_view()
+        if form == "csv":
+            return as_csv(found.rows(), "duplicates")
+        return as_json(found.to_json(), "duplicates")
 
 
 @blueprint.get(f"{PATH}.txt")
 def suggested_keys() -> Response:
     """Return the names of all suggested copies of the view, one a line."""
-    groups = [group for group in _of_view().groups if group.kind in REMOVABLE]
-    return _key_list(one.key for group in groups for one in group.images[1:])
+    with capacity().long_searches.hold():
+        groups = [group for group in _of_view().groups if group.kind in REMOVABLE]
+        return _key_list(one.key for group in groups for one in group.images[1:])
 
 
 @blueprint.post(f"{PATH}.txt")
@@ -195,23 +197,25 @@ def _shown(searcher: Searcher, groups: Sequence[Any], shown: slice) -> list[Show
 def _copy(one: Any, group: Any, rows: Mapping[int, ImageRow]) -> ShownCopy:
     best, image = group.images[0], rows[one.id]
     is_best = one is best
-    kind = getattr(one, "kind", "identical" if one.is_identical else group.kind)
     return ShownCopy(
         image=image,
         is_best=is_best,
         is_ticked=not is_best and group.kind in REMOVABLE,
         can_be_listed=fits_a_line(image.key),
-        kind=kind,
+        kind=relation(one),
         distance=one.distance,
-        changes=[] if is_best else differences(image, rows[best.id], getattr(one, "changes", ())),
+        differences=[] if is_best else differences(image, rows[best.id], one),
     )
 
 
-def differences(image: ImageRow, best: ImageRow, changes: Sequence[str]) -> list[str]:
-    """Return how an image differs from the best of its group, in a few words each."""
-    said = list(changes)
-    pixels, most = (_pixels(one) for one in (image, best))
-    if pixels < most:
+def differences(image: ImageRow, best: ImageRow, one: Any) -> list[str]:
+    """Return how an image differs from the best of its group, in a few words each.
+
+    What the analysis says of ``one`` comes first; without that its pixels are counted.
+    """
+    said = [*getattr(one, "changes", ())]
+    pixels, most = (_pixels(row) for row in (image, best))
+    if pixels < most and not said:
         said.append(f"{max(1, round(100 * pixels / most))} % of the pixels")
     if image.mtime_ns and best.mtime_ns and day(image) != day(best):
         said.append("newer" if image.mtime_ns > best.mtime_ns else "older")
