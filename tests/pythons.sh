@@ -5,7 +5,7 @@
 # through the same adapters as the embedded encoder and takes half of the time; so are the tests that build
 # the wheel, those of the server's processes and pages, those that end or kill a build or a transfer, those that count
 # its work, follow a folder or let it hang, and what decides in libraries that are the same on every Python: the pixels
-# of all formats, the training of FAISS, S3, files of weights, SQLite files that are damaged or cannot be written.
+# of all formats, the training of FAISS, OpenCV's features, S3, files of weights, SQLite files that are damaged or cannot be written.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -15,7 +15,7 @@ LEFT_OUT="not vgg and not random_weights and not test_original and not test_whee
   and not test_crashes and not test_kills and not killed and not test_failures and not test_growth and not hangs \
   and not test_a_part_costs and not test_matrix and not test_watch and not too_few_vectors and not s3 \
   and not test_weights and not converted_once and not repaired_by_the_next_build and not test_derive and not test_memory \
-  and not may_hang and not stops_the_run and not take_over and not test_read_only"
+  and not may_hang and not stops_the_run and not take_over and not test_read_only and not test_geometry"
 
 UV=$(command -v uv || echo "$PWD/.venv/bin/uv")  # installs the packages in a fourth of pip's time
 

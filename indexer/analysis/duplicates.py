@@ -1,61 +1,49 @@
-"""Duplicates: groups of identical files, and of images that are nearer than unrelated ones are.
+"""Duplicates: groups of identical files, of files that show the same picture, of similar ones.
 
-They follow from the neighbour graph and the files' content. Nothing is deleted.
+Near images follow from the neighbour graph; whether they are one picture, from the pictures
+(:mod:`indexer.analysis.geometry`). Nothing is deleted.
 """
 
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from indexer.analysis.candidates import Pairs, Sides
+from indexer.analysis.confirmation import Pictures
+from indexer.analysis.copies import Copy, Group, Members, best_first, describe
 from indexer.analysis.graph import Graph, open_graph
-from indexer.analysis.near import Limit, crowded, crowded_notes, near_pairs
+from indexer.analysis.near import Limit, crowded, crowded_notes
+from indexer.analysis.relations import Kind, Partner, Relations, comparison_notes
 from indexer.config import Config
+from indexer.errors import InvalidQuery
+from indexer.search.filters import parse_filter, passing
 from indexer.store import ImageRow, Store, Version
-from indexer.vector_index import MappedVectors
 from indexer.vector_index.opened import map_vectors
-
-Kind = Literal["identical", "near"]
-
-
-@dataclass(frozen=True, slots=True)
-class Copy:
-    """One image of a group."""
-
-    id: int
-    key: str
-    width: int | None
-    height: int | None
-    bytes: int | None
-    distance: float
-    """The distance to the first of the group."""
-    is_identical: bool
-    """Whether its file is that of the first, byte for byte."""
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Images that are probably one picture, the best copy first.
-
-    It has the most pixels; of several the most bytes; of several it is the oldest.
-    """
-
-    kind: Kind
-    images: list[Copy]
 
 
 @dataclass(frozen=True, slots=True)
 class Duplicates:
-    """All groups of a version, those with the most images first."""
+    """All groups of a version: copies first, then similar ones, those with the most images first.
+
+    An image is in one group of copies at most. A group of similar images has different pictures
+    only: of each group of copies, the best.
+    """
 
     version: str
     images: int
     limit: Limit
-    """How near copies are."""
+    """How near similar images are."""
     crowded: int
     """Images all of whose neighbours in the graph are within: there may be more."""
+    compared: int | None
+    """How many pictures were compared with others; None without OpenCV."""
+    unread: int
+    """How many of these could not be read: whether they are copies is unknown."""
     groups: list[Group]
 
     def to_json(self) -> dict[str, Any]:
@@ -64,72 +52,141 @@ class Duplicates:
 
     def rows(self) -> Iterator[tuple[object, ...]]:
         """Yield the rows of a table, its head first."""
-        yield "group", "kind", "id", "key", "width", "height", "bytes", "distance", "identical"
+        yield (
+            "group", "group_kind", "id", "key", "width", "height", "bytes", "mtime", "distance",
+            "kind", "changes",
+        )  # fmt: skip
         for number, group in enumerate(self.groups, 1):
             for one in group.images:
-                place = round(one.distance, 6), str(one.is_identical).lower()
-                yield (
-                    number, group.kind, one.id, one.key, one.width, one.height, one.bytes, *place
-                )  # fmt: skip
+                sizes = one.width, one.height, one.bytes, one.mtime
+                relation = round(one.distance, 6), one.kind, ", ".join(one.changes)
+                yield (number, group.kind, one.id, one.key, *sizes, *relation)
+
+    @property
+    def copies(self) -> list[Copy]:
+        """All copies but the best: what could be removed."""
+        groups = (group for group in self.groups if group.kind != "similar")
+        return [one for group in groups for one in group.images[1:]]
 
     @property
     def summary(self) -> str:
         """The groups in one line."""
         if not self.groups:
             return f"no duplicates among {self.images:,} images"
-        copies = [one for group in self.groups for one in group.images[1:]]
-        identical = sum(one.is_identical for one in copies)
+        copies, similar = self.copies, sum(group.kind == "similar" for group in self.groups)
+        identical = sum(one.kind == "identical" for one in copies)
         return (
-            f"{len(self.groups):,} groups with {len(copies):,} copies, {identical:,} of them "
-            f"identical, among {self.images:,} images"
+            f"{len(self.groups) - similar:,} groups with {len(copies):,} copies, {identical:,} of "
+            f"them identical, and {similar:,} groups of similar pictures, among {self.images:,} "
+            "images"
         )
 
     @property
     def notes(self) -> list[str]:
         """What the distance means, and what may be missing."""
-        return [self.limit.note, *crowded_notes(self.crowded)]
+        return [
+            self.limit.note,
+            *comparison_notes(self.compared, self.unread),
+            *crowded_notes(self.crowded),
+        ]
 
 
-def find_duplicates(config: Config, within: float | None = None) -> Duplicates:
+def find_duplicates(
+    config: Config,
+    within: float | None = None,
+    *,
+    reference: Sequence[str] = (),
+    new: Sequence[str] = (),
+) -> Duplicates:
     """Find the duplicates in the published version, by its neighbour graph.
 
-    Images belong to one group if each is ``within`` this distance of another one of it. Without a
-    distance it is a third of the median distance of two images.
+    Images are similar if each is ``within`` this distance of another one of the group. Without a
+    distance it is a third of the median distance of two images. Copies are found farther, too.
+
+    With the filters ``reference`` and ``new``, images that pass the second are compared only with
+    those that pass the first: each group has one image of the reference, which comes first, and
+    the new ones that are nearest to it.
 
     Raises :class:`~indexer.errors.NoGraph`, :class:`~indexer.errors.NoPublishedIndex`,
-    :class:`~indexer.errors.StoreCorrupt`, or ConfigError for a distance that cannot be.
+    :class:`~indexer.errors.StoreCorrupt`, :class:`~indexer.errors.InvalidQuery` for a wrong filter
+    or only one of both, or ConfigError for a distance that cannot be.
     """
+    if bool(reference) != bool(new):
+        raise InvalidQuery(
+            "New images are compared with a reference, and one of both is missing.",
+            "Name both: --reference CLAUSE --new CLAUSE.",
+        )
     store = Store(config.store)
     version = store.open_published()
     graph, vectors = open_graph(store, version), map_vectors(version)
     limit = Limit.of(vectors, within)
-    groups = _groups(version, graph, vectors, limit.within)
+    sides = _sides(version, graph, reference, new) if reference else Sides.all(len(graph))
+    with closing(Pictures(version, config)) as pictures:
+        relations = Relations.of(version, graph, limit, sides, pictures)
+        found = (
+            _beside_reference(version, relations.partners(graph, vectors, sides))
+            if reference
+            else _groups(version, graph, relations)
+        )
+        groups = describe(list(found), vectors, pictures)
     return Duplicates(
         version=version.id,
-        images=len(graph),
+        images=int((sides.first | sides.second).sum()),
         limit=limit,
         crowded=crowded(graph, limit.within),
-        groups=sorted(groups, key=lambda one: -len(one.images)),
+        compared=relations.compared,
+        unread=relations.unread,
+        groups=sorted(groups, key=lambda one: (one.kind == "similar", -len(one.images))),
     )
 
 
-def _groups(
-    version: Version, graph: Graph, vectors: MappedVectors, within: float
-) -> Iterator[Group]:
-    """Yield the groups that near neighbours and identical files form."""
-    same = [(ids[0], other) for ids in version.catalogue.same_content() for other in ids[1:]]
-    identical = np.searchsorted(graph.ids, np.array(same, np.int64).reshape(-1, 2))
-    pairs = np.concatenate([near_pairs(version, graph, within), identical])
+def _sides(version: Version, graph: Graph, reference: Sequence[str], new: Sequence[str]) -> Sides:
+    """Return the images of the reference, and those that are new and not of it."""
+    index = version.catalogue.metadata
+    first, second = (
+        np.isin(graph.ids, passing(index, parse_filter(clauses), graph.ids))
+        for clauses in (reference, new)
+    )
+    return Sides(first, second & ~first)
+
+
+def _groups(version: Version, graph: Graph, relations: Relations) -> Iterator[Members]:
+    """Yield the groups of copies, then those of similar images that are no copies."""
+    is_best = np.ones(len(graph), np.bool_)
+    for rows in _connected_rows(
+        version, graph, np.concatenate([relations.identical, relations.same])
+    ):
+        is_best[np.searchsorted(graph.ids, [row.id for row in rows[1:]])] = False
+        yield Members("identical" if len({row.sha256 for row in rows}) == 1 else "same", rows)
+    pairs = relations.similar[is_best[relations.similar].all(axis=1)]
+    for rows in _connected_rows(version, graph, pairs):
+        yield Members("similar", rows)
+
+
+def _connected_rows(version: Version, graph: Graph, pairs: Pairs) -> Iterator[list[ImageRow]]:
+    """Yield the rows of all images that pairs connect, the best of each group first."""
     group = _connected(len(graph), pairs)
     members = np.flatnonzero(np.bincount(group, minlength=len(graph))[group] > 1)
     members = members[np.argsort(group[members], kind="stable")]
     rows = version.catalogue.get_many(graph.ids[members].tolist())
     for some in np.split(members, np.flatnonzero(np.diff(group[members])) + 1):
         if len(some):
-            yield _group([rows[image_id] for image_id in graph.ids[some].tolist()], vectors)
+            yield best_first(rows[image_id] for image_id in graph.ids[some].tolist())
 
 
-def _connected(count: int, pairs: NDArray[np.int64]) -> NDArray[np.int64]:
+def _beside_reference(version: Version, partners: Iterable[Partner]) -> Iterator[Members]:
+    """Yield each image of the reference with its copies, then with the images similar to it."""
+    groups: dict[tuple[bool, int], list[Partner]] = defaultdict(list)
+    for one in partners:
+        groups[one.kind == "similar", one.of_id].append(one)
+    for (is_similar, of_id), some in groups.items():
+        rows = version.catalogue.get_many([of_id, *(one.id for one in some)])
+        kinds = {one.kind for one in some}
+        kind: Kind = "similar" if is_similar else "identical" if kinds == {"identical"} else "same"
+        yield Members(kind, [rows[of_id], *(rows[one.id] for one in some)])
+
+
+def _connected(count: int, pairs: Pairs) -> NDArray[np.int64]:
     """Return for each of ``count`` nodes the least that it is connected to by pairs (m, 2)."""
     least = np.arange(count)
     while True:
@@ -140,35 +197,3 @@ def _connected(count: int, pairs: NDArray[np.int64]) -> NDArray[np.int64]:
         least = least[least]
         if np.array_equal(before, least):
             return least
-
-
-def _group(images: Iterable[ImageRow], vectors: MappedVectors) -> Group:
-    """Return a group of images, the best copy first, then the nearest to it."""
-    best, *others = sorted(
-        images,
-        key=lambda row: (
-            -(row.width or 0) * (row.height or 0),
-            -(row.size or 0),
-            row.mtime_ns or 0,
-            row.key,
-        ),
-    )
-    places = vectors.rows(np.array([best.id, *(row.id for row in others)]))
-    order = np.argsort(places)
-    squared = vectors.squared_distances(vectors.vectors(places[:1])[0], places[order])
-    distances = np.empty(len(places))
-    distances[order] = np.sqrt(squared)
-    copies = [
-        Copy(
-            row.id,
-            row.key,
-            row.width,
-            row.height,
-            row.size,
-            float(distance),
-            row.sha256 == best.sha256,
-        )
-        for row, distance in zip([best, *others], distances, strict=True)
-    ]
-    kind: Kind = "identical" if all(one.is_identical for one in copies) else "near"
-    return Group(kind, [copies[0], *sorted(copies[1:], key=lambda one: (one.distance, one.key))])

@@ -1,22 +1,24 @@
-"""Leaks: images of one split that are in another one as well, or one that is nearly the same."""
+"""Leaks: images of one split whose picture is in another one as well, or one that is similar."""
 
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from indexer.analysis.graph import Graph, open_graph
+from indexer.analysis.candidates import Sides
+from indexer.analysis.confirmation import Pictures
+from indexer.analysis.graph import open_graph
 from indexer.analysis.labels import Labels
-from indexer.analysis.near import Limit, crowded, crowded_notes, near_pairs
+from indexer.analysis.near import Limit, crowded, crowded_notes
+from indexer.analysis.relations import Kind, Relations, comparison_notes
 from indexer.config import Config
 from indexer.errors import InvalidQuery
-from indexer.store import Store, Version
-from indexer.vector_index import MappedVectors
+from indexer.store import Store
 from indexer.vector_index.opened import map_vectors
-
-MEASURED_AT_ONCE = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,22 +30,26 @@ class Leak:
     of_id: int
     of_key: str
     distance: float
-    is_identical: bool
-    """Whether their files are the same, byte for byte."""
+    kind: Kind
+    """How it relates to the one of the first split."""
 
 
 @dataclass(frozen=True, slots=True)
 class Leaks:
-    """The images of one split that are probably in another one, the nearest first."""
+    """The images of one split that are in another one as well, or similar; the nearest first."""
 
     version: str
     between: tuple[str, str]
     images: int
     """How many images the second split has."""
     limit: Limit
-    """How near copies are."""
+    """How near similar images are."""
     crowded: int
     """Images all of whose neighbours in the graph are within: there may be more."""
+    compared: int | None
+    """How many pictures were compared with others; None without OpenCV."""
+    unread: int
+    """How many of these could not be read: whether they are copies is unknown."""
     leaks: list[Leak]
 
     def to_json(self) -> dict[str, Any]:
@@ -52,34 +58,39 @@ class Leaks:
 
     def rows(self) -> Iterator[tuple[object, ...]]:
         """Yield the rows of a table, its head first."""
-        yield "id", "key", "of_id", "of_key", "distance", "identical"
+        yield "id", "key", "of_id", "of_key", "distance", "kind"
         for one in self.leaks:
-            identical = str(one.is_identical).lower()
-            yield one.id, one.key, one.of_id, one.of_key, round(one.distance, 6), identical
+            yield one.id, one.key, one.of_id, one.of_key, round(one.distance, 6), one.kind
 
     @property
     def notes(self) -> list[str]:
         """What the distance means, and what may be missing."""
-        return [self.limit.note, *crowded_notes(self.crowded)]
+        return [
+            self.limit.note,
+            *comparison_notes(self.compared, self.unread),
+            *crowded_notes(self.crowded),
+        ]
 
     @property
     def summary(self) -> str:
         """What was found, in one line."""
         first, second = self.between
-        identical = sum(one.is_identical for one in self.leaks)
+        counts = Counter(one.kind for one in self.leaks)
+        copies = counts["identical"] + counts["same"]
         return (
-            f"{len(self.leaks):,} of {self.images:,} images of {second} are in {first} as well, "
-            f"{identical:,} of them as identical files"
+            f"{copies:,} of {self.images:,} images of {second} are in {first} as well, "
+            f"{counts['identical']:,} of them as identical files; {counts['similar']:,} are "
+            "similar to one"
         )
 
 
 def find_leaks(
     config: Config, between: tuple[str, str], *, by: str = "split", within: float | None = None
 ) -> Leaks:
-    """Find the images of the second split that are ``within`` a distance of one of the first.
+    """Find the images of the second split that are in the first, or similar to one of it.
 
-    The splits are values of a field. Without a distance it is a third of the median distance of two
-    images.
+    The splits are values of a field. Similar is what is ``within`` a distance, by default a third
+    of the median distance of two images.
 
     Raises :class:`~indexer.errors.NoGraph`, :class:`~indexer.errors.InvalidQuery` if there is no
     such field or split, :class:`~indexer.errors.NoMetadataIndex`,
@@ -92,16 +103,23 @@ def find_leaks(
     first, second = (np.isin(graph.ids, _members(labels, name)) for name in between)
     second &= ~first
     limit = Limit.of(vectors, within)
-    near = near_pairs(version, graph, limit.within)
-    near = np.concatenate([near, near[:, ::-1], _identical(version, graph, first, second)])
-    near = near[first[near[:, 0]] & second[near[:, 1]]]
+    sides = Sides(first, second)
+    with closing(Pictures(version, config)) as pictures:
+        relations = Relations.of(version, graph, limit, sides, pictures)
+    partners = relations.partners(graph, vectors, sides)
+    keys = version.catalogue.keys([image_id for one in partners for image_id in one[:2]])
     return Leaks(
         version=version.id,
         between=between,
         images=int(second.sum()),
         limit=limit,
         crowded=crowded(graph, limit.within),
-        leaks=_leaks(version, vectors, graph.ids[near]),
+        compared=relations.compared,
+        unread=relations.unread,
+        leaks=[
+            Leak(one.id, keys[one.id], one.of_id, keys[one.of_id], one.distance, one.kind)
+            for one in partners
+        ],
     )
 
 
@@ -112,40 +130,3 @@ def _members(labels: Labels, name: str) -> NDArray[np.int64]:
             f"No image has the {labels.field} {name}.", f"There are: {known}. Or name another --by."
         )
     return labels.members(labels.names.index(name))
-
-
-def _identical(
-    version: Version, graph: Graph, first: NDArray[np.bool_], second: NDArray[np.bool_]
-) -> NDArray[np.int64]:
-    """Return for each image of the second split one of the first with an identical file, (m, 2)."""
-    found = []
-    for ids in version.catalogue.same_content():
-        positions = np.searchsorted(graph.ids, ids)
-        ours, theirs = positions[first[positions]], positions[second[positions]]
-        found += [(ours[0], other) for other in theirs if len(ours)]
-    return np.array(found, np.int64).reshape(-1, 2)
-
-
-def _leaks(version: Version, vectors: MappedVectors, pairs: NDArray[np.int64]) -> list[Leak]:
-    """Return the nearest pair of ids, of the first and the second split, for each of the second."""
-    rows = vectors.rows(pairs.reshape(-1)).reshape(-1, 2)
-    squared = [np.empty(0, np.float32)]
-    for start in range(0, len(rows), MEASURED_AT_ONCE):
-        some = rows[start : start + MEASURED_AT_ONCE].T
-        squared.append(vectors.squared_distances_of_pairs(*some))
-    distances = np.sqrt(np.concatenate(squared))
-    order = np.lexsort((pairs[:, 0], distances))
-    _, nearest = np.unique(pairs[order, 1], return_index=True)
-    chosen = order[np.sort(nearest)]
-    images = version.catalogue.get_many(np.unique(pairs[chosen]).tolist())
-    return [
-        Leak(
-            id=other,
-            key=images[other].key,
-            of_id=own,
-            of_key=images[own].key,
-            distance=float(distance),
-            is_identical=images[own].sha256 == images[other].sha256,
-        )
-        for (own, other), distance in zip(pairs[chosen].tolist(), distances[chosen], strict=True)
-    ]

@@ -1,4 +1,4 @@
-"""What is near: the distance of copies, and the pairs of images that are within it."""
+"""What is near: the distance of similar images, and the pairs that are within it."""
 
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ from indexer.vector_index import MappedVectors
 
 
 class Limit(NamedTuple):
-    """How near two images are that are probably one picture."""
+    """How near two images are that are similar."""
 
     within: float
     """The largest distance."""
@@ -23,7 +23,7 @@ class Limit(NamedTuple):
     median: float
     """The median distance of pairs of images that chance picks."""
     chance: float
-    """The share of these pairs that are within: the copies, and what is taken for them."""
+    """The share of these pairs that are within."""
 
     @classmethod
     def of(cls, vectors: MappedVectors, within: float | None) -> "Limit":
@@ -43,7 +43,7 @@ class Limit(NamedTuple):
         """What the distance means, in sentences."""
         taken = ", of which a third was taken" if self.is_suggested else ""
         return (
-            f"Copies are within {self.within:.3f}. Two images that chance picks are "
+            f"Similar images are within {self.within:.3f}. Two images that chance picks are "
             f"{self.median:.3f} apart in the median{taken}; {100 * self.chance:.3g} % of such "
             "pairs are within."
         )
@@ -57,7 +57,7 @@ def near_pairs(version: Version, graph: Graph, within: float) -> NDArray[np.int6
     first, place = np.nonzero(_near(graph, within))
     pairs = np.stack([first, graph.neighbours[first, place]], axis=1)
     if version.manifest.dataset.items == "boxes":
-        pairs = _in_different_pictures(version, graph, pairs)
+        pairs = in_different_pictures(version, graph, pairs)
     return pairs
 
 
@@ -82,7 +82,7 @@ def _near(graph: Graph, within: float) -> NDArray[np.bool_]:
     return near
 
 
-def _in_different_pictures(
+def in_different_pictures(
     version: Version, graph: Graph, pairs: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """Return the pairs of boxes without those in one picture, which may overlap."""

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from indexer.cli import evaluation
@@ -40,9 +41,23 @@ def add_verbs(
     evaluation.add_verb(verbs, shared, run)
 
     verb = verbs.add_parser(
-        "duplicates", parents=[shared], help="groups of images that are probably one picture"
+        "duplicates", parents=[shared], help="groups of images that are one picture, or similar"
     )
     _add_distance(verb)
+    for flag, what in (("--reference", "compare with images"), ("--new", "compare only images")):
+        verb.add_argument(
+            flag,
+            action="append",
+            default=[],
+            metavar="CLAUSE",
+            help=f"{what} that pass, such as folder=inbox; all clauses hold",
+        )
+    verb.add_argument(
+        "--remove-list",
+        type=Path,
+        metavar="FILE",
+        help="write the keys of all copies but the best to a file, one a line; nothing is deleted",
+    )
     verb.set_defaults(command=partial(run, duplicates))
 
     verb = verbs.add_parser(
@@ -79,7 +94,7 @@ def _add_distance(verb: argparse.ArgumentParser) -> None:
         "--within",
         type=float,
         metavar="DISTANCE",
-        help="the largest distance of two copies (suggested by the collection's own distances)",
+        help="the largest distance of similar images (suggested by the collection's own distances)",
     )
     verb.add_argument("--csv", action="store_true", help="print them as CSV, and nothing else")
 
@@ -100,26 +115,42 @@ def graph(options: argparse.Namespace, config: "Config") -> int:
 
 
 def duplicates(options: argparse.Namespace, config: "Config") -> int:
-    """Print groups of images that are probably one picture."""
+    """Print groups of images that are one picture, or similar."""
     from indexer.analysis import find_duplicates
 
-    found = find_duplicates(config, options.within)
+    found = find_duplicates(config, options.within, reference=options.reference, new=options.new)
     save_for_page(config, "duplicates", found)
+    if options.remove_list is not None:
+        _write_keys(options.remove_list, [one.key for one in found.copies])
     if _print_for_machines(options, found):
         return 0
     for number, group in enumerate(found.groups, 1):
         print(f"{number:4}  {group.kind}")
         for one in group.images:
             size = f"{one.width} x {one.height}, {one.bytes or 0:,} bytes"
-            print(f"      {one.distance:.4f}  {printable(one.key)}  {size}")
+            kind = [] if one.kind == group.kind else [one.kind]
+            words = "".join(f"  {text}" for text in (size, ", ".join([*kind, *one.changes])))
+            print(f"      {one.distance:.4f}  {printable(one.key)}{words}".rstrip())
     for note in found.notes:
         print(with_places(note, options))
     print(f"{found.summary}; nothing was deleted")
     return 0
 
 
+def _write_keys(path: Path, keys: list[str]) -> None:
+    """Write keys to a file, one a line; leave out those that have several lines themselves."""
+    fit = [key for key in keys if not set(key) & {"\n", "\r"}]
+    text = "".join(f"{key}\n" for key in fit)
+    path.write_text(text, encoding="utf-8", newline="\n")
+    if len(fit) < len(keys):
+        print(
+            f"Left out of {path}: {len(keys) - len(fit):,} keys that contain line breaks.",
+            file=sys.stderr,
+        )
+
+
 def leaks(options: argparse.Namespace, config: "Config") -> int:
-    """Print the images of one split that are in another one as well."""
+    """Print the images of one split that are in another one as well, or similar to one."""
     from indexer.analysis import find_leaks
 
     first, second = options.between
@@ -128,8 +159,7 @@ def leaks(options: argparse.Namespace, config: "Config") -> int:
     if _print_for_machines(options, found):
         return 0
     for one in found.leaks:
-        kind = "  identical" if one.is_identical else ""
-        print(printable(f"{one.distance:.4f}  {one.key}  {one.of_key}{kind}"))
+        print(printable(f"{one.distance:.4f}  {one.key}  {one.of_key}  {one.kind}"))
     for note in found.notes:
         print(with_places(note, options))
     print(found.summary)

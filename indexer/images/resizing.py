@@ -87,6 +87,16 @@ def model_input(image: Image.Image) -> NDArray[np.uint8]:
     return np.asarray(image.resize(side, Image.Resampling.BICUBIC), dtype=np.uint8)
 
 
+def grey_picture(image: Image.Image, *, side: int) -> NDArray[np.uint8]:
+    """Return the grey levels, uint8 (height, width), fitted into ``side`` pixels, never enlarged.
+
+    The image is at least one pixel wide and high, however long it is.
+    """
+    small = image.convert("L")
+    small.thumbnail((side, side), Image.Resampling.BICUBIC, reducing_gap=3.0)
+    return np.asarray(small, dtype=np.uint8)
+
+
 def thumbnail(image: Image.Image, *, side: int) -> bytes:
     """Encode an RGB image as a JPEG that fits into ``side`` x ``side`` pixels, never enlarged."""
     scale = min(1.0, side / max(image.size))

@@ -19,7 +19,7 @@ from server.current_index import current_index
 from server.web.exports import as_csv, as_json, download
 from server.web.page_state import PageState, parse_int
 from server.web.pages import error_page, render
-from server.web.reports import View, ask, day, here, on_page, relation
+from server.web.reports import View, ask, day, here, on_page
 
 blueprint = Blueprint("duplicates", __name__)
 blueprint.register_error_handler(LookalikeError, error_page)
@@ -37,7 +37,6 @@ KINDS = {
     "identical": "Identical files",
     "same": "The same picture",
     "similar": "Similar pictures",
-    "near": "Near each other",
 }
 
 REMOVABLE = ("identical", "same")
@@ -202,7 +201,7 @@ def _copy(one: Any, group: Any, rows: Mapping[int, ImageRow]) -> ShownCopy:
         is_best=is_best,
         is_ticked=not is_best and group.kind in REMOVABLE,
         can_be_listed=fits_a_line(image.key),
-        kind=relation(one),
+        kind=one.kind,
         distance=one.distance,
         differences=[] if is_best else differences(image, rows[best.id], one),
     )
@@ -213,7 +212,7 @@ def differences(image: ImageRow, best: ImageRow, one: Any) -> list[str]:
 
     What the analysis says of ``one`` comes first; without that its pixels are counted.
     """
-    said = [*getattr(one, "changes", ())]
+    said = [*one.changes]
     pixels, most = (_pixels(row) for row in (image, best))
     if pixels < most and not said:
         said.append(f"{max(1, round(100 * pixels / most))} % of the pixels")

@@ -111,13 +111,6 @@ def command(verb: str) -> str:
     return f"lookalike {verb}{place}"
 
 
-def relation(one: Any) -> str:
-    """Return how near an image is to the one beside it: identical, same, similar or near."""
-    if hasattr(one, "kind"):
-        return str(one.kind)
-    return "identical" if one.is_identical else "near"
-
-
 def here(note: str) -> str:
     """Return a note of a report with its command for the index of this server."""
     return note.replace("lookalike graph", command("graph"))

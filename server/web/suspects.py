@@ -15,7 +15,7 @@ from server.current_index import current_index
 from server.web.exports import as_csv, as_json
 from server.web.page_state import PageState
 from server.web.pages import error_page, render
-from server.web.reports import View, ask, day, here, on_page, relation
+from server.web.reports import View, ask, day, here, on_page
 
 blueprint = Blueprint("suspects", __name__)
 blueprint.register_error_handler(LookalikeError, error_page)
@@ -114,7 +114,7 @@ def leaks() -> str:
         view,
         LEAKS,
         asked=asked,
-        leaks=[(rows[one.of_id], rows[one.id], one.distance, relation(one)) for one in shown],
+        leaks=[(rows[one.of_id], rows[one.id], one.distance, one.kind) for one in shown],
         pages=-(-len(everything) // PER_PAGE),
     )
 

@@ -4,18 +4,22 @@ import csv
 import io
 import json
 import shutil
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from indexer.analysis import find_duplicates, make_graph
+from indexer.analysis import confirmation, find_duplicates, make_graph
+from indexer.analysis.confirmation import Pictures
 from indexer.build import build
 from indexer.cli.parser import main
 from indexer.config import Config
-from indexer.errors import ConfigError, NoGraph
+from indexer.errors import ConfigError, InvalidQuery, NoGraph
 from indexer.store import NewImage, Store, open_writer, read_report
 from indexer.vector_index import flat_file
 from indexer.vector_index.base import Vectors
@@ -56,18 +60,26 @@ def test_photographs_that_were_saved_again_or_copied_are_found(photographs: Conf
         frozenset({second.name, "saved again.jpg"}),
         frozenset({"categorization_colosseum.jpg", "explore_monuments_colosseum.jpg"}),
     }
-    assert [g.kind for g in found.groups if first.name in {one.key for one in g.images}] == [
-        "identical"
-    ]
+    kinds = {group.kind for group in found.groups if first.name in {g.key for g in group.images}}
+    assert kinds == {"identical"}
+    assert sorted(group.kind for group in found.groups) == ["identical", "same", "same"]
+    words = {one.key: one.changes for one in found.copies}
+    assert words["saved again.jpg"] == ["recompressed"]
+    assert found.compared == 4
     for group in found.groups:
         best, other = group.images
-        assert (best.distance, best.is_identical) == (0, True)
+        assert (best.distance, best.kind, other.kind) == (0, group.kind, group.kind)
+        assert best.mtime is not None
+        assert best.mtime.endswith("+00:00")
         sizes = [((one.width or 0) * (one.height or 0), one.bytes or 0) for one in (best, other)]
         assert sizes[0] >= sizes[1]
         assert other.distance <= found.limit.within
     assert found.limit.is_suggested
     assert "of which a third was taken" in found.notes[0]
-    assert found.summary == "3 groups with 3 copies, 1 of them identical, among 12 images"
+    assert found.summary == (
+        "3 groups with 3 copies, 1 of them identical, and 0 groups of similar pictures, among 12 "
+        "images"
+    )
 
 
 def test_none_may_be_found(photographs: Config) -> None:
@@ -76,17 +88,27 @@ def test_none_may_be_found(photographs: Config) -> None:
 
 
 def test_the_distance_decides(photographs: Config) -> None:
-    assert [g.kind for g in find_duplicates(photographs, 0).groups] == ["identical"]
     everything = find_duplicates(photographs, 2)
-    assert [len(group.images) for group in everything.groups] == [12]
+    assert [(g.kind, len(g.images)) for g in everything.groups[3:]] == [("similar", 9)]
+    copies = {one.key for one in everything.copies}
+    assert len(copies) == 3
+    assert not copies & {one.key for one in everything.groups[3].images}
+    assert [g.kind for g in find_duplicates(photographs, 0).groups] == [
+        g.kind for g in everything.groups[:3]
+    ]
     assert everything.limit.chance == 1
     for within in (-0.1, 2.1):
         with pytest.raises(ConfigError, match="--within"):
             find_duplicates(photographs, within)
 
 
-def made_up(folder: Path, vectors: Vectors, contents: str) -> Config:
-    images = [NewImage(f"{n}.jpg", 1, 1, one, "JPEG", 1, 1) for n, one in enumerate(contents)]
+def made_up(folder: Path, vectors: Vectors, contents: str, names: Sequence[str] = ()) -> Config:
+    """Make the graph of images with these contents; the field part is their folder."""
+    given = dict(enumerate(names))
+    images = [
+        NewImage(key, 1, 1, one, "JPEG", 1, 1, {"part": key.partition("/")[0]})
+        for key, one in ((given.get(n, f"{n}.jpg"), one) for n, one in enumerate(contents))
+    ]
     with open_writer(Store(folder)) as writer:
         writer.commit(images, flat_file(vectors), [], dim=DIM, fingerprint="e1")
         publish(writer)
@@ -101,9 +123,9 @@ def test_chains_are_one_group_and_identical_files_count_however_far_apart(tmp_pa
     vectors[:, 0], vectors[:, 1] = np.cos(angles), np.sin(angles)
     config = made_up(tmp_path, unit(vectors), "abcdeff")
     found = find_duplicates(config, 0.11)
-    assert keys(config, 0.11) == [{"0.jpg", "1.jpg", "2.jpg", "3.jpg"}, {"5.jpg", "6.jpg"}]
-    assert [group.kind for group in found.groups] == ["near", "identical"]
-    assert [round(one.distance, 2) for one in found.groups[0].images] == [0, 0.1, 0.2, 0.3]
+    assert keys(config, 0.11) == [{"5.jpg", "6.jpg"}, {"0.jpg", "1.jpg", "2.jpg", "3.jpg"}]
+    assert [group.kind for group in found.groups] == ["identical", "similar"]
+    assert [round(one.distance, 2) for one in found.groups[1].images] == [0, 0.1, 0.2, 0.3]
     assert found.crowded == 0
     assert keys(config, 0.09) == [{"5.jpg", "6.jpg"}]
 
@@ -114,7 +136,7 @@ def test_it_says_if_the_graph_may_have_too_few_neighbours(tmp_path: Path) -> Non
     found = find_duplicates(config, 0.01)
     assert [len(group.images) for group in found.groups] == [6, 6]
     assert found.crowded == 12
-    assert "lookalike graph --k" in found.notes[1]
+    assert "lookalike graph --k" in found.notes[2]
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -145,10 +167,104 @@ def test_the_command_line(photographs: Config, capsys: pytest.CaptureFixture[str
     assert any(row["key"] == "'=copy.jpg" for row in rows)  # no formula
     assert main(["duplicates", store, "--json", "--within", "0"]) == 0
     report = json.loads(capsys.readouterr().out)
-    assert report["groups"][0]["kind"] == "identical"
+    assert sorted(group["kind"] for group in report["groups"]) == ["identical", "same", "same"]
     saved = read_report(Store(photographs.store), "duplicates")
     assert saved is not None
     assert saved.found == report
+
+
+def test_what_could_be_removed_is_written_to_a_file(
+    photographs: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "remove.txt"
+    everything = ["--within", "2", "--remove-list", str(file)]
+    assert main(["duplicates", f"--store={photographs.store}", *everything]) == 0
+    removed = file.read_text().splitlines()
+    assert removed == [one.key for one in find_duplicates(photographs).copies]
+    assert len(removed) == 3
+    assert all((photographs.dataset.roots[0] / key).exists() for key in removed)
+    assert capsys.readouterr().out.endswith("nothing was deleted\n")
+
+
+def test_keys_that_contain_line_breaks_are_left_out_of_the_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    vectors = unit(np.random.default_rng(1).normal(size=(5, DIM)))
+    config = made_up(tmp_path / "store", vectors, "aaabc", names=["1", "2\n3", "4\u2028 é"])
+    file = tmp_path / "remove.txt"
+    assert main(["duplicates", f"--store={config.store}", f"--remove-list={file}", "--json"]) == 0
+    assert file.read_bytes() == "4\u2028 é\n".encode()
+    assert "remove.txt: 1 keys that contain line breaks." in capsys.readouterr().err
+
+
+def test_new_images_are_compared_only_with_a_reference(tmp_path: Path) -> None:
+    angles = np.array([0, 0.5, 0.01, 0.02, 0.5, 0.52, 2])
+    vectors = np.zeros((7, DIM))
+    vectors[:, 0], vectors[:, 1] = np.cos(angles), np.sin(angles)
+    names = ["old/0", "old/1", "new/2", "new/3", "new/4", "new/5", "new/6"]
+    config = made_up(tmp_path, unit(vectors), "abcdbcc", names=names)
+    found = find_duplicates(config, 0.1, reference=["part=old"], new=["part=new"])
+    assert [(group.kind, [one.key for one in group.images]) for group in found.groups] == [
+        ("identical", ["old/1", "new/4"]),
+        ("similar", ["old/0", "new/2", "new/3"]),
+        ("similar", ["old/1", "new/5"]),
+    ]
+    assert [one.key for one in found.copies] == ["new/4"]
+    assert found.images == 7
+    assert keys(config, 0)[0] == {"new/2", "new/5", "new/6"}  # without a reference
+    with pytest.raises(InvalidQuery, match="one of both is missing"):
+        find_duplicates(config, reference=["part=old"])
+
+
+def test_without_opencv_only_identical_files_are_copies(
+    photographs: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(confirmation, "find_spec", lambda _name: None)
+    found = find_duplicates(photographs)
+    assert [group.kind for group in found.groups] == ["identical", "similar", "similar"]
+    assert found.compared is None
+    assert "pip install 'lookalike[geometry]'" in found.notes[1]
+
+
+def test_pictures_that_cannot_be_read_are_unknown(photographs: Config, tmp_path: Path) -> None:
+    root = tmp_path / "images"
+    shutil.copytree(photographs.dataset.roots[0], root)
+    (root / "saved again.jpg").write_bytes(b"no picture")
+    config = photographs.model_copy(update={"store": tmp_path / "store"})
+    shutil.copytree(photographs.store, config.store)
+    dataset = config.dataset.model_copy(update={"root": root})
+    photographs.dataset.roots[0].rename(away := tmp_path / "away")
+    try:
+        found = find_duplicates(config.model_copy(update={"dataset": dataset}))
+        none = find_duplicates(config)
+    finally:
+        away.rename(photographs.dataset.roots[0])
+    assert (found.compared, found.unread) == (4, 1)
+    assert "1 of 4 pictures that were to be compared could not be read" in found.notes[1]
+    assert sorted(group.kind for group in found.groups) == ["identical", "same", "similar"]
+    unread = {
+        one.key for g in found.groups for one in g.images if "could not be read" in one.changes
+    }
+    assert unread == {"saved again.jpg"}
+    assert (none.compared, none.unread) == (4, 4)
+    assert "No picture could be read" in none.notes[1]
+    assert "dataset.root" in none.notes[1]
+
+
+def test_each_picture_is_read_once_if_those_that_follow_need_it(
+    photographs: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = Store(photographs.store).open_published()
+    ids = [row.id for row in version.catalogue.page_by_key("indexed", offset=0, limit=12)]
+    monkeypatch.setattr(confirmation, "PICTURES", 4)
+    monkeypatch.setattr(confirmation, "PAIRS", 2)
+    for pairs, read in ((list(pairwise(ids)), 12), ([(ids[0], other) for other in ids], 12)):
+        with closing(Pictures(version, photographs)) as pictures:
+            assert len([*pictures.fits(pairs)]) == len(pairs)
+            assert pictures.read == read
+    with closing(Pictures(version, photographs)) as pictures:
+        assert len([*pictures.fits([*pairwise(ids), *pairwise(ids)])]) == 22
+        assert 12 < pictures.read <= 24
 
 
 def test_it_says_if_what_was_found_cannot_be_saved(

@@ -45,15 +45,16 @@ def test_each_image_of_the_second_split_is_found_with_the_nearest_of_the_first(
     config: Config,
 ) -> None:
     found = find_leaks(config, ("train", "val"), within=0.1)
-    assert [(one.key, one.of_key, one.is_identical) for one in found.leaks] == [
-        ("v0", "t1", False),
-        ("v2", "t3", True),
-        ("v3", "t3", True),
+    assert [(one.key, one.of_key, one.kind) for one in found.leaks] == [
+        ("v0", "t1", "similar"),
+        ("v2", "t3", "identical"),
+        ("v3", "t3", "identical"),
     ]
     assert found.leaks[0].distance == pytest.approx(2 * np.sin(0.005), rel=1e-3)
     assert found.images == 5
     assert found.summary == (
-        "3 of 5 images of val are in train as well, 2 of them as identical files"
+        "2 of 5 images of val are in train as well, 2 of them as identical files; 1 are similar to "
+        "one"
     )
     assert [one.key for one in find_leaks(config, ("val", "train"), within=0.1).leaks] == [
         "t1",
@@ -83,10 +84,10 @@ def test_the_command_line(config: Config, capsys: pytest.CaptureFixture[str]) ->
     leaks = ["leaks", f"--store={config.store}", "--between", "train", "val", "--within", "0.1"]
     assert main(leaks) == 0
     text = capsys.readouterr().out
-    assert text.startswith("0.0100  v0  t1\n")
+    assert text.startswith("0.0100  v0  t1  similar\n")
     assert "v2  t3  identical" in text
     assert main([*leaks, "--csv"]) == 0
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
-    assert [row["identical"] for row in rows] == ["false", "true", "true"]
+    assert [row["kind"] for row in rows] == ["similar", "identical", "identical"]
     assert main([*leaks, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["limit"]["within"] == 0.1

@@ -132,7 +132,7 @@ def test_groups_are_shown_with_the_better_copy_first(known: FlaskClient) -> None
     assert ", newer</small>" in other
     assert '<span class="day">2001-01-01</span>' in other
     assert re.findall(r"</b>, distance 0\.\d{3}", other)
-    assert "Copies are within" in page
+    assert "Similar images are within" in page
 
 
 def test_the_lists_have_what_is_suggested_or_ticked(known: FlaskClient) -> None:
