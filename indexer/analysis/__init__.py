@@ -3,7 +3,7 @@
 from indexer.analysis.duplicates import Duplicates, find_duplicates
 from indexer.analysis.evaluate import evaluate
 from indexer.analysis.evaluation import Evaluation
-from indexer.analysis.graph import Graph, GraphReport, make_graph, open_graph
+from indexer.analysis.graph import Graph, GraphReport, make_graph, make_missing_graph, open_graph
 from indexer.analysis.human_scores import Agreement, agreement
 from indexer.analysis.leaks import Leaks, find_leaks
 from indexer.analysis.saved import Reports, SavedReport
@@ -27,5 +27,6 @@ __all__ = [
     "find_outliers",
     "find_suspects",
     "make_graph",
+    "make_missing_graph",
     "open_graph",
 ]

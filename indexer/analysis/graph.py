@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from indexer.config import Config, Mode
-from indexer.errors import ConfigError, NoApproximateIndex, StoreCorrupt
+from indexer.errors import ConfigError, NoApproximateIndex, NoGraph, StoreCorrupt
+from indexer.machine import is_writable
 from indexer.store import (
     GRAPH_HINT,
     GraphRecord,
@@ -28,6 +29,7 @@ from indexer.store import (
     Version,
     open_graphs,
     stored_graph,
+    stored_graphs,
 )
 from indexer.vector_index import MappedVectors
 from indexer.vector_index.mapping import map_array
@@ -140,6 +142,8 @@ class GraphReport:
     def summary(self) -> str:
         """The report in one line."""
         what = f"the {self.k} nearest of {self.images:,} images, {self.mode}"
+        if self.k >= self.images:  # there are fewer
+            what = f"all others of each of {self.images:,} images, {self.mode}"
         if not self.new and not self.gone and not self.measured and not self.searched:
             return f"{what}: nothing has changed"
         return (
@@ -162,7 +166,7 @@ def make_graph(config: Config, *, k: int = K, mode: Mode = "exact") -> GraphRepo
     manifest = version.manifest
     asked = _Asked(version.id, manifest.created, manifest.fingerprint, mode, k)
     with open_graphs(store) as writer:
-        start = _Start.of(writer, asked, indexes.vectors)
+        start = _Start.of(store, asked, indexes.vectors)
         new = int((~start.compared).sum())
         neighbours = _neighbours(config, version, indexes, asked, start)
         saved = _Saved(writer, asked, neighbours)
@@ -184,6 +188,30 @@ def make_graph(config: Config, *, k: int = K, mode: Mode = "exact") -> GraphRepo
         searched=neighbours.searched,
         seconds=time.perf_counter() - began,
     )
+
+
+def make_missing_graph(
+    config: Config, before: Callable[[str, int, Mode], None]
+) -> GraphReport | None:
+    """Make the graph of the published version if it has none, as the newest of another version.
+
+    Calls ``before`` with the version, k and mode first. Raises what :func:`make_graph` raises, and
+    :class:`~indexer.errors.NoGraph` if there is none and the store cannot be written.
+    """
+    store = Store(config.store)
+    manifest = store.open_published().manifest
+    try:
+        stored_graph(store, manifest)
+    except NoGraph:
+        if not is_writable(store.folder):
+            raise
+    else:
+        return None
+    others = [graph.record for graph in stored_graphs(store)]
+    newest = max(others, key=lambda one: (one.created, one.complete), default=None)
+    k, mode = (newest.k, newest.mode) if newest else (K, "exact")
+    before(manifest.version, k, mode)
+    return make_graph(config, k=k, mode=mode)
 
 
 class _Asked(NamedTuple):
@@ -217,12 +245,12 @@ class _Start(NamedTuple):
     """True if it is the complete graph of the version."""
 
     @classmethod
-    def of(cls, writer: GraphWriter, asked: _Asked, vectors: MappedVectors) -> "_Start":
+    def of(cls, store: Store, asked: _Asked, vectors: MappedVectors) -> "_Start":
         """Take the graph that has the most images of the version, or begin with nothing."""
         ids = vectors.sorted_ids
         best: tuple[int, bool, str] = (0, True, "")
         chosen: tuple[Lists, GraphRecord] | None = None
-        for stored in writer.graphs():
+        for stored in stored_graphs(store):
             one = stored.record
             if not asked.is_alike(one) or stored.problems():
                 continue

@@ -114,10 +114,23 @@ def graph(options: argparse.Namespace, config: "Config") -> int:
     return 0
 
 
+def _make_missing_graph(config: "Config") -> None:
+    """Make the neighbour graph if the published version has none, and say so."""
+    from indexer.analysis import make_missing_graph
+
+    def say(version: str, k: int, mode: str) -> None:
+        what = f"the {k} nearest others of every image, {mode}"
+        print(f"Version {version} has no neighbour graph. Making it: {what}.", file=sys.stderr)
+
+    if made := make_missing_graph(config, say):
+        print(f"graph: {made.summary}", file=sys.stderr)
+
+
 def duplicates(options: argparse.Namespace, config: "Config") -> int:
     """Print groups of images that are one picture, or similar."""
     from indexer.analysis import find_duplicates
 
+    _make_missing_graph(config)
     found = find_duplicates(config, options.within, reference=options.reference, new=options.new)
     save_for_page(config, "duplicates", found)
     if options.remove_list is not None:
@@ -154,6 +167,7 @@ def leaks(options: argparse.Namespace, config: "Config") -> int:
     from indexer.analysis import find_leaks
 
     first, second = options.between
+    _make_missing_graph(config)
     found = find_leaks(config, (first, second), by=options.by, within=options.within)
     save_for_page(config, "leaks", found)
     if _print_for_machines(options, found):
@@ -170,6 +184,7 @@ def suspects(options: argparse.Namespace, config: "Config") -> int:
     """Print the images whose label is another than that of their neighbours."""
     from indexer.analysis import find_suspects
 
+    _make_missing_graph(config)
     found = find_suspects(config, by=options.by, top=_saved(options.top))
     save_for_page(config, "suspects", found)
     found = found.first(options.top)
@@ -186,6 +201,7 @@ def outliers(options: argparse.Namespace, config: "Config") -> int:
     """Print the images that are far from all others."""
     from indexer.analysis import find_outliers
 
+    _make_missing_graph(config)
     found = find_outliers(config, top=_saved(options.top))
     save_for_page(config, "outliers", found)
     found = found.first(options.top)

@@ -11,6 +11,7 @@ from indexer.store.graphs import (
     StoredGraph,
     open_graphs,
     stored_graph,
+    stored_graphs,
 )
 from indexer.store.live import live_catalogue
 from indexer.store.metadata_index import (
@@ -107,6 +108,7 @@ __all__ = [
     "report_identity",
     "save_report",
     "stored_graph",
+    "stored_graphs",
     "trained_path",
     "update_damage",
 ]

@@ -109,22 +109,23 @@ def stored_graph(store: Store, manifest: Manifest) -> StoredGraph:
     return graph
 
 
+def stored_graphs(store: Store) -> list[StoredGraph]:
+    """Return the graphs that are there, of any version, finished or not, without damaged ones."""
+    found = []
+    for folder in sorted(store.graphs.iterdir()) if store.graphs.is_dir() else ():
+        if folder.is_dir() and (folder.name.isdecimal() or _is_unfinished(folder)):
+            try:
+                found.append(StoredGraph(folder))
+            except StoreCorrupt:
+                continue
+    return found
+
+
 class GraphWriter:
     """The folder of graphs of a store, opened for writing by :func:`open_graphs`."""
 
     def __init__(self, store: Store) -> None:
         self._folder = store.graphs
-
-    def graphs(self) -> list[StoredGraph]:
-        """Return the graphs that are there, finished or not, without damaged ones."""
-        found = []
-        for folder in sorted(self._folder.iterdir()):
-            if folder.is_dir() and (folder.name.isdecimal() or _is_unfinished(folder)):
-                try:
-                    found.append(StoredGraph(folder))
-                except StoreCorrupt:
-                    continue
-        return found
 
     def save(self, arrays: Arrays, **fields: Any) -> StoredGraph:
         """Write a graph that is not finished, then remove those that were written before.

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from indexer.analysis import confirmation, find_duplicates, make_graph
+from indexer.analysis import confirmation, find_duplicates, graph, make_graph
 from indexer.analysis.confirmation import Pictures
 from indexer.build import build
 from indexer.cli.parser import main
@@ -280,10 +280,34 @@ def test_it_says_if_what_was_found_cannot_be_saved(
     assert "Not saved for the page: " in printed.err
 
 
-def test_without_a_graph_it_says_how_to_make_one(
-    demo_config: Config, capsys: pytest.CaptureFixture[str]
+def test_a_missing_graph_is_made_first_like_the_one_before(
+    published: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    config = small_config(published.folder, published.folder)
     with pytest.raises(NoGraph):
-        find_duplicates(demo_config)
-    assert main(["duplicates", f"--store={demo_config.store}"]) == 1
-    assert "Make it with: lookalike graph" in capsys.readouterr().err
+        find_duplicates(config)
+    assert main(["outliers", f"--store={config.store}"]) == 0
+    made = "has no neighbour graph. Making it: the 50 nearest others of every image, exact."
+    printed = capsys.readouterr()
+    assert f"Version 00000001 {made}" in printed.err
+    assert "graph: all others of each of" in printed.err
+    assert main(["outliers", f"--store={config.store}"]) == 0
+    assert capsys.readouterr() == (printed.out, "")
+    make_graph(config, k=2)
+    with open_writer(published) as writer:
+        publish(writer)
+    assert main(["duplicates", f"--store={config.store}", "--json"]) == 0
+    printed = capsys.readouterr()
+    assert "Version 00000002 has no neighbour graph. Making it: the 2 nearest" in printed.err
+    assert json.loads(printed.out)["version"] == "00000002"
+
+
+def test_where_the_store_cannot_be_written_it_says_how_to_make_the_graph(
+    demo_config: Config, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(graph, "is_writable", lambda _folder: False)
+    for verb in (["duplicates"], ["suspects"], ["outliers"]):
+        assert main([*verb, f"--store={demo_config.store}"]) == 1
+        printed = capsys.readouterr()
+        assert "Make it with: lookalike graph" in printed.err
+        assert printed.out == ""
