@@ -15,7 +15,8 @@ LEFT_OUT="not vgg and not random_weights and not test_original and not test_whee
   and not test_crashes and not test_kills and not killed and not test_failures and not test_growth and not hangs \
   and not test_a_part_costs and not test_matrix and not test_watch and not too_few_vectors and not s3 \
   and not test_weights and not converted_once and not repaired_by_the_next_build and not test_derive and not test_memory \
-  and not may_hang and not stops_the_run and not take_over and not test_read_only and not test_geometry"
+  and not may_hang and not stops_the_run and not take_over and not test_read_only and not test_geometry \
+  and not test_beside and not test_human_scores"
 
 UV=$(command -v uv || echo "$PWD/.venv/bin/uv")  # installs the packages in a fourth of pip's time
 
