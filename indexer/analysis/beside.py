@@ -28,7 +28,7 @@ class SameImages:
 
     def __init__(self, first: Version, beside: Sequence[Path]) -> None:
         self._folders = beside
-        self._others = [_open(folder) for folder in beside]
+        self._others = [open_beside(folder) for folder in beside]
         places = [_by_content(version) for version in (first, *self._others)]
         known = [content for content in places[0] if all(content in one for one in places[1:])]
         if not known:
@@ -74,7 +74,8 @@ class SameImages:
         )
 
 
-def _open(folder: Path) -> Version:
+def open_beside(folder: Path) -> Version:
+    """Open the published version of a store beside the first. Raises NoPublishedIndex."""
     try:
         return Store(folder).open_published()
     except NoPublishedIndex as error:

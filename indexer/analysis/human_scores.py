@@ -2,7 +2,7 @@
 
 import csv
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from io import StringIO
 from pathlib import Path
@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from indexer.analysis.beside import open_beside
 from indexer.analysis.measures import CONFIDENCE, RESAMPLES, Mean
 from indexer.config import Config
 from indexer.errors import InvalidQuery
-from indexer.store import Store
+from indexer.store import Store, Version
 from indexer.text import decode
 from indexer.vector_index.opened import map_vectors
 
@@ -38,6 +39,24 @@ class ScoredPair(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class AgreementBeside:
+    """The same of the same pairs in another store."""
+
+    store: str
+    """The name of its folder."""
+    version: str
+    encoder: dict[str, str | int]
+    rho: Mean
+    difference: Mean
+    """How much higher it is than in the first store."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the agreement as JSON-ready values."""
+        means = {"rho": self.rho._asdict(), "difference": self.difference._asdict()}
+        return {**asdict(self), **means}
+
+
+@dataclass(frozen=True, slots=True)
 class Agreement:
     """How well the order of pairs by their cosine is that by their scores."""
 
@@ -48,15 +67,17 @@ class Agreement:
     rho: Mean
     """Spearman's rank correlation of the cosine with the score."""
     left_out: int
-    """How many pairs have a key that the index lacks."""
+    """How many pairs have a key that the index, or one beside it, lacks."""
     unknown: int
     """How many keys these are."""
     unknown_keys: list[str]
     """The first of them."""
+    beside: list[AgreementBeside]
 
     def to_json(self) -> dict[str, Any]:
         """Return the agreement as JSON-ready values."""
-        return {**asdict(self), "rho": self.rho._asdict()}
+        beside = [one.to_json() for one in self.beside]
+        return {**asdict(self), "rho": self.rho._asdict(), "beside": beside}
 
     @property
     def notes(self) -> list[str]:
@@ -65,50 +86,66 @@ class Agreement:
             return []
         more = f" and {self.unknown - len(self.unknown_keys):,} more"
         named = ", ".join(self.unknown_keys) + more * (self.unknown > len(self.unknown_keys))
+        place = "not all indexes have" if self.beside else "the index has no"
         note = (
-            f"{self.left_out:,} pairs were left out: the index has no images with these "
+            f"{self.left_out:,} pairs were left out: {place} images with these "
             f"{self.unknown:,} keys: {named}"
         )
         return [note]
 
 
-def agreement(config: Config, path: Path) -> Agreement:
+def agreement(config: Config, path: Path, beside: Sequence[Path] = ()) -> Agreement:
     """Compare the cosines of pairs with the scores in a CSV file.
 
+    With stores ``beside`` this one, those pairs that all have, by their keys, are compared in each.
     Raises :class:`~indexer.errors.InvalidQuery` if the file is not what :func:`read_pairs` reads or
     tells nothing, :class:`OSError` if it cannot be read, and
     :class:`~indexer.errors.NoPublishedIndex`.
     """
-    version = Store(config.store).open_published()
+    versions = [Store(config.store).open_published(), *map(open_beside, beside)]
     pairs = read_pairs(path)
-    keys = dict.fromkeys(key for pair in pairs for key in pair[:2])
-    ids = version.catalogue.ids_by_key(keys)
-    known = [pair for pair in pairs if pair.first in ids and pair.second in ids]
-    unknown = [key for key in keys if key not in ids]
+    keys = dict.fromkeys(key for pair in pairs for key in (pair.first, pair.second))
+    ids = [version.catalogue.ids_by_key(keys) for version in versions]
+    unknown = [key for key in keys if not all(key in one for one in ids)]
+    lost = {*unknown}
+    known = [pair for pair in pairs if {pair.first, pair.second}.isdisjoint(lost)]
     if len(known) < FEWEST:
         raise InvalidQuery(
             f"The index has both images of {len(known)} of the {len(pairs)} pairs in {path}; "
             f"{FEWEST} are the fewest that can be compared.",
-            "Keys are paths below the folder of images. Some that the index lacks: "
+            "Keys are paths below the folder of images. Some that are missing: "
             f"{', '.join(unknown[:3])}.",
         )
-    vectors = map_vectors(version)
-    first = vectors.rows(np.array([ids[pair.first] for pair in known]))
-    second = vectors.rows(np.array([ids[pair.second] for pair in known]))
-    squared = vectors.squared_distances_of_pairs(first, second).astype(np.float64)
+    nearness = np.array([_nearness(*one, known) for one in zip(versions, ids, strict=True)])
     scores = np.array([pair.score for pair in known])
-    for what, values in (("scores", scores), ("distances", squared)):
+    for what, values in (("scores", scores), *(("distances", one) for one in nearness)):
         if np.ptp(values) == 0:
             raise InvalidQuery(f"All {what} of the {len(known)} pairs are equal: none is first.")
+    first, *others = spearman(nearness, scores)
+    differences = spearman(nearness, scores, less_the_first=True)[1:]
     return Agreement(
-        version=version.id,
-        encoder=version.manifest.encoder,
+        version=versions[0].id,
+        encoder=versions[0].manifest.encoder,
         pairs=len(known),
-        rho=spearman(-squared, scores),
+        rho=first,
         left_out=len(pairs) - len(known),
         unknown=len(unknown),
         unknown_keys=unknown[:NAMED],
+        beside=[
+            AgreementBeside(folder.name, version.id, version.manifest.encoder, rho, difference)
+            for folder, version, rho, difference in zip(
+                beside, versions[1:], others, differences, strict=True
+            )
+        ],
     )
+
+
+def _nearness(version: Version, ids: Mapping[str, int], pairs: Sequence[ScoredPair]) -> Numbers:
+    """Return what is in the order of the cosines of pairs (n,)."""
+    vectors = map_vectors(version)
+    first = vectors.rows(np.array([ids[pair.first] for pair in pairs]))
+    second = vectors.rows(np.array([ids[pair.second] for pair in pairs]))
+    return -vectors.squared_distances_of_pairs(first, second).astype(np.float64)
 
 
 def read_pairs(path: Path) -> list[ScoredPair]:
@@ -137,16 +174,24 @@ def read_pairs(path: Path) -> list[ScoredPair]:
     return pairs
 
 
-def spearman(values: Numbers, scores: Numbers) -> Mean:
-    """Return the rank correlation of two arrays (n,), with its bootstrap interval over pairs."""
-    random, n = np.random.default_rng(0), len(values)
-    drawn = [
-        _correlation(ranks(values[some]), ranks(scores[some]))
-        for some in (random.integers(0, n, n) for _ in range(RESAMPLES))
-    ]
+def spearman(values: Numbers, scores: Numbers, *, less_the_first: bool = False) -> list[Mean]:
+    """Return the rank correlation of each row of ``values`` (m, n) with ``scores`` (n,).
+
+    The bootstrap intervals are over the n pairs. With ``less_the_first`` each is the difference to
+    that of the first row, for the same pairs drawn.
+    """
+    random, n = np.random.default_rng(0), len(scores)
+
+    def correlations(some: NDArray[np.int64]) -> Numbers:
+        order = ranks(scores[some])
+        found = np.array([_correlation(ranks(row[some]), order) for row in values])
+        return found - found[0] if less_the_first else found
+
+    drawn = [correlations(random.integers(0, n, n)) for _ in range(RESAMPLES)]
     tail = (1 - CONFIDENCE) / 2
-    low, high = np.nanquantile(drawn, [tail, 1 - tail])
-    return Mean(_correlation(ranks(values), ranks(scores)), float(low), float(high))
+    low, high = np.nanquantile(drawn, [tail, 1 - tail], axis=0)
+    all_pairs = correlations(np.arange(n))
+    return [Mean(*map(float, one)) for one in zip(all_pairs, low, high, strict=True)]
 
 
 def ranks(values: Numbers) -> Numbers:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 
 from indexer.analysis.evaluation import Beside, Evaluation
-from indexer.analysis.human_scores import Agreement
+from indexer.analysis.human_scores import Agreement, AgreementBeside
 from indexer.analysis.measures import CONFIDENCE, Mean
 from indexer.text import printable
 
@@ -81,7 +81,16 @@ def agreement_lines(found: Agreement, *, markdown: bool = False) -> Iterator[str
     )
     yield f"In brackets: {CONFIDENCE:.0%} confidence, by bootstrap over the pairs."
     yield ""
-    rows = [["", "cosine and score"], ["Spearman's rho", interval(found.rho, signed=True)]]
+    rows = [["", "Spearman's rho", "difference"] if found.beside else ["", "Spearman's rho"]]
+    rows.append([encoder_name(found), interval(found.rho, signed=True), ""][: len(rows[0])])
+    rows += [
+        [
+            f"{one.store}: {encoder_name(one)}",
+            interval(one.rho, signed=True),
+            interval(one.difference, signed=True),
+        ]
+        for one in found.beside
+    ]
     yield from _table(rows, markdown=markdown)
     for note in found.notes:
         yield ""
@@ -114,7 +123,7 @@ def beside_note(one: Beside) -> str:
     return f"{one.store}: {encoder_name(one)}, version {one.version}, the same images.{only}"
 
 
-def encoder_name(found: Evaluation | Beside | Agreement) -> str:
+def encoder_name(found: Evaluation | Beside | Agreement | AgreementBeside) -> str:
     """Return the encoder's model, layer, weights if they are others than usual, and precision."""
     encoder = found.encoder
     weights, precision = PurePath(str(encoder.get("weights", ""))).name, encoder.get("precision")

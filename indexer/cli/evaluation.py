@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from indexer.analysis import Evaluation
     from indexer.config import Config
 
-LABEL_OPTIONS = ("by", "queries", "among", "beside", "report")
+LABEL_OPTIONS = ("by", "queries", "among", "report")
 
 Verb = Callable[[argparse.Namespace, "Config"], int]
 
@@ -114,7 +114,7 @@ def _agreement(options: argparse.Namespace, config: "Config") -> int:
             f"--pairs compares distances with scores; --{given[0]} is about labels.",
             "Give one of them. Both are two commands.",
         )
-    found = agreement(config, options.pairs)
+    found = agreement(config, options.pairs, options.beside)
     warn_of_random_weights(str(found.encoder.get("weights", "")))
     if options.json:
         print(json.dumps(found.to_json()))

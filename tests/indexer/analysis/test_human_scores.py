@@ -12,8 +12,11 @@ from indexer.analysis.human_scores import ranks, read_pairs, spearman
 from indexer.cli.parser import main
 from indexer.config import Config
 from indexer.errors import InvalidQuery
-from indexer.store import Store
+from indexer.store import NewImage, Store, open_writer
+from indexer.vector_index import flat_file
 from indexer.vector_index.opened import map_vectors
+from tests.stores import DIM, publish
+from tests.vectors import unit
 
 
 def counted_ranks(values: np.ndarray) -> np.ndarray:
@@ -47,11 +50,11 @@ def test_rho_is_the_correlation_of_ranks_that_were_counted(distinct: int) -> Non
     values, noise = random.normal(size=200), random.normal(size=200)
     scores = np.round((values + noise) * distinct) / distinct
     assert ranks(scores).tolist() == counted_ranks(scores).tolist()
-    rho = spearman(values, scores)
+    (rho,) = spearman(values[np.newaxis], scores)
     expected = np.corrcoef(counted_ranks(values), counted_ranks(scores))[0, 1]
     assert rho.value == pytest.approx(expected)
     assert rho.low < rho.value < rho.high
-    assert spearman(values, scores) == rho
+    assert spearman(values[np.newaxis], scores) == [rho]
     half = 1.96 * (1 - expected**2) / np.sqrt(200)
     assert (rho.high - rho.low) / 2 == pytest.approx(half, rel=0.4)
 
@@ -76,7 +79,7 @@ def test_pairs_of_unknown_images_are_left_out_and_named(
     store = f"--store={demo_config.store}"
     assert main(["evaluate", store, "--pairs", str(path)]) == 0
     text = capsys.readouterr().out
-    assert "Spearman's rho  +1.0000 (+1.0000 to +1.0000)" in text
+    assert "efficientnet_lite0 avg_pool  +1.0000 (+1.0000 to +1.0000)" in text
     assert "2 pairs were left out: the index has no images with these 2 keys: gone.jpg, " in text
     assert "\\x1b.jpg" in text
     assert main(["evaluate", store, "--pairs", str(path), "--json"]) == 0
@@ -85,6 +88,38 @@ def test_pairs_of_unknown_images_are_left_out_and_named(
     assert found["rho"].keys() == {"value", "low", "high"}
     assert main(["evaluate", store, "--pairs", str(path), "--by", "folder"]) == 1
     assert "--by is about labels" in capsys.readouterr().err
+
+
+def test_stores_are_compared_over_the_pairs_that_all_have(
+    demo_config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    version = Store(demo_config.store).open_published()
+    rows = [*version.catalogue.rows("indexed")][:12]
+    random = np.random.default_rng(4)
+    images = [NewImage(row.key, 1, 1, row.sha256, "JPEG", 1, 1) for row in rows]
+    with open_writer(Store(tmp_path / "random")) as writer:
+        vectors = unit(random.normal(size=(12, DIM)))
+        writer.commit(images, flat_file(vectors), [], dim=DIM, fingerprint="e1")
+        publish(writer)
+    everything = cosines(demo_config)
+    there = {row.key for row in rows}
+    known = [pair for pair in everything if {*pair[:2]} <= there]
+    path = written(tmp_path / "a.csv", everything)
+    found = agreement(demo_config, path, [tmp_path / "random"])
+    assert (found.pairs, found.left_out) == (66, len(everything) - 66)
+    assert found.rho.value == pytest.approx(1)
+    (beside,) = found.beside
+    places = {row.key: n for n, row in enumerate(rows)}
+    own = np.array([vectors[places[a]] @ vectors[places[b]] for a, b, _ in known])
+    expected = np.corrcoef(counted_ranks(own), counted_ranks(np.array([s for *_, s in known])))
+    assert beside.rho.value == pytest.approx(expected[0, 1], abs=1e-3)
+    assert beside.difference.value == pytest.approx(beside.rho.value - 1)
+    assert beside.difference.low < beside.difference.value < beside.difference.high < 0
+    command = ["evaluate", f"--store={demo_config.store}", f"--pairs={path}"]
+    assert main([*command, f"--beside={tmp_path / 'random'}", "--markdown"]) == 0
+    text = capsys.readouterr().out
+    assert "| random: test None | " in text
+    assert "not all indexes have images with these 28 keys" in text
 
 
 def test_many_unknown_keys_are_counted(demo_config: Config, tmp_path: Path) -> None:
