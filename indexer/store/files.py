@@ -186,11 +186,11 @@ def check_size(path: Path, expected: FileRecord) -> None:
         raise StoreCorrupt(f"{path} is {found}, not {expected.bytes:,} bytes.", REBUILD_HINT)
 
 
-def write_record(path: Path, record: Record) -> None:
-    """Write a record and its SHA-256 as JSON, replacing ``path``."""
+def write_record(path: Path, record: Record, *, indent: int | None = 1) -> None:
+    """Write a record and its SHA-256 as JSON, replacing ``path``; large ones without ``indent``."""
     content = record.model_dump(mode="json")
     sealed = {"sha256": _checksum(content), "record": content}
-    replace_file(path, json.dumps(sealed, indent=1).encode())
+    replace_file(path, json.dumps(sealed, indent=indent).encode())
 
 
 def read_record(path: Path, model: type[R]) -> R:

@@ -59,7 +59,7 @@ def save_report(store: Store, name: ReportName, manifest: Manifest, found: dict[
         created=datetime.now(UTC),
         found=found,
     )
-    write_record(store.reports / f"{name}.json", report)
+    write_record(store.reports / f"{name}.json", report, indent=None)
 
 
 def report_identity(store: Store, name: ReportName) -> tuple[int, int, int] | None:

@@ -38,6 +38,8 @@ class View:
     """Only groups of this kind."""
     label: str = ""
     suggested: str = ""
+    labels: str = ""
+    """``all`` to choose from all labels, not only from the most frequent ones."""
     sort: str = ""
     image: int | None = None
     """Only what is about this image."""
@@ -57,6 +59,7 @@ class View:
             kind=fields.get("kind", ""),
             label=fields.get("label", ""),
             suggested=fields.get("suggested", ""),
+            labels=fields.get("labels", ""),
             sort=fields.get("sort", ""),
             image=parse_int("image", image) if image else None,
             page=number,
@@ -82,12 +85,25 @@ class Asked(Generic[Findings]):
 
 def ask(kind: type[Findings], searcher: Searcher) -> Asked[Findings]:
     """Return the last report of an analysis, or why there is none."""
-    how = command(Reports.command(kind))
+    verb = Reports.command(kind)
     try:
-        return Asked(reports().get(kind, searcher), False, how)
+        saved = reports().get(kind, searcher)
     except StoreCorrupt as error:
         current_app.logger.warning("%s %s", error.message, error.hint)
-        return Asked(None, True, how)
+        return Asked(None, True, command(verb))
+    return Asked(saved, False, command(_again(saved.found) or verb if saved else verb))
+
+
+def _again(found: Any) -> str:
+    """Return the verb that makes a report again, if it was not made as the verb alone does."""
+    match found:
+        case Duplicates() if not found.limit.is_suggested:
+            return f"duplicates --within {found.limit.within:.6g}"
+        case Suspects() if found.by != "folder":
+            return f"suspects --by {shlex.quote(found.by)}"
+        case Leaks():
+            return f"leaks --between {shlex.join(found.between)}"
+    return ""
 
 
 def naming(image_id: int) -> list[tuple[str, str]]:

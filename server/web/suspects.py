@@ -46,6 +46,7 @@ def suspects() -> str:
     asked = ask(Suspects, searcher)
     everything = asked.saved.found.suspects if asked.saved else []
     chosen = of_view(everything, view)
+    most = len(everything) if view.labels == "all" else LABELS_SHOWN
     shown = on_page(chosen, view, PER_PAGE)
     voters = {one.id: one.neighbours[:VOTERS_SHOWN] for one in shown}
     rows = searcher.collection.images({*voters, *(i for ids in voters.values() for i in ids)})
@@ -55,8 +56,9 @@ def suspects() -> str:
         view,
         SUSPECTS,
         asked=asked,
-        labels=_counted((label for one in everything for label in one.labels), view.label),
-        suggested=_counted((one.suggested for one in everything), view.suggested),
+        labels=_counted((label for one in everything for label in one.labels), view.label, most),
+        suggested=_counted((one.suggested for one in everything), view.suggested, most),
+        has_more_labels=view.labels != "all" and _labels(everything) > LABELS_SHOWN,
         suspects=[
             ShownSuspect(rows[one.id], one, [rows[i] for i in voters[one.id] if i in rows])
             for one in shown
@@ -136,13 +138,19 @@ def of_view(suspects: Sequence[Any], view: View) -> list[Any]:
     ]
 
 
-def _counted(labels: Iterable[str], active: str) -> list[tuple[str, str, int]]:
+def _counted(labels: Iterable[str], active: str, most: int) -> list[tuple[str, str, int]]:
     """Return the most frequent labels, and the active one, each as value, text and count."""
     counts = Counter(labels)
-    most = [label for label, _ in counts.most_common(LABELS_SHOWN)]
-    if active and active not in most:
-        most.append(active)
-    return [(label, label, counts[label]) for label in most]
+    shown = dict(counts.most_common(most))
+    if active:
+        shown[active] = counts[active]
+    return [(label, label, count) for label, count in shown.items()]
+
+
+def _labels(suspects: Sequence[Any]) -> int:
+    """Return how many labels suspects have, or are suggested for them, whichever are more."""
+    own = {label for one in suspects for label in one.labels}
+    return max(len(own), len({one.suggested for one in suspects}))
 
 
 def _render(template: str, searcher: Searcher, view: View, path: str, **values: Any) -> str:

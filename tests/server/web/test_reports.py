@@ -14,13 +14,13 @@ import pytest
 from flask.testing import FlaskClient
 from PIL import Image
 
-from indexer.analysis import make_graph
+from indexer.analysis import SavedReport, make_graph
 from indexer.build import build
 from indexer.cli.parser import main
 from indexer.config import Config
 from indexer.store import Store
 from server.app import create_app
-from server.web import duplicates, reports
+from server.web import duplicates, reports, suspects
 from tests.conftest import Reindex, delete, small_config
 from tests.server.helpers import assert_error, body
 
@@ -191,7 +191,9 @@ def test_large_groups_and_many_groups_are_paged(
     assert shown[0][1] != shown[1][1]
 
 
-def test_suspects_have_what_their_neighbours_suggest(known: FlaskClient) -> None:
+def test_suspects_have_what_their_neighbours_suggest(
+    known: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     page = known.get("/collection/suspects").text
     shown = re.findall(r'<span class="given">(\w+)</span>.*?<strong>(\w+)</strong>', page, re.S)
     assert {("windmill", "animal"), ("animal", "windmill")} <= set(shown)
@@ -202,6 +204,12 @@ def test_suspects_have_what_their_neighbours_suggest(known: FlaskClient) -> None
     assert "No suspect is both" in known.get("/collection/suspects?label=none").text
     rows = list(csv.DictReader(io.StringIO(known.get("/collection/suspects.csv").text)))
     assert len(rows) == len(shown)
+    assert "All labels" not in page
+    monkeypatch.setattr(suspects, "LABELS_SHOWN", 1)
+    few, all_of_them = (known.get(f"/collection/suspects{end}").text for end in ("", "?labels=all"))
+    assert (few.count('class="chip"'), all_of_them.count('class="chip"')) == (2, 4)
+    assert 'href="/collection/suspects?labels=all">All labels' in few
+    assert "All labels" not in all_of_them
     chosen = json.loads(known.get("/collection/suspects.json?label=windmill").data)
     assert {tuple(one["labels"]) for one in chosen["suspects"]} == {("windmill",)}
 
@@ -253,6 +261,7 @@ def test_what_has_changed_since_is_said_and_left_out(
     page = client.get("/collection/duplicates").text
     assert "Made of version 1; the index has changed since." in page
     assert "1 image is gone and left out" in page
+    assert f"<code>lookalike duplicates --store {config.store}</code>" in page
     assert page.count('<section class="group') == 1
     assert "moved.jpg" in "".join(listed(client.get("/collection/duplicates.txt").text)) + page
     assert "copy 1.jpg" not in client.get("/collection/duplicates.csv").text
@@ -304,6 +313,21 @@ def test_the_page_of_an_image_names_the_lists_that_it_is_in(known: FlaskClient) 
     assert f'href="/collection/suspects?image={wrong}"' in known.get(f"/images/{wrong}").text
     assert known.get(f"/collection/suspects?image={wrong}").text.count('class="given"') == 1
     assert "Has duplicates" not in known.get(f"/images/{ids['animal/animal0.jpg']}").text
+
+
+def test_a_report_is_made_again_as_it_was(
+    known: FlaskClient, reported: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SavedReport, "is_current", False)
+    place = f"--store {reported.store}"
+    for command in (
+        "duplicates --within 0.6",
+        "suspects",
+        "outliers",
+        "leaks --between animal windmill",
+    ):
+        page = known.get(f"/collection/{command.split()[0]}").text
+        assert f"<code>lookalike {command} {place}</code>" in page
 
 
 def test_an_address_keeps_what_is_chosen() -> None:
