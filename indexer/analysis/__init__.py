@@ -4,7 +4,7 @@ from indexer.analysis.duplicates import Duplicates, find_duplicates
 from indexer.analysis.evaluate import evaluate
 from indexer.analysis.evaluation import Evaluation
 from indexer.analysis.graph import Graph, GraphReport, make_graph, make_missing_graph, open_graph
-from indexer.analysis.human_scores import Agreement, agreement
+from indexer.analysis.human_scores import Agreement, compare_scores
 from indexer.analysis.leaks import Leaks, find_leaks
 from indexer.analysis.saved import Reports, SavedReport
 from indexer.analysis.suspects import Outliers, Suspects, find_outliers, find_suspects
@@ -20,7 +20,7 @@ __all__ = [
     "Reports",
     "SavedReport",
     "Suspects",
-    "agreement",
+    "compare_scores",
     "evaluate",
     "find_duplicates",
     "find_leaks",

@@ -94,7 +94,7 @@ class Agreement:
         return [note]
 
 
-def agreement(config: Config, path: Path, beside: Sequence[Path] = ()) -> Agreement:
+def compare_scores(config: Config, path: Path, beside: Sequence[Path] = ()) -> Agreement:
     """Compare the cosines of pairs with the scores in a CSV file.
 
     With stores ``beside`` this one, those pairs that all have, by their keys, are compared in each.

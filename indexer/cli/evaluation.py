@@ -105,7 +105,7 @@ def evaluate(options: argparse.Namespace, config: "Config") -> int:
 
 def _agreement(options: argparse.Namespace, config: "Config") -> int:
     """Print how well the distances of pairs agree with people's scores."""
-    from indexer.analysis import agreement
+    from indexer.analysis import compare_scores
     from indexer.analysis.tables import agreement_lines
 
     given = [name for name in LABEL_OPTIONS if getattr(options, name)]
@@ -114,7 +114,7 @@ def _agreement(options: argparse.Namespace, config: "Config") -> int:
             f"--pairs compares distances with scores; --{given[0]} is about labels.",
             "Give one of them. Both are two commands.",
         )
-    found = agreement(config, options.pairs, options.beside)
+    found = compare_scores(config, options.pairs, options.beside)
     warn_of_random_weights(str(found.encoder.get("weights", "")))
     if options.json:
         print(json.dumps(found.to_json()))

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.analysis import agreement
+from indexer.analysis import compare_scores
 from indexer.analysis.human_scores import ranks, read_pairs, spearman
 from indexer.cli.parser import main
 from indexer.config import Config
@@ -61,11 +61,11 @@ def test_rho_is_the_correlation_of_ranks_that_were_counted(distinct: int) -> Non
 
 def test_scores_in_the_order_of_cosines_agree_entirely(demo_config: Config, tmp_path: Path) -> None:
     pairs = cosines(demo_config)[:60]
-    found = agreement(demo_config, written(tmp_path / "a.csv", pairs, "first,second,score\n"))
+    found = compare_scores(demo_config, written(tmp_path / "a.csv", pairs, "first,second,score\n"))
     assert found.pairs == 60
     assert found.rho == pytest.approx((1, 1, 1))
     opposite = [(a, b, -(score**3)) for a, b, score in pairs]
-    found = agreement(demo_config, written(tmp_path / "b.csv", opposite))
+    found = compare_scores(demo_config, written(tmp_path / "b.csv", opposite))
     assert found.rho.value == pytest.approx(-1)
     assert not found.notes
 
@@ -105,7 +105,7 @@ def test_stores_are_compared_over_the_pairs_that_all_have(
     there = {row.key for row in rows}
     known = [pair for pair in everything if {*pair[:2]} <= there]
     path = written(tmp_path / "a.csv", everything)
-    found = agreement(demo_config, path, [tmp_path / "random"])
+    found = compare_scores(demo_config, path, [tmp_path / "random"])
     assert (found.pairs, found.left_out) == (66, len(everything) - 66)
     assert found.rho.value == pytest.approx(1)
     (beside,) = found.beside
@@ -125,11 +125,11 @@ def test_stores_are_compared_over_the_pairs_that_all_have(
 def test_many_unknown_keys_are_counted(demo_config: Config, tmp_path: Path) -> None:
     pairs = cosines(demo_config)[:3]
     lost = [(f"{n}.jpg", pairs[0][0], 1.0) for n in range(25)]
-    (note,) = agreement(demo_config, written(tmp_path / "a.csv", [*pairs, *lost])).notes
+    (note,) = compare_scores(demo_config, written(tmp_path / "a.csv", [*pairs, *lost])).notes
     assert note.startswith("25 pairs were left out")
     assert note.endswith("19.jpg and 5 more")
     with pytest.raises(InvalidQuery, match="both images of 2 of the 27 pairs") as caught:
-        agreement(demo_config, written(tmp_path / "b.csv", [*pairs[:2], *lost]))
+        compare_scores(demo_config, written(tmp_path / "b.csv", [*pairs[:2], *lost]))
     assert "0.jpg, 1.jpg, 2.jpg" in caught.value.hint
 
 
@@ -165,4 +165,4 @@ def test_a_file_that_holds_something_else_is_refused(
 def test_equal_scores_tell_nothing(demo_config: Config, tmp_path: Path) -> None:
     pairs = [(a, b, 1.0) for a, b, _ in cosines(demo_config)[:5]]
     with pytest.raises(InvalidQuery, match="All scores of the 5 pairs are equal"):
-        agreement(demo_config, written(tmp_path / "a.csv", pairs))
+        compare_scores(demo_config, written(tmp_path / "a.csv", pairs))
