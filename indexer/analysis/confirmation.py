@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from indexer.analysis.candidates import Pairs, in_reading_order
 from indexer.config import Config
-from indexer.errors import ImageGone, InvalidImage, OutOfMemory
+from indexer.errors import LookalikeError
 from indexer.images import crop, decoded, grey_picture
 from indexer.machine import available_cores
 from indexer.search.image_sources import ImageSources
@@ -44,7 +44,8 @@ class Pictures:
         self._max_pixels = config.dataset.max_pixels
         self._kept: OrderedDict[int, Picture | None] = OrderedDict()
         self._threads = ThreadPoolExecutor(available_cores())
-        self.unread: set[int] = set()
+        self.unread: dict[int, str] = {}
+        """The ids of images that could not be read, and why."""
         self.read = 0
         """How many files were read."""
 
@@ -82,20 +83,21 @@ class Pictures:
         rows = self._catalogue.get_many(missing)
         read = self._threads.map(self._read, [rows[image_id] for image_id in missing])
         for image_id, picture in zip(missing, read, strict=True):
-            self._kept[image_id] = picture
-            if picture is None:
-                self.unread.add(image_id)
+            if isinstance(picture, LookalikeError):
+                self.unread[image_id] = picture.message
+            self._kept[image_id] = None if isinstance(picture, LookalikeError) else picture
         self.read += len(missing)
 
-    def _read(self, row: ImageRow) -> "Picture | None":
+    def _read(self, row: ImageRow) -> "Picture | LookalikeError":
+        """Return the picture of an image, or why it cannot be read."""
         from indexer.analysis.geometry import SIDE, Picture
 
         try:
             data = self._sources.read(row)
             with decoded(data, max_pixels=self._max_pixels) as whole:
                 grey = grey_picture(whole if row.box is None else crop(whole, row.box), side=SIDE)
-        except (ImageGone, InvalidImage, OutOfMemory):
-            return None
+        except LookalikeError as error:
+            return error
         return Picture.of(grey)
 
 

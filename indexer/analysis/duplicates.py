@@ -44,6 +44,8 @@ class Duplicates:
     """How many pictures were compared with others; None without OpenCV."""
     unread: int
     """How many of these could not be read: whether they are copies is unknown."""
+    why_unread: str
+    """Why the first of those could not be read."""
     groups: list[Group]
 
     def to_json(self) -> dict[str, Any]:
@@ -86,7 +88,7 @@ class Duplicates:
         """What the distance means, and what may be missing."""
         return [
             self.limit.note,
-            *comparison_notes(self.compared, self.unread),
+            *comparison_notes(self.compared, self.unread, self.why_unread),
             *crowded_notes(self.crowded),
         ]
 
@@ -136,6 +138,7 @@ def find_duplicates(
         crowded=crowded(graph, limit.within),
         compared=relations.compared,
         unread=relations.unread,
+        why_unread=relations.why,
         groups=sorted(groups, key=lambda one: (one.kind == "similar", -len(one.images))),
     )
 

@@ -50,6 +50,8 @@ class Leaks:
     """How many pictures were compared with others; None without OpenCV."""
     unread: int
     """How many of these could not be read: whether they are copies is unknown."""
+    why_unread: str
+    """Why the first of those could not be read."""
     leaks: list[Leak]
 
     def to_json(self) -> dict[str, Any]:
@@ -67,7 +69,7 @@ class Leaks:
         """What the distance means, and what may be missing."""
         return [
             self.limit.note,
-            *comparison_notes(self.compared, self.unread),
+            *comparison_notes(self.compared, self.unread, self.why_unread),
             *crowded_notes(self.crowded),
         ]
 
@@ -116,6 +118,7 @@ def find_leaks(
         crowded=crowded(graph, limit.within),
         compared=relations.compared,
         unread=relations.unread,
+        why_unread=relations.why,
         leaks=[
             Leak(one.id, keys[one.id], one.of_id, keys[one.of_id], one.distance, one.kind)
             for one in partners

@@ -47,6 +47,8 @@ class Relations:
     """How many pictures were compared with others; None without OpenCV."""
     unread: int
     """How many of these could not be read."""
+    why: str
+    """Why the first of those could not be read."""
 
     @classmethod
     def of(
@@ -68,6 +70,7 @@ class Relations:
             similar=near[sides.meet(near[:, 0], near[:, 1])],
             compared=compared,
             unread=len(pictures.unread),
+            why=next(iter(pictures.unread.values()), ""),
         )
 
     def partners(self, graph: Graph, vectors: MappedVectors, sides: Sides) -> list[Partner]:
@@ -106,15 +109,15 @@ def _distances(vectors: MappedVectors, pairs: NDArray[np.int64]) -> NDArray[np.f
     return np.sqrt(np.concatenate(squared))
 
 
-def comparison_notes(compared: int | None, unread: int) -> list[str]:
+def comparison_notes(compared: int | None, unread: int, why: str) -> list[str]:
     """Return what to say of pictures that were not compared."""
     nothing = "so that only identical files are known to be copies; all else is called similar."
     if compared is None:
         return [f"Pictures were not compared, {nothing} To compare them: {INSTALL}"]
     if unread == compared > 0:
         where = "Say where the images are now: dataset.root in config.yaml."
-        return [f"No picture could be read, {nothing} {where}"]
+        return [f"No picture could be read, {nothing} {where} The first: {why}"]
     if unread:
         what = f"{unread:,} of {compared:,} pictures that were to be compared"
-        return [f"{what} could not be read: whether they are copies is unknown."]
+        return [f"{what} could not be read: whether they are copies is unknown. The first: {why}"]
     return []

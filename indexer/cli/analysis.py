@@ -145,7 +145,7 @@ def duplicates(options: argparse.Namespace, config: "Config") -> int:
             words = "".join(f"  {text}" for text in (size, ", ".join([*kind, *one.changes])))
             print(f"      {one.distance:.4f}  {printable(one.key)}{words}".rstrip())
     for note in found.notes:
-        print(with_places(note, options))
+        print(printable(with_places(note, options)))
     print(f"{found.summary}; nothing was deleted")
     return 0
 
@@ -175,7 +175,7 @@ def leaks(options: argparse.Namespace, config: "Config") -> int:
     for one in found.leaks:
         print(printable(f"{one.distance:.4f}  {one.key}  {one.of_key}  {one.kind}"))
     for note in found.notes:
-        print(with_places(note, options))
+        print(printable(with_places(note, options)))
     print(found.summary)
     return 0
 

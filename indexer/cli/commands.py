@@ -157,7 +157,8 @@ def _print_search(found: "Status") -> None:
         for line in (found.promise.summary, *found.promise.notes):
             print(f"           {line}")
     if graph := found.graph:
-        print(f"graph      the {graph.k} nearest of each image, {graph.mode}")
+        what = f"the {graph.k} nearest" if graph.k < graph.count else "all others"
+        print(f"graph      {what} of each image, {graph.mode}")
 
 
 def _print_lists(options: argparse.Namespace, found: "Status") -> None:

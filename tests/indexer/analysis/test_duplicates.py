@@ -241,6 +241,9 @@ def test_pictures_that_cannot_be_read_are_unknown(photographs: Config, tmp_path:
         away.rename(photographs.dataset.roots[0])
     assert (found.compared, found.unread) == (4, 1)
     assert "1 of 4 pictures that were to be compared could not be read" in found.notes[1]
+    assert found.notes[1].endswith(
+        "The first: The image file saved again.jpg has changed since it was indexed."
+    )
     assert sorted(group.kind for group in found.groups) == ["identical", "same", "similar"]
     unread = {
         one.key for g in found.groups for one in g.images if "could not be read" in one.changes
@@ -249,6 +252,7 @@ def test_pictures_that_cannot_be_read_are_unknown(photographs: Config, tmp_path:
     assert (none.compared, none.unread) == (4, 4)
     assert "No picture could be read" in none.notes[1]
     assert "dataset.root" in none.notes[1]
+    assert "The first: The image file " in none.notes[1]
 
 
 def test_each_picture_is_read_once_if_those_that_follow_need_it(
