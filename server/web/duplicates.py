@@ -6,11 +6,11 @@ Nothing is deleted here: the lists are text files.
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from flask import Blueprint, Response, request
 
-from indexer.analysis import Duplicates
+from indexer.analysis import Copy, Duplicates, Group
 from indexer.errors import InvalidQuery, LookalikeError
 from indexer.search import ImageRow, Searcher
 from server.admission.capacity import capacity
@@ -135,7 +135,7 @@ def ticked_keys() -> Response:
     return _key_list(keys[image_id] for image_id in ids if image_id in keys)
 
 
-def chosen(groups: Sequence[Any], view: View) -> Sequence[Any]:
+def chosen(groups: Sequence[Group], view: View) -> Sequence[Group]:
     """Return the groups of a view, in its order. Raises InvalidQuery for an unknown one."""
     if view.kind and view.kind not in KINDS:
         raise InvalidQuery(f"There is no kind {view.kind}.", f"There are: {', '.join(KINDS)}.")
@@ -165,18 +165,18 @@ def fits_a_line(key: str) -> bool:
     return "\n" not in key and "\r" not in key
 
 
-def _gain(group: Any) -> int:
+def _gain(group: Group) -> int:
     """Return how many bytes all but the best have."""
     return sum(one.bytes or 0 for one in group.images[1:])
 
 
-def _suggested(groups: Sequence[Any]) -> tuple[int, int]:
+def _suggested(groups: Sequence[Group]) -> tuple[int, int]:
     """Return how many images of some groups can be removed, and how many bytes they have."""
     removable = [group for group in groups if group.kind in REMOVABLE]
     return sum(len(group.images) - 1 for group in removable), sum(map(_gain, removable))
 
 
-def _shown(searcher: Searcher, groups: Sequence[Any], shown: slice) -> list[ShownGroup]:
+def _shown(searcher: Searcher, groups: Sequence[Group], shown: slice) -> list[ShownGroup]:
     """Return groups with their best image and some of the others."""
     parts = [
         [group.images[0], *group.images[max(shown.start or 1, 1) : shown.stop]] for group in groups
@@ -193,7 +193,7 @@ def _shown(searcher: Searcher, groups: Sequence[Any], shown: slice) -> list[Show
     ]
 
 
-def _copy(one: Any, group: Any, rows: Mapping[int, ImageRow]) -> ShownCopy:
+def _copy(one: Copy, group: Group, rows: Mapping[int, ImageRow]) -> ShownCopy:
     best, image = group.images[0], rows[one.id]
     is_best = one is best
     return ShownCopy(
@@ -207,7 +207,7 @@ def _copy(one: Any, group: Any, rows: Mapping[int, ImageRow]) -> ShownCopy:
     )
 
 
-def differences(image: ImageRow, best: ImageRow, one: Any) -> list[str]:
+def differences(image: ImageRow, best: ImageRow, one: Copy) -> list[str]:
     """Return how an image differs from the best of its group, in a few words each.
 
     What the analysis says of ``one`` comes first; without that its pixels are counted.

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from flask import Blueprint, Response
 
-from indexer.analysis import Leaks, Outliers, Suspects
+from indexer.analysis import Leaks, Outliers, Suspect, Suspects
 from indexer.errors import LookalikeError
 from indexer.search import ImageRow, Searcher
 from server.api.reports import saved_report
@@ -35,7 +35,7 @@ class ShownSuspect(NamedTuple):
     """An image with a label that may be wrong, and some of the neighbours that say so."""
 
     image: ImageRow
-    found: Any
+    found: Suspect
     neighbours: Sequence[ImageRow]
 
 
@@ -127,7 +127,7 @@ def leaks_file(form: str) -> Response:
     return _file(saved_report(Leaks).found, form, "leaks")
 
 
-def of_view(suspects: Sequence[Any], view: View) -> list[Any]:
+def of_view(suspects: Sequence[Suspect], view: View) -> list[Suspect]:
     """Return the suspects that have a view's label, its suggestion, and its id."""
     return [
         one
@@ -147,7 +147,7 @@ def _counted(labels: Iterable[str], active: str, most: int) -> list[tuple[str, s
     return [(label, label, count) for label, count in shown.items()]
 
 
-def _labels(suspects: Sequence[Any]) -> int:
+def _labels(suspects: Sequence[Suspect]) -> int:
     """Return how many labels suspects have, or are suggested for them, whichever are more."""
     own = {label for one in suspects for label in one.labels}
     return max(len(own), len({one.suggested for one in suspects}))

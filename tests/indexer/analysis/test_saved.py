@@ -16,11 +16,10 @@ from tests.conftest import Reindex, delete
 
 
 def group(*ids: int) -> dict[str, Any]:
-    size = {"width": 9, "height": 9, "bytes": 100, "is_identical": True}
-    return {
-        "kind": "identical",
-        "images": [{"id": i, "key": str(i), "distance": 0, **size} for i in ids],
-    }
+    file = {"width": 9, "height": 9, "bytes": 100, "mtime": None}
+    relation = {"distance": 0, "kind": "identical", "changes": []}
+    copies = [{"id": image_id, "key": str(image_id), **file, **relation} for image_id in ids]
+    return {"kind": "identical", "images": copies}
 
 
 LIMIT = {"within": 0.4, "is_suggested": True, "median": 1.2, "chance": 0.01}
@@ -30,6 +29,8 @@ FOUND: dict[Any, dict[str, Any]] = {
         "images": 6,
         "limit": LIMIT,
         "crowded": 0,
+        "compared": None,
+        "unread": 0,
         "groups": [group(1, 2, 3), group(2, 4), group(4, 5), group(6, 2)],
     },
     Leaks: {
@@ -38,8 +39,10 @@ FOUND: dict[Any, dict[str, Any]] = {
         "images": 3,
         "limit": LIMIT,
         "crowded": 0,
+        "compared": 3,
+        "unread": 0,
         "leaks": [
-            {"id": a, "key": "", "of_id": b, "of_key": "", "distance": 0, "is_identical": True}
+            {"id": a, "key": "", "of_id": b, "of_key": "", "distance": 0, "kind": "same"}
             for a, b in ((1, 2), (2, 3), (4, 5))
         ],
     },
