@@ -23,7 +23,7 @@ from server.api.thumbnails import ThumbnailCache
 from server.api.url_queries import Fetcher
 from server.current_index import CurrentIndex
 from server.monitoring import health, logs, metrics
-from server.web import collection, duplicates, evaluation, exports, pages, suspects
+from server.web import collection, duplicates, evaluation, exports, pages, suspects, why
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; img-src 'self' data: blob:; style-src 'self'; script-src 'self'; "
@@ -101,6 +101,7 @@ def create_app(config: Config) -> Application:
     app.register_api(health.blueprint)
     app.register_api(metrics.blueprint)
     app.register_blueprint(pages.blueprint)
+    app.register_blueprint(why.blueprint)
     app.register_blueprint(collection.blueprint)
     app.register_blueprint(exports.blueprint)
     app.register_blueprint(duplicates.blueprint)

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from indexer.config import EncoderConfig, is_weights_path
 from indexer.encoders.models import specify
-from indexer.encoders.spec import Encoder, EncoderSpec, Images, Vectors, normalise
+from indexer.encoders.spec import Cells, Encoder, EncoderSpec, Images, Vectors, normalise
 from indexer.encoders.weights import Weights, embedded_weights, local_weights, random_weights
 from indexer.errors import ConfigError, MissingDependency
 from indexer.machine import may_have_gpu
 
-__all__ = ["Encoder", "EncoderSpec", "Images", "Vectors", "normalise", "open_encoder"]
+__all__ = ["Cells", "Encoder", "EncoderSpec", "Images", "Vectors", "normalise", "open_encoder"]
 
 
 def open_encoder(config: EncoderConfig, cores: int | None = None) -> Encoder:

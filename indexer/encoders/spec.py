@@ -17,6 +17,9 @@ Images = NDArray[np.uint8]
 Vectors = NDArray[np.float32]
 """Features: float32 (n, dim), each of Euclidean norm 1."""
 
+Cells = NDArray[np.float32]
+"""Activations at the places of a grid over each picture: float32 (n, rows, columns, dim)."""
+
 
 class EncoderSpec(BaseModel):
     """Everything that determines the vector of an image.
@@ -90,6 +93,12 @@ class Encoder(Protocol):
 
     def encode(self, images: Images) -> Vectors:
         """Encode uint8 (n, 224, 224, 3) RGB images to float32 (n, dim) vectors of norm 1."""
+
+    def cells(self, images: Images) -> Cells | None:
+        """Return the activations whose mean over the grid is the vector, before it gets norm 1.
+
+        None if the vector is no such mean, but that of layers which see all of the picture.
+        """
 
 
 def normalise(activations: NDArray[np.float32]) -> Vectors:

@@ -26,6 +26,7 @@ from indexer.search.image_sources import file_of
 from indexer.search.queries import Allowed, Example, Query, Selection
 from indexer.search.scale import Scale
 from indexer.search.searcher import Searcher
+from indexer.search.why import Explanation
 from indexer.search.words import WordMatches
 from indexer.store import (
     OWN_FIELDS,
@@ -56,6 +57,7 @@ __all__ = [
     "Distribution",
     "EncoderSpec",
     "Example",
+    "Explanation",
     "Facet",
     "Field",
     "Hit",

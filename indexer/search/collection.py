@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from indexer.config import DatasetConfig
 from indexer.datasets import file_of_box, key_of_box
 from indexer.errors import LookalikeError, UnknownImage
-from indexer.images import crop, decoded, media_type, thumbnail
+from indexer.images import crop, decoded, media_type, model_input, thumbnail
 from indexer.search.answers import Distribution, ImageFile, ListedImages
 from indexer.search.facets import telling_fields, values_of
 from indexer.search.filters import (
@@ -258,6 +258,14 @@ class Collection:
             else:
                 return None
         return problem
+
+    def model_input(self, row: ImageRow) -> NDArray[np.uint8]:
+        """Return the pixels of an indexed image or box that were encoded, uint8 (224, 224, 3).
+
+        Raises :class:`~indexer.errors.ImageGone` if the file has vanished or changed since.
+        """
+        with decoded(self._files.read(row), max_pixels=self.max_pixels) as image:
+            return model_input(image if row.box is None else crop(image, row.box))
 
     def thumbnail(self, image_id: int, side: int, *, whole: bool = False) -> bytes:
         """Return an indexed image as a JPEG that fits into ``side`` x ``side`` pixels.

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexer.config import EncoderConfig, is_weights_path
-from indexer.encoders import Encoder, EncoderSpec, open_encoder
+from indexer.encoders import Cells, Encoder, EncoderSpec, open_encoder
 from indexer.errors import EncoderMismatch, InvalidQuery, LookalikeError
 from indexer.search.batching import Batcher
 
@@ -34,6 +34,7 @@ class QueryEncoder:
     def __init__(self, spec: EncoderSpec, configured: EncoderConfig) -> None:
         self._spec = spec
         self._configured = configured
+        self._encoder: Encoder | None = None
         self._batcher: Batcher[Pixels, Vector] | None = None
         self._batch_size = 1
         self._failure: LookalikeError | None = None
@@ -69,6 +70,15 @@ class QueryEncoder:
         vectors = (vector for batch in batches for vector in batcher.run(batch))
         return [vector if np.isfinite(vector).all() else _not_finite() for vector in vectors]
 
+    def cells(self, images: Sequence[Pixels]) -> Cells | None:
+        """Return the activations whose means are the features of images, if they are means.
+
+        See :meth:`indexer.encoders.Encoder.cells`. Raises what :meth:`load` raises.
+        """
+        self._loaded()
+        assert self._encoder is not None
+        return self._encoder.cells(np.stack(images))
+
     def open(self) -> Encoder:
         """Open the encoder of the index, with the configured weights file if there is one."""
         spec, configured = self._spec, self._configured
@@ -101,6 +111,7 @@ class QueryEncoder:
                     self._failure = error.fresh()
                     self._retry_at = time.monotonic() + RETRY_SECONDS
                     raise
+                self._encoder = encoder
                 self._batch_size = min(encoder.batch_size, MAX_BATCH)
                 self._batcher = encoding_batcher(encoder)
             return self._batcher, self._batch_size

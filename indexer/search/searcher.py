@@ -20,6 +20,7 @@ from indexer.search.paging import Distances, Ids, RankedHit, collapsed_page_of, 
 from indexer.search.pending import PendingSearch
 from indexer.search.queries import Example, Query, Selection, Vector, unit_vector
 from indexer.search.query_encoder import Pixels, QueryEncoder
+from indexer.search.why import Explanation, Explanations, explain
 from indexer.store import PublishedIdentity, Store, Version
 from indexer.vector_index import VectorIndex
 from indexer.vector_index.promise import Promise
@@ -58,6 +59,7 @@ class Searcher:
         except ValueError as error:
             raise StoreCorrupt(f"{version.folder}: the encoder is unreadable: {error}") from error
         self._encoder = QueryEncoder(self.encoder_spec, config.encoder)
+        self._explanations = Explanations()
         self._batched = BatchedIndex(opened.by_mode["exact"])
         self._indexes: dict[Mode, VectorIndex] = {**opened.by_mode, "exact": self._batched}
         self._replicas = opened.replicas
@@ -130,6 +132,7 @@ class Searcher:
         """Use another searcher's encoder, loaded or not, if both indexes were made with it."""
         if other.encoder_spec.fingerprint == self.encoder_spec.fingerprint:
             self._encoder = other._encoder  # noqa: SLF001 -- its own class's
+            self._explanations = other._explanations  # noqa: SLF001
 
     def check(self) -> None:
         """Search for some stored images in every mode, and find out what distances mean.
@@ -201,6 +204,20 @@ class Searcher:
             raise search.failure.fresh()
         assert search.feature is not None
         return search.feature, search.stopwatch.finish()
+
+    def why(self, first_id: int, second_id: int) -> Explanation:
+        """Explain why two indexed images are similar; the last ones are kept.
+
+        Raises :class:`~indexer.errors.UnknownImage`, :class:`~indexer.errors.ImageGone` if a file
+        has vanished or changed since, or an error of the encoder.
+        """
+        rows = [self.collection.image(image_id) for image_id in (first_id, second_id)]
+        contents = (str(rows[0].sha256), str(rows[1].sha256))
+        found = self._explanations.get(*contents)
+        if found is None:
+            found = explain(self._encoder, *(self.collection.model_input(row) for row in rows))
+            self._explanations.keep(*contents, found)
+        return found
 
     def search_image(
         self, data: bytes, *, k: int | None = None, mode: Mode | None = None

@@ -6,6 +6,7 @@ from typing import Any
 
 from flask import Response, jsonify, request, send_from_directory
 from flask_openapi import OpenAPI, Tag
+from pydantic import BaseModel
 
 from server.errors import codes_of
 
@@ -211,9 +212,14 @@ def cacheable_file(media_type: str) -> dict[Any, Any]:
     """Return an operation's ``responses`` for a file that clients can cache and revalidate."""
     content = {media_type: {"schema": {"type": "string", "format": "binary"}}}
     return {
-        HTTPStatus.OK: {"content": content, "headers": _headers(*CACHE_HEADERS)},
+        HTTPStatus.OK: {"content": content},
         HTTPStatus.NOT_MODIFIED: {"headers": _headers(*CACHE_HEADERS)},
     }
+
+
+def cacheable_answer(model: type[BaseModel]) -> dict[Any, Any]:
+    """Return an operation's ``responses`` for JSON that clients can revalidate."""
+    return {HTTPStatus.OK: model, HTTPStatus.NOT_MODIFIED: {"headers": _headers(*CACHE_HEADERS)}}
 
 
 def complete(document: dict[str, Any]) -> None:
@@ -249,9 +255,10 @@ def _complete(operation: dict[str, Any]) -> None:
     if "parameters" not in operation and "requestBody" not in operation:
         del declared[HTTPStatus.UNPROCESSABLE_ENTITY]  # which the library adds everywhere
     headers = _headers("X-Request-Id", *(() if is_health_check else RATE_HEADERS))
+    cached = _headers(*(CACHE_HEADERS if HTTPStatus.NOT_MODIFIED in declared else ()))
     for status, answer in declared.items():
         if status < HTTPStatus.BAD_REQUEST:
-            answer["headers"] = answer.get("headers", {}) | headers
+            answer["headers"] = answer.get("headers", {}) | cached | headers
     errors = {status for status in declared if status >= HTTPStatus.BAD_REQUEST}
     for status in errors.union(COMMON_ERRORS, () if is_health_check else ACCESS_ERRORS):
         declared[status] = {"$ref": f"#/components/responses/Error{int(status)}"}

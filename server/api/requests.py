@@ -305,6 +305,13 @@ class ImagePath(BaseModel):
     image_id: Annotated[int, Field(ge=1, le=2**63 - 1, description="An image of the index.")]
 
 
+class WhyPath(BaseModel):
+    """The ids in the URL of an explanation."""
+
+    image_id: Annotated[int, Field(ge=1, le=2**63 - 1, description="An image of the index.")]
+    other_id: Annotated[int, Field(ge=1, le=2**63 - 1, description="Another one.")]
+
+
 class FileQuery(Request):
     """The content version in the URL of an image's file."""
 

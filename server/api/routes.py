@@ -15,7 +15,7 @@ from server.admission.capacity import (
     list_slot,
     run_search,
 )
-from server.api import index_answers, requests, search_answers
+from server.api import index_answers, requests, search_answers, why_answers
 from server.api.bodies import (
     FORM,
     JSON,
@@ -26,7 +26,14 @@ from server.api.bodies import (
     validate,
 )
 from server.api.json_bodies import SEARCH_LIMITS, json_model
-from server.api.openapi import IMAGES, INDEX, SEARCH, SECURITY, cacheable_file
+from server.api.openapi import (
+    IMAGES,
+    INDEX,
+    SEARCH,
+    SECURITY,
+    cacheable_answer,
+    cacheable_file,
+)
 from server.api.thumbnails import ThumbnailCache
 from server.api.url_queries import Fetcher, UrlRefused
 from server.current_index import current_index
@@ -211,6 +218,36 @@ def image_thumbnail(path: requests.ImagePath, query: requests.ThumbnailQuery) ->
         thumbnails: ThumbnailCache = current_app.extensions["thumbnails"]
         response.data = thumbnails.get(str(row.sha256), name, make)
         response.mimetype = "image/jpeg"
+    return response
+
+
+@blueprint.get(
+    "/images/<int:image_id>/why/<int:other_id>",
+    operation_id="explain",
+    tags=[IMAGES],
+    summary="Why two images are similar",
+    description="For each of them a grid that says which parts of it make the similarity, and in "
+    "sentences what that shows and what not. The images are encoded again; the last answers are "
+    "kept.",
+    responses={
+        **cacheable_answer(why_answers.Why),
+        **error_responses(
+            HTTPStatus.NOT_FOUND, HTTPStatus.PRECONDITION_FAILED, HTTPStatus.UNPROCESSABLE_ENTITY
+        ),
+    },
+)
+def why(path: requests.WhyPath) -> Response:
+    """Explain the similarity of two indexed images."""
+    searcher = current_index().searcher()
+    ids = (path.image_id, path.other_id)
+    first, second = (searcher.collection.image(image_id) for image_id in ids)
+    contents = f"{ids[0]}-{first.sha256}-{ids[1]}-{second.sha256}"
+    response = _conditional(f"why-{searcher.encoder_spec.fingerprint}-{contents}", REVALIDATE)
+    if response.status_code != HTTPStatus.NOT_MODIFIED:
+        with encoding_slot(searcher):
+            found = searcher.why(*ids)
+        answer = why_answers.Why.of(searcher.encoder_spec, (first, second), found)
+        response.data, response.mimetype = answer.model_dump_json(), JSON
     return response
 
 

@@ -92,6 +92,12 @@ class PageState:
         return not self.positives and self.text is None and self.upload is None
 
     @property
+    def only_image(self) -> int | None:
+        """The indexed image that is searched with, if that is all there is."""
+        more = self.upload or self.text is not None or self.negatives or self.crop
+        return self.positives[0] if len(self.positives) == 1 and not more else None
+
+    @property
     def preview(self) -> str | None:
         """The preview of an upload whose file was sent with an earlier page, as base64."""
         return self.upload.preview if self.upload and self.upload.preview else None

@@ -17,6 +17,7 @@ PAGES = [
     "/?image_id=190&image_id=12&not=60",
     "/?image_id=190&crop=0.1,0.1,0.5,0.5&page=2",
     "/images/12?image_id=190",
+    "/images/190/why/12?image_id=190",
     "/?filter=folder=windmill",
     "/?image_id=190&filter=folder=windmill&filter=width>1&facets=folder&add_filter=width",
     "/images/12?filter=folder=windmill",

@@ -1,5 +1,6 @@
 """The contract of encoders, checked on all of them with real photographs."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from indexer.encoders.keras import encoder as keras_encoder
 from indexer.encoders.keras.backend import _padded
 from indexer.errors import ConfigError, MissingDependency
 from indexer.images import decode, model_input
+from indexer.search.why import by_contributions
 
 RUNTIMES: list[Literal["keras", "ncnn"]] = ["keras", "ncnn"]
 MODELS = {
@@ -80,6 +82,31 @@ def test_all_runtimes_give_interchangeable_vectors(model: str, inputs: Images) -
     assert keras.spec.fingerprint == ncnn.spec.fingerprint
     difference = np.abs(keras.encode(inputs) - ncnn.encode(inputs))
     assert difference.max() <= 1e-5
+
+
+def test_the_mean_of_the_cells_is_the_vector(encoder: Encoder, name: str, inputs: Images) -> None:
+    cells = encoder.cells(inputs)
+    if not name.startswith("efficientnet"):
+        assert cells is None  # fc1 and fc2 see all of the picture
+        return
+    assert cells is not None
+    assert (cells.dtype, cells.shape) == (np.float32, (len(inputs), 7, 7, 1280))
+    means = normalise(cells.mean(axis=(1, 2)))
+    np.testing.assert_allclose(means, encoder.encode(inputs), atol=1e-6)
+
+
+def test_contributions_of_the_cells_sum_to_the_cosine(
+    encoder: Encoder, name: str, inputs: Images
+) -> None:
+    if not name.startswith("efficientnet"):
+        pytest.skip("its vector is no mean over a grid: cells are covered instead")
+    cells, vectors = encoder.cells(inputs), encoder.encode(inputs)
+    assert cells is not None
+    for one, other in itertools.combinations(range(len(inputs)), 2):
+        found = by_contributions(cells[[one, other]].astype(np.float64))
+        cosine = vectors[one] @ vectors[other]
+        sums = [found.cosine, found.first.sum(), found.second.sum()]
+        np.testing.assert_allclose(sums, cosine, atol=1e-5)
 
 
 def test_a_batch_may_begin_before_the_last_one_is_fetched(encoder: Encoder, inputs: Images) -> None:

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,8 +17,11 @@ from indexer.encoders.keras.backend import (
 )
 from indexer.encoders.keras.networks import build_network
 from indexer.encoders.models import preprocessing_of
-from indexer.encoders.spec import EncoderSpec, Images, Vectors, normalise
+from indexer.encoders.spec import Cells, EncoderSpec, Images, Vectors, normalise
 from indexer.encoders.weights import Weights
+
+if TYPE_CHECKING:
+    import keras
 
 CPU_BATCH_SIZE = 32
 GPU_BATCH_SIZES = (512, 256, 128, 64, 32)
@@ -40,6 +44,9 @@ class KerasEncoder:
         self._weights = weights
         self._batch_size = batch_size
         self._replicas: list[Compiled] = []
+        self._networks: list[tuple[str, keras.Model]] = []
+        """The device of each replica, and its network."""
+        self._cells: Compiled | None = None
         self._loading = threading.Lock()
 
     @property
@@ -83,11 +90,32 @@ class KerasEncoder:
         """Encode uint8 (n, 224, 224, 3) RGB images to float32 (n, dim) vectors of norm 1."""
         return self.start(images)()
 
+    def cells(self, images: Images) -> Cells | None:
+        """Return the activations whose mean is the vector, before it gets norm 1, if there are."""
+        self.load()
+        import keras
+
+        device, network = self._networks[0]
+        last = network.layers[-1]
+        if not isinstance(last, keras.layers.GlobalAveragePooling2D):
+            return None
+        with self._loading:
+            if self._cells is None:
+                self._cells = self._compiled(keras.Model(network.inputs, last.input), device)
+        return self._cells(images, self.batch_size)()
+
     def _replica(self, device: str) -> Compiled:
         import keras
 
         with keras.device(device), computing_in(self.spec.precision):
             network = build_network(self.spec, self._weights)
+        self._networks.append((device, network))
+        return self._compiled(network, device)
+
+    def _compiled(self, network: "keras.Model", device: str) -> Compiled:
+        import keras
+
+        with keras.device(device), computing_in(self.spec.precision):
             call = compiled(network, preprocessing_of(self.spec.model))
 
         def start(images: Images, largest: int) -> Callable[[], Vectors]:

@@ -17,7 +17,7 @@ from filelock import FileLock
 from indexer.encoders.models import preprocessing_of
 from indexer.encoders.ncnn.convert import convert
 from indexer.encoders.ncnn.network import DamagedFiles, NcnnNetwork
-from indexer.encoders.spec import EncoderSpec, Images, Vectors, normalise
+from indexer.encoders.spec import Cells, EncoderSpec, Images, Vectors, normalise
 from indexer.encoders.weights import Weights
 from indexer.errors import WeightsUnavailable
 from indexer.machine import (
@@ -73,6 +73,12 @@ class NcnnEncoder:
         self.load()
         assert self._network is not None
         return normalise(self._network(images))
+
+    def cells(self, images: Images) -> Cells | None:
+        """Return the activations whose mean is the vector, before it gets norm 1, if there are."""
+        self.load()
+        assert self._network is not None
+        return self._network.cells(images)
 
 
 def converted_folder(spec: EncoderSpec, weights: Weights) -> Path:

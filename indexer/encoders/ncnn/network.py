@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexer.encoders.models import Preprocessing
-from indexer.encoders.spec import Images
+from indexer.encoders.spec import Cells, Images
 
 MANIFEST, CHECKSUMS = "manifest.json", "checksums.json"
 PARAM, WEIGHTS = "network.param", "network.bin"
@@ -49,6 +49,7 @@ class NcnnNetwork:
                     raise DamagedFiles(f"{folder / name} is damaged")
             manifest = json.loads((folder / MANIFEST).read_bytes())
             self._input, self._output = manifest["input"], manifest["output"]
+            self._pooled = None if manifest["dense"] else _averaged(folder / PARAM)
             self._large = manifest["multiplications"] > MULTIPLICATIONS_WORTH_SEVERAL_CORES
             self._dense = [
                 (np.load(folder / name, mmap_mode="r", allow_pickle=False), bound)
@@ -76,8 +77,21 @@ class NcnnNetwork:
                 np.clip(x, 0, bound, out=x)
         return x
 
+    def cells(self, images: Images) -> Cells | None:
+        """Return what the last layer averages, (n, rows, columns, dim); None if it does not."""
+        pooled = self._pooled
+        if pooled is None:
+            return None
+        outputs = self._apart.map(lambda image: self._run(image, 1, pooled), images)
+        return np.array([output.transpose(1, 2, 0) for output in outputs])
+
     def _features(self, image: NDArray[np.uint8], threads: int) -> NDArray[np.float32]:
         """Run the convolutions on one image (h, w, 3) and flatten their output as Keras does."""
+        values = self._run(image, threads, self._output)
+        return values.transpose(1, 2, 0).ravel() if values.ndim == 3 else values
+
+    def _run(self, image: NDArray[np.uint8], threads: int, blob: str) -> NDArray[np.float32]:
+        """Return the output of a layer for one image (h, w, 3): (channels, rows, columns)."""
         pixels = np.ascontiguousarray(image)  # from_pixels ignores strides
         kinds = ncnn.Mat.PixelType
         kind = kinds.PIXEL_RGB if self._preprocessing.order == "rgb" else kinds.PIXEL_RGB2BGR
@@ -86,11 +100,11 @@ class NcnnNetwork:
         mat.substract_mean_normalize(self._preprocessing.mean, (scale,) * 3 if scale != 1 else ())
         extractor = self._net(threads).create_extractor()
         extractor.input(self._input, mat)
-        status, output = extractor.extract(self._output)
+        status, output = extractor.extract(blob)
         if status != 0:
             raise RuntimeError(f"{self._folder}: ncnn failed with status {status}")
         values: NDArray[np.float32] = np.array(output)  # a copy: the Mat owns its memory
-        return values.transpose(1, 2, 0).ravel() if values.ndim == 3 else values
+        return values
 
     def _net(self, threads: int) -> Any:
         """Return the network for ``threads`` threads per image, loaded by a thread that runs it.
@@ -111,3 +125,9 @@ class NcnnNetwork:
                     raise RuntimeError(f"{self._folder}: ncnn cannot load it")
                 self._nets[threads] = net
             return self._nets[threads]
+
+
+def _averaged(param: Path) -> str | None:
+    """Return the input of the last layer of a .param file if that averages all of it, else None."""
+    kind, _, _, _, source, _, *values = param.read_text(encoding="ascii").splitlines()[-1].split()
+    return source if kind == "Pooling" and {"0=1", "4=1"} <= set(values) else None

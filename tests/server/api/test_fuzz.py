@@ -33,6 +33,7 @@ OPERATIONS = [
     "GET /api/v1/images/{image_id}",
     "GET /api/v1/images/{image_id}/file",
     "GET /api/v1/images/{image_id}/thumbnail",
+    "GET /api/v1/images/{image_id}/why/{other_id}",
     "GET /api/v1/index",
     "GET /api/v1/map",
     "GET /api/v1/map/marks",
