@@ -1,4 +1,4 @@
-"""Tables in CSV that people open in spreadsheets."""
+"""Tables in CSV that people open in spreadsheets, and lists with a name on each line."""
 
 from collections.abc import Iterable
 
@@ -16,3 +16,13 @@ def csv_row(cells: Iterable[object]) -> list[object]:
         f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA_STARTS) else cell
         for cell in cells
     ]
+
+
+def fits_a_line(name: str) -> bool:
+    """Tell whether a list with a name on each line can have a name: not one with line breaks."""
+    return not {"\n", "\r"} & set(name)
+
+
+def lines(names: Iterable[str]) -> str:
+    """Return names, one on each line, without those that have line breaks themselves."""
+    return "".join(f"{name}\n" for name in names if fits_a_line(name))

@@ -152,14 +152,11 @@ def duplicates(options: argparse.Namespace, config: "Config") -> int:
 
 def _write_keys(path: Path, keys: list[str]) -> None:
     """Write keys to a file, one a line; leave out those that have several lines themselves."""
-    fit = [key for key in keys if not set(key) & {"\n", "\r"}]
-    text = "".join(f"{key}\n" for key in fit)
-    path.write_text(text, encoding="utf-8", newline="\n")
-    if len(fit) < len(keys):
-        print(
-            f"Left out of {path}: {len(keys) - len(fit):,} keys that contain line breaks.",
-            file=sys.stderr,
-        )
+    from indexer.tables import fits_a_line, lines
+
+    path.write_text(lines(keys), encoding="utf-8", newline="\n")
+    if left_out := sum(not fits_a_line(key) for key in keys):
+        print(f"Left out of {path}: {left_out:,} keys that contain line breaks.", file=sys.stderr)
 
 
 def leaks(options: argparse.Namespace, config: "Config") -> int:

@@ -13,6 +13,7 @@ from flask import Blueprint, Response, request
 from indexer.analysis import Copy, Duplicates, Group
 from indexer.errors import InvalidQuery, LookalikeError
 from indexer.search import ImageRow, Searcher
+from indexer.tables import fits_a_line, lines
 from server.admission.capacity import capacity
 from server.api.reports import saved_report
 from server.current_index import current_index
@@ -81,6 +82,7 @@ def duplicates() -> str:
     asked = ask(Duplicates, searcher)
     everything = asked.saved.found.groups if asked.saved else []
     groups = chosen(everything, view)
+    suggested = replace(asked.saved.found, groups=list(groups)).copies if asked.saved else []
     if view.image is None:
         total, per_page = len(groups), GROUPS_PER_PAGE
         groups, shown = on_page(groups, view, per_page), slice(IMAGES_SHOWN)
@@ -102,7 +104,9 @@ def duplicates() -> str:
         here=here,
         groups=_shown(searcher, groups, shown),
         total=total,
-        suggested=_suggested(chosen(everything, view)),
+        suggested=len(suggested),
+        gain=_bytes(suggested),
+        unlisted=sum(not fits_a_line(one.key) for one in suggested),
         pages=-(-total // per_page),
     )
 
@@ -121,8 +125,7 @@ def duplicates_file(form: str) -> Response:
 def suggested_keys() -> Response:
     """Return the names of all suggested copies of the view, one a line."""
     with capacity().long_searches.hold():
-        groups = [group for group in _of_view().groups if group.kind in REMOVABLE]
-        return _key_list(one.key for group in groups for one in group.images[1:])
+        return _key_list(one.key for one in _of_view().copies)
 
 
 @blueprint.post(f"{PATH}.txt")
@@ -155,25 +158,17 @@ def _of_view() -> Duplicates:
 
 
 def _key_list(keys: Iterable[str]) -> Response:
-    """Return names, one a line, without those that have line breaks themselves."""
-    lines = "".join(f"{key}\n" for key in keys if fits_a_line(key))
-    return download(lines, "text/plain", "remove.txt")
-
-
-def fits_a_line(key: str) -> bool:
-    """Tell whether a list with a name on each line can have a name."""
-    return "\n" not in key and "\r" not in key
+    """Return names as a text file, one on each line."""
+    return download(lines(keys), "text/plain", "remove.txt")
 
 
 def _gain(group: Group) -> int:
     """Return how many bytes all but the best have."""
-    return sum(one.bytes or 0 for one in group.images[1:])
+    return _bytes(group.images[1:])
 
 
-def _suggested(groups: Sequence[Group]) -> tuple[int, int]:
-    """Return how many images of some groups can be removed, and how many bytes they have."""
-    removable = [group for group in groups if group.kind in REMOVABLE]
-    return sum(len(group.images) - 1 for group in removable), sum(map(_gain, removable))
+def _bytes(images: Iterable[Copy]) -> int:
+    return sum(one.bytes or 0 for one in images)
 
 
 def _shown(searcher: Searcher, groups: Sequence[Group], shown: slice) -> list[ShownGroup]:

@@ -147,9 +147,24 @@ def test_the_lists_have_what_is_suggested_or_ticked(known: FlaskClient) -> None:
         assert known.post("/collection/duplicates.txt", data=nothing).status_code == 422
 
 
-def test_names_with_line_breaks_are_in_no_list() -> None:
-    keys = ["a b.jpg", "a\nb.jpg", "a.jpg\r", "\n.jpg"]
-    assert [key for key in keys if duplicates.fits_a_line(key)] == ["a b.jpg"]
+def test_names_with_line_breaks_are_in_no_list(
+    config: Config, images: Path, reindex: Reindex
+) -> None:
+    photo = next(images.rglob("*.jpg"))
+    for name in ("copy.jpg", "a\nb.jpg", "\r.jpg"):
+        shutil.copy2(photo, images / name)
+    reindex()
+    main(["duplicates", "--store", str(config.store)])
+    client = create_app(config).test_client()
+    copies = body(client.get("/api/v1/reports/duplicates"))["found"]["groups"][0]["images"][1:]
+    keys = [one["key"] for one in copies if not {"\n", "\r"} & set(one["key"])]
+    assert 0 < len(keys) < len(copies)
+    assert listed(client.get("/collection/duplicates.txt").text) == keys
+    ticked = {"id": [str(one["id"]) for one in copies]}
+    assert listed(client.post("/collection/duplicates.txt", data=ticked).text) == keys
+    assert f"without {len(copies) - len(keys)} whose names have line breaks" in (
+        client.get("/collection/duplicates").text
+    )
 
 
 def test_groups_can_be_chosen_and_sorted(known: FlaskClient) -> None:
