@@ -27,9 +27,9 @@ blueprint.register_error_handler(LookalikeError, error_page)
 
 PATH = "/collection/duplicates"
 
-GROUPS_PER_PAGE = 20
+GROUPS_PER_PAGE = 12
 
-IMAGES_SHOWN = 8
+IMAGES_SHOWN = 6
 """How many images of a group are shown; on its own page :data:`IMAGES_PER_PAGE`."""
 
 IMAGES_PER_PAGE = 60

@@ -22,7 +22,7 @@ blueprint.register_error_handler(LookalikeError, error_page)
 
 SUSPECTS, OUTLIERS, LEAKS = (f"/collection/{name}" for name in ("suspects", "outliers", "leaks"))
 
-PER_PAGE = 24
+PER_PAGE = 20
 OUTLIERS_PER_PAGE = 60
 
 VOTERS_SHOWN = 5
@@ -64,6 +64,7 @@ def suspects() -> str:
             for one in shown
         ],
         total=len(chosen),
+        first=(view.page - 1) * PER_PAGE + 1,
         pages=-(-len(chosen) // PER_PAGE),
     )
 
@@ -89,6 +90,7 @@ def outliers() -> str:
         view,
         OUTLIERS,
         asked=asked,
+        first=(view.page - 1) * OUTLIERS_PER_PAGE + 1,
         outliers=[(rows[one.id], one.distance) for one in shown],
         pages=-(-len(everything) // OUTLIERS_PER_PAGE),
     )

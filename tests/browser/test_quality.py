@@ -109,6 +109,7 @@ def test_the_budget_of_a_page(page: Page) -> None:
         "/images/12?image_id=190",
         "/collection",
         "/collection/duplicates",
+        "/collection/suspects",
         "/collection/evaluation",
     ):
         weights.clear()
