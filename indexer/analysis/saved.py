@@ -89,11 +89,18 @@ class Reports:
     def names(self, kind: type[Findings], image_id: int) -> bool:
         """Tell whether the last report of an analysis is about an image, among others.
 
-        It costs nothing once the report was read. Raises what :meth:`get` raises.
+        It costs nothing once the report was read. It waits for nobody who reads one: until then it
+        goes by what was read before. Raises what :meth:`get` raises.
         """
-        with self._lock:
-            read = self._last(NAMES[kind], kind)
-            return read is not None and image_id in read.ids
+        name = NAMES[kind]
+        if self._lock.acquire(blocking=False):
+            try:
+                read = self._last(name, kind)
+            finally:
+                self._lock.release()
+        else:
+            read = self._read.get(name)
+        return read is not None and image_id in read.ids
 
     def _last(self, name: ReportName, kind: type[Any]) -> "_Read | None":
         identity = report_identity(self._store, name)

@@ -31,6 +31,7 @@ FOUND: dict[Any, dict[str, Any]] = {
         "crowded": 0,
         "compared": None,
         "unread": 0,
+        "why_unread": "",
         "groups": [group(1, 2, 3), group(2, 4), group(4, 5), group(6, 2)],
     },
     Leaks: {
@@ -41,6 +42,7 @@ FOUND: dict[Any, dict[str, Any]] = {
         "crowded": 0,
         "compared": 3,
         "unread": 0,
+        "why_unread": "",
         "leaks": [
             {"id": a, "key": "", "of_id": b, "of_key": "", "distance": 0, "kind": "same"}
             for a, b in ((1, 2), (2, 3), (4, 5))
@@ -128,6 +130,18 @@ def test_a_report_is_read_once_until_another_replaces_it(
     save(config, Outliers)
     assert reports.get(Outliers, searcher)
     assert len(read) == 3
+
+
+def test_who_only_asks_for_names_does_not_wait(config: Config, reindex: Reindex) -> None:
+    reindex()
+    reports = Reports(config)
+    save(config, Outliers)
+    with reports._lock:  # as while somebody reads a report
+        assert not reports.names(Outliers, 1)
+    assert reports.names(Outliers, 1)
+    with reports._lock:
+        assert reports.names(Outliers, 1)
+        assert not reports.names(Outliers, 3)
 
 
 def test_a_report_with_other_fields_is_refused(config: Config, reindex: Reindex) -> None:
