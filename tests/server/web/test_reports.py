@@ -167,6 +167,17 @@ def test_names_with_line_breaks_are_in_no_list(
     )
 
 
+def test_of_different_pictures_none_is_the_better_copy(config: Config, reindex: Reindex) -> None:
+    reindex()
+    main(["duplicates", "--within", "2", "--store", str(config.store)])
+    page = create_app(config).test_client().get("/collection/duplicates").text
+    assert "<h2>Similar pictures <small>6 images</small>" in page
+    assert page.count("the others are compared with this") == 1
+    assert "none is suggested to remove" in page
+    for absent in ("Best copy", 'class="best"', " checked", "List all"):
+        assert absent not in page
+
+
 def test_groups_can_be_chosen_and_sorted(known: FlaskClient) -> None:
     def groups(address: str) -> list[str]:
         page = known.get(f"/collection/duplicates?{address}").text
