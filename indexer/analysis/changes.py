@@ -41,6 +41,11 @@ def changes(best: ImageRow, copy: ImageRow, fit: "Fit") -> list[str]:
     return words
 
 
+def lacks_border(fit: "Fit") -> bool:
+    """Tell whether the first picture has a border around what the second shows."""
+    return fit.shares[0] < WHOLE and fit.are_framed[0]
+
+
 def _size(best: ImageRow, copy: ImageRow, fit: "Fit") -> Iterator[str]:
     """Yield whether a copy was scaled."""
     areas = [(row.width or 1) * (row.height or 1) for row in (best, copy)]
@@ -61,8 +66,8 @@ def _place(fit: "Fit") -> Iterator[str]:
     if abs(fit.angle) >= TURNED:
         yield f"turned by {abs(fit.angle):.0f}°"
     of_best, of_copy = fit.shares
-    best_is_framed, copy_is_framed = fit.are_framed
+    _, copy_is_framed = fit.are_framed
     if of_best < WHOLE:
-        yield "without the border" if best_is_framed else "cropped"
+        yield "without the border" if lacks_border(fit) else "cropped"
     if of_copy < WHOLE:
         yield "with a border" if copy_is_framed else "shows more"

@@ -1,19 +1,28 @@
 """Groups of images, the best copy first."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from indexer.analysis.changes import changes
+from indexer.analysis.changes import changes, lacks_border
 from indexer.analysis.confirmation import Pictures
 from indexer.analysis.relations import Kind
 from indexer.store import ImageRow
 from indexer.vector_index import MappedVectors
 
+if TYPE_CHECKING:
+    from indexer.analysis.geometry import Fit
+
+Fits = Mapping[tuple[int, int], "Fit | None"]
+"""How the second of two images lies on the first, by their ids."""
+
 UNREAD = "could not be read"
+
+AS_LARGE = 0.95
+"""A picture with so much of the pixels that another one shows of it is as large."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +48,8 @@ class Copy:
 class Group:
     """Images of one picture, the best copy first, or similar pictures.
 
-    The best has the most pixels; of several the most bytes; of several it is the oldest.
+    The best has the most pixels, not counting a border; of several the most bytes; of several it is
+    the oldest.
     """
 
     kind: Kind
@@ -59,7 +69,7 @@ def best_first(rows: Iterable[ImageRow]) -> list[ImageRow]:
     return sorted(
         rows,
         key=lambda row: (
-            -(row.width or 0) * (row.height or 0),
+            -_pixels(row),
             -(row.size or 0),
             row.mtime_ns or 0,
             row.key,
@@ -67,8 +77,23 @@ def best_first(rows: Iterable[ImageRow]) -> list[ImageRow]:
     )
 
 
-def describe(groups: Sequence[Members], vectors: MappedVectors, pictures: Pictures) -> list[Group]:
-    """Return groups with the distance of each image to the best, and how it differs from it."""
+def without_border_first(groups: Sequence[Members], pictures: Pictures) -> list[Members]:
+    """Return groups of copies whose best one is not the largest only because it has a border."""
+    fits = _fits(groups, pictures)
+    return [Members(kind, _without_border_first(rows, fits)) for kind, rows in groups]
+
+
+def _without_border_first(rows: list[ImageRow], fits: Fits) -> list[ImageRow]:
+    best = rows[0]
+    for row in rows[1:]:
+        fit = fits.get((best.id, row.id))
+        if fit and lacks_border(fit) and _pixels(row) >= AS_LARGE * fit.shares[0] * _pixels(best):
+            return [row, *(other for other in rows if other is not row)]
+    return rows
+
+
+def _fits(groups: Sequence[Members], pictures: Pictures) -> Fits:
+    """Return how the pictures of each group lie on the best one, but for identical files."""
     different = [
         (group.rows[0].id, row.id)
         for group in groups
@@ -76,7 +101,12 @@ def describe(groups: Sequence[Members], vectors: MappedVectors, pictures: Pictur
         for row in group.rows[1:]
         if row.sha256 != group.rows[0].sha256
     ]
-    fits = dict(zip(different, pictures.fits(different), strict=True))
+    return dict(zip(different, pictures.fits(different), strict=True))
+
+
+def describe(groups: Sequence[Members], vectors: MappedVectors, pictures: Pictures) -> list[Group]:
+    """Return groups with the distance of each image to the best, and how it differs from it."""
+    fits = _fits(groups, pictures)
     described = []
     for kind, rows in groups:
         best = rows[0]
@@ -103,6 +133,10 @@ def describe(groups: Sequence[Members], vectors: MappedVectors, pictures: Pictur
         others = sorted(copies[1:], key=lambda one: (one.distance, one.key))
         described.append(Group(kind, [copies[0], *others]))
     return described
+
+
+def _pixels(row: ImageRow) -> int:
+    return (row.width or 0) * (row.height or 0)
 
 
 def _distances(rows: Sequence[ImageRow], vectors: MappedVectors) -> list[float]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from indexer.analysis.candidates import Pairs, Sides
 from indexer.analysis.confirmation import Pictures
-from indexer.analysis.copies import Copy, Group, Members, best_first, describe
+from indexer.analysis.copies import Copy, Group, Members, best_first, describe, without_border_first
 from indexer.analysis.graph import Graph, open_graph
 from indexer.analysis.near import Limit, crowded, crowded_notes
 from indexer.analysis.relations import Kind, Partner, Relations, comparison_notes
@@ -128,7 +128,7 @@ def find_duplicates(
         found = (
             _beside_reference(version, relations.partners(graph, vectors, sides))
             if reference
-            else _groups(version, graph, relations)
+            else _groups(version, graph, relations, pictures)
         )
         groups = describe(list(found), vectors, pictures)
     return Duplicates(
@@ -153,14 +153,19 @@ def _sides(version: Version, graph: Graph, reference: Sequence[str], new: Sequen
     return Sides(first, second & ~first)
 
 
-def _groups(version: Version, graph: Graph, relations: Relations) -> Iterator[Members]:
+def _groups(
+    version: Version, graph: Graph, relations: Relations, pictures: Pictures
+) -> Iterator[Members]:
     """Yield the groups of copies, then those of similar images that are no copies."""
     is_best = np.ones(len(graph), np.bool_)
-    for rows in _connected_rows(
-        version, graph, np.concatenate([relations.identical, relations.same])
-    ):
-        is_best[np.searchsorted(graph.ids, [row.id for row in rows[1:]])] = False
-        yield Members("identical" if len({row.sha256 for row in rows}) == 1 else "same", rows)
+    pairs = np.concatenate([relations.identical, relations.same])
+    copies = [
+        Members("identical" if len({row.sha256 for row in rows}) == 1 else "same", rows)
+        for rows in _connected_rows(version, graph, pairs)
+    ]
+    for group in without_border_first(copies, pictures):
+        is_best[np.searchsorted(graph.ids, [row.id for row in group.rows[1:]])] = False
+        yield group
     pairs = relations.similar[is_best[relations.similar].all(axis=1)]
     for rows in _connected_rows(version, graph, pairs):
         yield Members("similar", rows)

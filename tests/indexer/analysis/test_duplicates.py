@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from indexer.analysis import confirmation, find_duplicates, graph, make_graph
 from indexer.analysis.confirmation import Pictures
@@ -80,6 +80,28 @@ def test_photographs_that_were_saved_again_or_copied_are_found(photographs: Conf
         "3 groups with 3 copies, 1 of them identical, and 0 groups of similar pictures, among 12 "
         "images"
     )
+
+
+def test_a_border_makes_no_copy_better_unless_it_shows_more(
+    tmp_path: Path, photos: list[Path]
+) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    for name, photo in zip(("whole", "half"), photos[10::50], strict=False):
+        with Image.open(photo) as image:
+            ImageOps.expand(image, 20).save(images / f"{name} with border.jpg")
+            divisor = 1 if name == "whole" else 2
+            image.resize((image.width // divisor, image.height // divisor)).save(
+                images / f"{name}.jpg"
+            )
+    config = small_config(images, tmp_path / "store")
+    build(config)
+    make_graph(config)
+    groups = find_duplicates(config).groups
+    assert {tuple(one.key for one in group.images) for group in groups} == {
+        ("whole.jpg", "whole with border.jpg"),
+        ("half with border.jpg", "half.jpg"),
+    }
 
 
 def test_none_may_be_found(photographs: Config) -> None:
