@@ -79,7 +79,7 @@ class Reports:
         name, version = NAMES[kind], (searcher.info.version, searcher.info.created)
         with self._lock:
             read = self._last(name, kind)
-            if read is None:
+            if read is None or read.report is None:  # it was removed at this moment
                 return None
             seen = self._seen.get(name)
             if seen is None or seen.read is not read or seen.version != version:
@@ -138,7 +138,8 @@ class _Read:
             message = f"The report {name} is of another Lookalike: {error.errors()[0]['msg']}."
             hint = f"Make it again with: lookalike {REPORT_COMMANDS[name]}"
             return cls(identity, problem=StoreCorrupt(message, hint))
-        return cls(identity, report, found)
+        # Not the values that it was made of: they take more memory than what was found.
+        return cls(identity, report and report.model_copy(update={"found": {}}), found)
 
     @cached_property
     def ids(self) -> frozenset[int]:
