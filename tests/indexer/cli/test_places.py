@@ -45,8 +45,13 @@ def test_the_command_of_a_hint_works_as_it_is(
 
 
 def test_the_command_that_makes_a_graph_is_for_the_store_that_lacks_one(
-    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    images: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Where the store cannot be written; else the graph is made at once."""
+    monkeypatch.setattr("indexer.analysis.graph.is_writable", lambda _: False)
     store = ["--store", str(tmp_path / "a store")]
     assert main(["index", str(images), *store, "--encoder", "efficientnet_lite0"]) == 0
     assert main(["duplicates", *store]) == 1
