@@ -205,18 +205,20 @@ class Searcher:
         assert search.feature is not None
         return search.feature, search.stopwatch.finish()
 
-    def why(self, first_id: int, second_id: int) -> Explanation:
-        """Explain why two indexed images are similar; the last ones are kept.
+    def why(self, first_id: int, second_id: int, *, by_covering: bool = False) -> Explanation:
+        """Explain why two indexed images are similar; the last explanations are kept.
 
+        ``by_covering`` is that of :func:`indexer.search.why.explain`.
         Raises :class:`~indexer.errors.UnknownImage`, :class:`~indexer.errors.ImageGone` if a file
         has vanished or changed since, or an error of the encoder.
         """
         rows = [self.collection.image(image_id) for image_id in (first_id, second_id)]
         contents = (str(rows[0].sha256), str(rows[1].sha256))
-        found = self._explanations.get(*contents)
+        found = self._explanations.get(*contents, by_covering=by_covering)
         if found is None:
-            found = explain(self._encoder, *(self.collection.model_input(row) for row in rows))
-            self._explanations.keep(*contents, found)
+            first, second = (self.collection.model_input(row) for row in rows)
+            found = explain(self._encoder, first, second, by_covering=by_covering)
+            self._explanations.keep(*contents, found, by_covering=by_covering)
         return found
 
     def search_image(

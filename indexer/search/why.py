@@ -75,35 +75,37 @@ class Explanations:
     """The last :data:`KEPT` explanations, by the two images' contents. Safe between threads."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[str, str], Explanation] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, str, bool], Explanation] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, first: str, second: str) -> Explanation | None:
+    def get(self, first: str, second: str, *, by_covering: bool) -> Explanation | None:
         """Return the explanation of two contents, in either order, if it is kept."""
         with self._lock:
             for one, is_turned in (((first, second), False), ((second, first), True)):
-                if found := self._kept.get(one):
-                    self._kept.move_to_end(one)
+                if found := self._kept.get((*one, by_covering)):
+                    self._kept.move_to_end((*one, by_covering))
                     return found.turned() if is_turned else found
         return None
 
-    def keep(self, first: str, second: str, explanation: Explanation) -> None:
+    def keep(self, first: str, second: str, explanation: Explanation, *, by_covering: bool) -> None:
         """Keep an explanation; forget the one that was asked for least recently."""
         with self._lock:
-            self._kept[first, second] = explanation
+            self._kept[first, second, by_covering] = explanation
             while len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
 
 
-def explain(encoder: QueryEncoder, first: Pixels, second: Pixels) -> Explanation:
+def explain(
+    encoder: QueryEncoder, first: Pixels, second: Pixels, *, by_covering: bool = False
+) -> Explanation:
     """Explain the similarity of two images, uint8 (224, 224, 3).
 
-    If the features are means over a grid, it is divided among the cells of each picture. Else each
-    cell is covered, which takes as long as encoding a hundred images. Raises what
+    If the features are means over a grid, it is divided among the cells of each picture. Else, or
+    ``by_covering``, each cell is covered: as much work as encoding a hundred images. Raises what
     :meth:`QueryEncoder.encode` raises, and :class:`~indexer.errors.InvalidQuery` for a feature that
     is not finite.
     """
-    cells = encoder.cells([first, second])
+    cells = None if by_covering else encoder.cells([first, second])
     if cells is None:
         return by_occlusion(encoder, first, second)
     return by_contributions(cells.astype(np.float64))

@@ -312,6 +312,23 @@ class WhyPath(BaseModel):
     other_id: Annotated[int, Field(ge=1, le=2**63 - 1, description="Another one.")]
 
 
+class WhyQuery(Request):
+    """How to explain a similarity."""
+
+    method: Annotated[
+        Literal["contributions", "occlusion"] | None,
+        Field(
+            description="occlusion covers each cell in turn, which takes fifty times as long as "
+            "contributions. An encoder whose feature is no mean over a grid can do nothing else."
+        ),
+    ] = None
+
+    @property
+    def by_covering(self) -> bool:
+        """Whether occlusion is asked for."""
+        return self.method == "occlusion"
+
+
 class FileQuery(Request):
     """The content version in the URL of an image's file."""
 

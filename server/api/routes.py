@@ -236,16 +236,16 @@ def image_thumbnail(path: requests.ImagePath, query: requests.ThumbnailQuery) ->
         ),
     },
 )
-def why(path: requests.WhyPath) -> Response:
+def why(path: requests.WhyPath, query: requests.WhyQuery) -> Response:
     """Explain the similarity of two indexed images."""
     searcher = current_index().searcher()
     ids = (path.image_id, path.other_id)
     first, second = (searcher.collection.image(image_id) for image_id in ids)
-    contents = f"{ids[0]}-{first.sha256}-{ids[1]}-{second.sha256}"
+    contents = f"{ids[0]}-{first.sha256}-{ids[1]}-{second.sha256}-{query.method}"
     response = _conditional(f"why-{searcher.encoder_spec.fingerprint}-{contents}", REVALIDATE)
     if response.status_code != HTTPStatus.NOT_MODIFIED:
         with encoding_slot(searcher):
-            found = searcher.why(*ids)
+            found = searcher.why(*ids, by_covering=query.by_covering)
         answer = why_answers.Why.of(searcher.encoder_spec, (first, second), found)
         response.data, response.mimetype = answer.model_dump_json(), JSON
     return response

@@ -15,6 +15,9 @@ from server.web.pages import error_page, render
 blueprint = Blueprint("why", __name__)
 blueprint.register_error_handler(LookalikeError, error_page)
 
+COVER = "cover"
+"""The field of the address that asks to cover each part."""
+
 DARKEST = 0.85
 """How dark a cell becomes that makes nothing of the similarity."""
 
@@ -46,13 +49,15 @@ def why(image_id: int, other_id: int) -> str:
     searcher = current_index().searcher()
     state = PageState.parse(request.args, {})
     first, second = (searcher.collection.image(one) for one in (image_id, other_id))
+    address = state.url(f"/images/{image_id}/why/{other_id}")
     with encoding_slot(searcher):
-        found = searcher.why(image_id, other_id)
+        found = searcher.why(image_id, other_id, by_covering=COVER in request.args)
     return render(
         "why.html",
         searcher,
         state=state,
         found=found,
+        covering=f"{address}{'&' if '?' in address else '?'}{COVER}=yes",
         pictures=[picture(found, first, found.first), picture(found, second, found.second)],
     )
 

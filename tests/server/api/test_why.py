@@ -4,6 +4,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from indexer.config import Config
+from indexer.search import why
 from server.app import create_app
 from tests.server.helpers import ask, assert_error, body
 
@@ -23,6 +24,18 @@ def test_an_explanation_says_which_parts_make_the_similarity(client: FlaskClient
         assert side["image_id"] == image_id
         assert sum(map(sum, side["grid"])) == pytest.approx(answer["cosine"], abs=1e-5)
     assert "does not tell" in answer["meaning"]
+
+
+def test_each_cell_can_be_covered_instead(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(why, "CELLS", 2)
+    answer = body(client.get(f"{URL}?method=occlusion"))
+    assert (answer["method"], answer["rows"], answer["columns"]) == ("occlusion", 2, 2)
+    assert body(client.get(f"{URL}?method=contributions"))["method"] == "contributions"
+    etags = {client.get(f"{URL}{query}").headers["ETag"] for query in ("", "?method=occlusion")}
+    assert len(etags) == 2
+    assert_error(client.get(f"{URL}?method=guess"), 422, "invalid_request")
 
 
 def test_it_can_be_revalidated(client: FlaskClient) -> None:

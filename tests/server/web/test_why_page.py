@@ -3,9 +3,10 @@
 import re
 
 import numpy as np
+import pytest
 from flask.testing import FlaskClient
 
-from indexer.search import Explanation
+from indexer.search import Explanation, why
 from server.web.why import DARKEST, summary
 
 
@@ -28,6 +29,18 @@ def test_both_pictures_have_a_heat_map_and_words(client: FlaskClient) -> None:
     assert "The cells of each picture add up to the cosine similarity, exactly." in page
     assert 'href="/images/8?image_id=5"' in page
     assert "% of all pairs of images" in page
+
+
+def test_each_part_can_be_covered_instead(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(why, "CELLS", 2)
+    page = client.get("/images/9/why/10?image_id=9").text
+    (link,) = re.findall(r'href="([^"]*cover=yes)"', page)
+    covered = client.get(link.replace("&amp;", "&")).text
+    assert re.search(r"Covering the brightest of 4 cells lowers the cosine by -?0\.\d{3}", covered)
+    assert "Each cell was covered by itself" in covered
+    assert "cover=yes" not in covered
 
 
 def test_unknown_images_have_a_page_that_says_so(client: FlaskClient) -> None:
