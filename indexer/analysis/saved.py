@@ -13,9 +13,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from indexer.analysis.duplicates import Duplicates
+from indexer.analysis.copies import Duplicates, Leaks
 from indexer.analysis.evaluation import Evaluation
-from indexer.analysis.leaks import Leaks
 from indexer.analysis.suspects import Outliers, Suspects
 from indexer.config import Config
 from indexer.errors import StoreCorrupt

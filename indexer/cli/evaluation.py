@@ -79,7 +79,7 @@ def evaluate(options: argparse.Namespace, config: "Config") -> int:
     if options.pairs:
         return _agreement(options, config)
     from indexer.analysis import evaluate
-    from indexer.analysis.tables import lines
+    from indexer.analysis.evaluation.tables import lines
 
     found = evaluate(
         config,
@@ -106,7 +106,7 @@ def evaluate(options: argparse.Namespace, config: "Config") -> int:
 def _agreement(options: argparse.Namespace, config: "Config") -> int:
     """Print how well the distances of pairs agree with people's scores."""
     from indexer.analysis import compare_scores
-    from indexer.analysis.tables import agreement_lines
+    from indexer.analysis.evaluation.tables import agreement_lines
 
     given = [name for name in LABEL_OPTIONS if getattr(options, name)]
     if given:
@@ -126,7 +126,7 @@ def _agreement(options: argparse.Namespace, config: "Config") -> int:
 
 def _write(folder: Path, config: "Config", found: "Evaluation") -> list[Path]:
     """Write the report with pictures of the images, and return its files."""
-    from indexer.analysis.report import write_report
+    from indexer.analysis.evaluation.report import write_report
     from indexer.search import Collection
     from indexer.store import Store
     from indexer.vector_index.opened import map_vectors

@@ -7,7 +7,7 @@ from flask import Blueprint, Response, current_app, request
 from werkzeug.wrappers import Response as AnyResponse
 
 from indexer.analysis import Evaluation, SavedReport
-from indexer.analysis.report import FORMS, Form, report, sections, styles
+from indexer.analysis.evaluation.report import FORMS, Form, report, sections, styles
 from indexer.errors import LookalikeError
 from indexer.search import Searcher
 from server.admission.capacity import capacity

@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from indexer.analysis.beside import SameImages
-from indexer.analysis.evaluation import (
+from indexer.analysis.evaluation.beside import SameImages
+from indexer.analysis.evaluation.measures import Measures
+from indexer.analysis.evaluation.rankings import BIN_WIDTH, Ids, Measured, Rankings, measure_all
+from indexer.analysis.evaluation.results import (
     Approximate,
     Asked,
     Distances,
@@ -20,10 +22,8 @@ from indexer.analysis.evaluation import (
     Result,
     Setting,
 )
+from indexer.analysis.evaluation.scoring import label_scores, own_precision, scores
 from indexer.analysis.labels import Labels
-from indexer.analysis.measures import Measures
-from indexer.analysis.rankings import BIN_WIDTH, Ids, Measured, Rankings, measure_all
-from indexer.analysis.scoring import label_scores, own_precision, scores
 from indexer.config import Config
 from indexer.errors import ConfigError, InvalidQuery
 from indexer.search.filters import parse_filter, passing

@@ -3,10 +3,10 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from indexer.analysis.evaluation import LabelScore, Score
+from indexer.analysis.evaluation.measures import Mean, Values, bootstrap, group_means
+from indexer.analysis.evaluation.rankings import Ids, Measured
+from indexer.analysis.evaluation.results import LabelScore, Score
 from indexer.analysis.labels import Labels
-from indexer.analysis.measures import Mean, Values, bootstrap, group_means
-from indexer.analysis.rankings import Ids, Measured
 
 
 def scores(measured: Measured, k: int) -> list[Score]:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from indexer.analysis import evaluate
-from indexer.analysis.report import html
+from indexer.analysis.evaluation.report import html
 from indexer.cli.parser import main
 from indexer.config import Config
 from indexer.errors import InvalidQuery, NoPublishedIndex

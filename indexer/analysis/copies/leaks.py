@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from indexer.analysis.candidates import Sides
-from indexer.analysis.confirmation import Pictures
+from indexer.analysis.copies.candidates import Sides
+from indexer.analysis.copies.confirmation import Pictures
+from indexer.analysis.copies.near import Limit, crowded, crowded_notes
+from indexer.analysis.copies.relations import Kind, Relations, comparison_notes
 from indexer.analysis.graph import open_graph
 from indexer.analysis.labels import Labels
-from indexer.analysis.near import Limit, crowded, crowded_notes
-from indexer.analysis.relations import Kind, Relations, comparison_notes
 from indexer.config import Config
 from indexer.errors import InvalidQuery
 from indexer.store import Store

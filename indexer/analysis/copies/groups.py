@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from indexer.analysis.changes import changes, lacks_border
-from indexer.analysis.confirmation import Pictures
-from indexer.analysis.relations import Kind
+from indexer.analysis.copies.changes import changes, lacks_border
+from indexer.analysis.copies.confirmation import Pictures
+from indexer.analysis.copies.relations import Kind
 from indexer.store import ImageRow
 from indexer.vector_index import MappedVectors
 
 if TYPE_CHECKING:
-    from indexer.analysis.geometry import Fit
+    from indexer.analysis.copies.geometry import Fit
 
 Fits = Mapping[tuple[int, int], "Fit | None"]
 """How the second of two images lies on the first, by their ids."""

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from indexer.analysis import compare_scores
-from indexer.analysis.human_scores import ranks, read_pairs, spearman
+from indexer.analysis.evaluation.human_scores import ranks, read_pairs, spearman
 from indexer.cli.parser import main
 from indexer.config import Config
 from indexer.errors import InvalidQuery

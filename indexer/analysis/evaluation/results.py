@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from indexer.analysis.measures import Mean
+from indexer.analysis.evaluation.measures import Mean
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from indexer.analysis import confirmation, find_duplicates, graph, make_graph
-from indexer.analysis.confirmation import Pictures
+from indexer.analysis import find_duplicates, graph, make_graph
+from indexer.analysis.copies import confirmation
+from indexer.analysis.copies.confirmation import Pictures
 from indexer.build import build
 from indexer.cli.parser import main
 from indexer.config import Config

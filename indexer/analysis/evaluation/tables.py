@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 
-from indexer.analysis.evaluation import Beside, Evaluation
-from indexer.analysis.human_scores import Agreement, AgreementBeside
-from indexer.analysis.measures import CONFIDENCE, Mean
+from indexer.analysis.evaluation.human_scores import Agreement, AgreementBeside
+from indexer.analysis.evaluation.measures import CONFIDENCE, Mean
+from indexer.analysis.evaluation.results import Beside, Evaluation
 from indexer.text import printable
 
 

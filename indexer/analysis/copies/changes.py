@@ -8,7 +8,7 @@ import numpy as np
 from indexer.store import ImageRow
 
 if TYPE_CHECKING:
-    from indexer.analysis.geometry import Fit
+    from indexer.analysis.copies.geometry import Fit
 
 WHOLE = 0.98
 """A picture that shows so much of the other one shows all of it: a pixel or two may be missing."""

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
-from indexer.analysis.changes import changes
-from indexer.analysis.geometry import SIDE, Fit, Picture, fit
+from indexer.analysis.copies.changes import changes
+from indexer.analysis.copies.geometry import SIDE, Fit, Picture, fit
 from indexer.images import grey_picture
 from indexer.store import ImageRow
 

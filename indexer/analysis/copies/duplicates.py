@@ -1,7 +1,7 @@
 """Duplicates: groups of identical files, of files that show the same picture, of similar ones.
 
 Near images follow from the neighbour graph; whether they are one picture, from the pictures
-(:mod:`indexer.analysis.geometry`). Nothing is deleted.
+(:mod:`indexer.analysis.copies.geometry`). Nothing is deleted.
 """
 
 from collections import defaultdict
@@ -13,12 +13,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from indexer.analysis.candidates import Pairs, Sides
-from indexer.analysis.confirmation import Pictures
-from indexer.analysis.copies import Copy, Group, Members, best_first, describe, without_border_first
+from indexer.analysis.copies.candidates import Pairs, Sides
+from indexer.analysis.copies.confirmation import Pictures
+from indexer.analysis.copies.groups import (
+    Copy,
+    Group,
+    Members,
+    best_first,
+    describe,
+    without_border_first,
+)
+from indexer.analysis.copies.near import Limit, crowded, crowded_notes
+from indexer.analysis.copies.relations import Kind, Partner, Relations, comparison_notes
 from indexer.analysis.graph import Graph, open_graph
-from indexer.analysis.near import Limit, crowded, crowded_notes
-from indexer.analysis.relations import Kind, Partner, Relations, comparison_notes
 from indexer.config import Config
 from indexer.errors import InvalidQuery
 from indexer.search.filters import parse_filter, passing

@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from indexer.analysis.copies.near import in_different_pictures
 from indexer.analysis.graph import Graph
-from indexer.analysis.near import in_different_pictures
 from indexer.store import Version
 
 CANDIDATE_SHARE = 0.7

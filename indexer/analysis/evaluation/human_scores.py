@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from indexer.analysis.beside import open_beside
-from indexer.analysis.measures import CONFIDENCE, RESAMPLES, Mean
+from indexer.analysis.evaluation.beside import open_beside
+from indexer.analysis.evaluation.measures import CONFIDENCE, RESAMPLES, Mean
 from indexer.config import Config
 from indexer.errors import InvalidQuery
 from indexer.store import Store, Version

@@ -5,7 +5,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from indexer.analysis.measures import bootstrap, chance, group_means, measure
+from indexer.analysis.evaluation.measures import bootstrap, chance, group_means, measure
 
 
 @pytest.mark.parametrize("gains", [[1], [1, 0], [0, 2, 1, 0], [1, 1, 0, 0, 0, 3], [1, 1, 1]])

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from indexer.analysis.overlay import Comparison, Grey, Matrix, compare, corners, resizing
+from indexer.analysis.copies.overlay import Comparison, Grey, Matrix, compare, corners, resizing
 
 SIDE = 384
 """Pictures are looked at with sides of at most so many pixels."""

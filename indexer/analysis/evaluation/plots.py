@@ -11,7 +11,7 @@ from itertools import pairwise
 
 from markupsafe import Markup
 
-from indexer.analysis.evaluation import Approximate, Distances
+from indexer.analysis.evaluation.results import Approximate, Distances
 
 WIDTH = 360
 HEIGHT = 220

@@ -6,16 +6,16 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from indexer.analysis.candidates import (
+from indexer.analysis.copies.candidates import (
     CANDIDATE_SHARE,
     Pairs,
     Sides,
     candidate_pairs,
     identical_pairs,
 )
-from indexer.analysis.confirmation import INSTALL, Pictures, can_compare, confirm
+from indexer.analysis.copies.confirmation import INSTALL, Pictures, can_compare, confirm
+from indexer.analysis.copies.near import Limit, near_pairs
 from indexer.analysis.graph import Graph
-from indexer.analysis.near import Limit, near_pairs
 from indexer.store import Version
 from indexer.vector_index import MappedVectors
 

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter
 
-from indexer.analysis import Evaluation, evaluate, plots
-from indexer.analysis.evaluation import Approximate, Distances, Setting
-from indexer.analysis.report import html, styles, write_report
+from indexer.analysis import Evaluation, evaluate
+from indexer.analysis.evaluation import plots
+from indexer.analysis.evaluation.report import html, styles, write_report
+from indexer.analysis.evaluation.results import Approximate, Distances, Setting
 from indexer.cli.parser import main
 from indexer.config import Config
 from indexer.errors import ImageGone

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from indexer.analysis.candidates import Pairs, in_reading_order
+from indexer.analysis.copies.candidates import Pairs, in_reading_order
 from indexer.config import Config
 from indexer.errors import LookalikeError
 from indexer.images import crop, decoded, grey_picture
@@ -19,7 +19,7 @@ from indexer.search.image_sources import ImageSources
 from indexer.store import ImageRow, Version
 
 if TYPE_CHECKING:
-    from indexer.analysis.geometry import Fit, Picture
+    from indexer.analysis.copies.geometry import Fit, Picture
 
 PICTURES = 2048
 """How many pictures are kept at once, of about 150 kB each: 300 MB."""
@@ -54,7 +54,7 @@ class Pictures:
 
         It is None if they are not the same, and where a picture cannot be read.
         """
-        from indexer.analysis.geometry import fit
+        from indexer.analysis.copies.geometry import fit
 
         for start in range(0, len(pairs), PAIRS):
             some = pairs[start : start + PAIRS]
@@ -90,7 +90,7 @@ class Pictures:
 
     def _read(self, row: ImageRow) -> "Picture | LookalikeError":
         """Return the picture of an image, or why it cannot be read."""
-        from indexer.analysis.geometry import SIDE, Picture
+        from indexer.analysis.copies.geometry import SIDE, Picture
 
         try:
             data = self._sources.read(row)

@@ -10,10 +10,16 @@ from typing import Literal, get_args
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from indexer.analysis import plots
-from indexer.analysis.evaluation import Evaluation
-from indexer.analysis.measures import CONFIDENCE
-from indexer.analysis.tables import beside_note, compared, encoder_name, interval, markdown
+from indexer.analysis.evaluation import plots
+from indexer.analysis.evaluation.measures import CONFIDENCE
+from indexer.analysis.evaluation.results import Evaluation
+from indexer.analysis.evaluation.tables import (
+    beside_note,
+    compared,
+    encoder_name,
+    interval,
+    markdown,
+)
 from indexer.errors import LookalikeError
 from indexer.text import printable
 
@@ -141,7 +147,7 @@ def _styles(name: str) -> str:
 @cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("indexer.analysis"),
+        loader=PackageLoader("indexer.analysis.evaluation"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,

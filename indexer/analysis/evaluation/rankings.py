@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from indexer.analysis.evaluation.measures import Values, chance, measure
 from indexer.analysis.labels import Labels
-from indexer.analysis.measures import Values, chance, measure
 from indexer.vector_index import MappedVectors
 from indexer.vector_index.base import Rows
 

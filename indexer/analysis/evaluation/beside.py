@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from indexer.analysis.evaluation import Beside
+from indexer.analysis.evaluation.rankings import Ids, Measured, Rankings, measure_all
+from indexer.analysis.evaluation.results import Beside
+from indexer.analysis.evaluation.scoring import differences, own_difference, own_precision, scores
 from indexer.analysis.labels import Labels
-from indexer.analysis.rankings import Ids, Measured, Rankings, measure_all
-from indexer.analysis.scoring import differences, own_difference, own_precision, scores
 from indexer.errors import InvalidQuery, NoPublishedIndex
 from indexer.store import Store, Version
 from indexer.vector_index.base import Rows
