@@ -27,7 +27,7 @@ AGREEING = 0.95
 that shows more."""
 
 LEAST_BLOCKS = 8
-"""How many blocks have to show something."""
+"""How many blocks have to show something; half as many of those that are not at the edge."""
 
 LEAST_OVERLAP = 0.5
 """The least share of either picture that both show."""
@@ -37,6 +37,8 @@ INSIDE = 0.9
 
 BLUR = 1.0
 """How much both are blurred before, in pixels: a guess lies off by some tenths of one."""
+
+_INSIDE = np.pad(np.ones((BLOCKS - 2, BLOCKS - 2), np.bool_), 1)
 
 Grey = NDArray[np.uint8]
 Matrix = NDArray[np.float64]
@@ -107,10 +109,13 @@ def _agreement(
     covariance = product[seen] / count - mean_a * mean_b
     deviation = np.maximum(deviation_a, deviation_b)
     deviation[deviation < FLAT] = 0
-    if np.count_nonzero(deviation) < LEAST_BLOCKS:
-        return None
     alike = covariance >= ALIKE * deviation_a * deviation_b
-    agreeing = float(deviation[alike].sum() / deviation.sum())
+    agreeing = 1.0
+    # Blocks at the edge may show a border that both have: those inside have to agree alone, too.
+    for part, least in ((np.ones_like(alike), LEAST_BLOCKS), (_INSIDE[seen], LEAST_BLOCKS // 2)):
+        if np.count_nonzero(deviation[part]) < least:
+            return None
+        agreeing = min(agreeing, float(deviation[part & alike].sum() / deviation[part].sum()))
     if agreeing < AGREEING:
         return None
     return Comparison(agreeing, shares, float((mean_b - mean_a).mean()))

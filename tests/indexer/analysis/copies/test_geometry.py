@@ -124,6 +124,18 @@ def test_a_logo_or_a_border_in_common_is_not_enough(photos: list[Path]) -> None:
     assert fitted(pictures[0], saved(halved(pictures[0]))) is not None
 
 
+def test_faint_pictures_with_the_same_border_are_not_the_same() -> None:
+    random = np.random.default_rng(1)
+    pictures = []
+    for _ in range(2):
+        picture = Image.new("RGB", (384, 256), (120, 120, 120))
+        for x, y in random.integers((40, 40), (344, 216), (8, 2)).tolist():
+            ImageDraw.Draw(picture).ellipse((x, y, x + 8, y + 8), fill=(150, 150, 150))
+        pictures.append(ImageOps.expand(picture, 24, "black"))
+    assert fitted(*pictures) is None
+    assert fitted(pictures[0], saved(pictures[0], 95)) is not None
+
+
 def test_a_part_of_a_picture_is_the_same_only_if_it_is_most_of_it(photos: list[Path]) -> None:
     with Image.open(photos[30]) as image:
         width, height = image.size
