@@ -17,7 +17,7 @@ SERVE_FLAGS = --config "$(CONFIG)" $(if $(STORE),--store "$(STORE)") $(if $(PORT
               $(if $(IMAGES),--images "$(IMAGES)")
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo index plan graph eval serve status verify test test-cluster test-pythons lint format lock screenshots bench-extract bench-precision bench-search bench-serve bench-publish bench-graph bench-watch bench-coco bench-collection simulate soak audit clean
+.PHONY: help setup demo index plan graph eval serve status verify test test-cluster test-pythons lint format lock screenshots bench-extract bench-precision bench-search bench-serve bench-publish bench-graph bench-duplicates bench-watch bench-coco bench-collection simulate soak audit clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -104,6 +104,9 @@ bench-watch: $(VENV)/.installed ## How soon a server finds files that are droppe
 
 bench-graph: $(VENV)/.installed ## The neighbour graph beside single searches and FAISS' knn (N= VECTORS=)
 	@$(PY) -m benchmarks.graph $(if $(N),--n $(N)) $(if $(VECTORS),--vectors "$(VECTORS)")
+
+bench-duplicates: $(VENV)/.installed-dev ## How many planted copies are found among photographs (N= IMAGES="FOLDER ...")
+	@$(PY) -m benchmarks.duplicates $(if $(N),--n $(N)) $(if $(IMAGES),--images $(IMAGES))
 
 bench-coco: $(VENV)/.installed ## What loading COCO's annotations costs, beside Python's own parser (N= images)
 	@$(PY) -m benchmarks.coco $(if $(N),--n $(N))
