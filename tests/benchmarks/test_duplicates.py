@@ -9,7 +9,7 @@ from benchmarks.copies import CHANGES, plant, scene
 from benchmarks.duplicates import counts
 from indexer.analysis import Duplicates
 from indexer.analysis.copies import Copy, Group
-from indexer.analysis.near import Limit
+from indexer.analysis.copies.near import Limit
 from tests.conftest import DEMO_IMAGES
 
 
