@@ -17,7 +17,7 @@ SERVE_FLAGS = --config "$(CONFIG)" $(if $(STORE),--store "$(STORE)") $(if $(PORT
               $(if $(IMAGES),--images "$(IMAGES)")
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo index plan graph eval serve status verify test test-cluster test-pythons lint format lock screenshots bench-extract bench-precision bench-search bench-serve bench-publish bench-graph bench-duplicates bench-watch bench-coco bench-collection simulate soak audit clean
+.PHONY: help setup demo index plan graph eval serve status verify test test-cluster test-pythons lint format lock screenshots bench-extract bench-precision bench-search bench-serve bench-publish bench-graph bench-duplicates bench-why bench-watch bench-coco bench-collection simulate soak audit clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -107,6 +107,9 @@ bench-graph: $(VENV)/.installed ## The neighbour graph beside single searches an
 
 bench-duplicates: $(VENV)/.installed-dev ## How many planted copies are found among photographs (N= IMAGES="FOLDER ...")
 	@$(PY) -m benchmarks.duplicates $(if $(N),--n $(N)) $(if $(IMAGES),--images $(IMAGES))
+
+bench-why: $(VENV)/.installed ## Whether the parts that explain a similarity make it (STORE= of real photographs, PAIRS=)
+	@$(PY) -m benchmarks.why --store "$(STORE)" $(if $(PAIRS),--pairs $(PAIRS))
 
 bench-coco: $(VENV)/.installed ## What loading COCO's annotations costs, beside Python's own parser (N= images)
 	@$(PY) -m benchmarks.coco $(if $(N),--n $(N))

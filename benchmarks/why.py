@@ -2,7 +2,9 @@
 
 Two hundred images and their nearest other that is no copy are explained, by the encoder's own cells
 and by covering them one by one. Then the fifth of the cells of the first picture that explains most
-is covered, and, ten times, as many that chance picks. `python -m benchmarks.why --store STORE`
+is covered, and, ten times, as many that chance picks.
+
+    python -m benchmarks.why --store STORE [--pairs 200]
 """
 
 import argparse
