@@ -1,6 +1,5 @@
 """The page of the evaluation, and its report as files."""
 
-import shlex
 from typing import cast
 
 from flask import Blueprint, Response, current_app, request
@@ -19,7 +18,7 @@ from server.current_index import current_index
 from server.web.exports import download
 from server.web.page_state import PageState
 from server.web.pages import error_page, render
-from server.web.reports import ask, command
+from server.web.reports import ask
 
 blueprint = Blueprint("evaluation", __name__)
 blueprint.register_error_handler(LookalikeError, error_page)
@@ -46,7 +45,6 @@ def evaluation() -> str:
         searcher,
         state=PageState(),
         asked=asked,
-        again=_command(asked.saved),
         forms=FORMS,
         sections=_sections(searcher, asked.saved) if asked.saved else None,
     )
@@ -67,12 +65,6 @@ def evaluation_styles() -> AnyResponse:
     response = Response(styles(), mimetype="text/css")
     response.add_etag()
     return response.make_conditional(request)
-
-
-def _command(saved: SavedReport[Evaluation] | None) -> str:
-    """Return the command that makes the report, or makes it again by the same field."""
-    by = "" if saved is None or saved.found.by == "folder" else saved.found.by
-    return command(f"evaluate --by {shlex.quote(by)}" if by else "evaluate")
 
 
 def _sections(searcher: Searcher, saved: SavedReport[Evaluation]) -> str:

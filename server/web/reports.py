@@ -85,25 +85,38 @@ class Asked(Generic[Findings]):
 
 def ask(kind: type[Findings], searcher: Searcher) -> Asked[Findings]:
     """Return the last report of an analysis, or why there is none."""
-    verb = Reports.command(kind)
     try:
         saved = reports().get(kind, searcher)
     except StoreCorrupt as error:
         current_app.logger.warning("%s %s", error.message, error.hint)
-        return Asked(None, True, command(verb))
-    return Asked(saved, False, command(_again(saved.found) or verb if saved else verb))
+        return Asked(None, True, command(Reports.command(kind)))
+    verb = _again(saved.found) if saved else Reports.command(kind)
+    return Asked(saved, False, command(verb))
 
 
 def _again(found: Any) -> str:
-    """Return the verb that makes a report again, if it was not made as the verb alone does."""
+    """Return the verb that makes a report again as it was made."""
     match found:
-        case Duplicates() if not found.limit.is_suggested:
-            return f"duplicates --within {found.limit.within:.6g}"
-        case Suspects() if found.by != "folder":
-            return f"suspects --by {shlex.quote(found.by)}"
+        case Duplicates():
+            sides = [f"--reference {shlex.quote(clause)}" for clause in found.reference]
+            sides += [f"--new {shlex.quote(clause)}" for clause in found.new]
+            return " ".join(["duplicates", *sides, *_within(found)])
         case Leaks():
-            return f"leaks --between {shlex.join(found.between)}"
-    return ""
+            between = ["leaks", "--between", *map(shlex.quote, found.between)]
+            return " ".join([*between, *_by(found, "split"), *_within(found)])
+        case Suspects():
+            return " ".join(["suspects", *_by(found, "folder")])
+        case Evaluation():
+            return " ".join(["evaluate", *_by(found, "folder")])
+    return Reports.command(type(found))
+
+
+def _by(found: Leaks | Suspects | Evaluation, default: str) -> list[str]:
+    return [] if found.by == default else ["--by", shlex.quote(found.by)]
+
+
+def _within(found: Duplicates | Leaks) -> list[str]:
+    return [] if found.limit.is_suggested else ["--within", f"{found.limit.within:.6g}"]
 
 
 def naming(image_id: int) -> list[tuple[str, str]]:

@@ -54,6 +54,9 @@ class Duplicates:
     why_unread: str
     """Why the first of those could not be read."""
     groups: list[Group]
+    reference: Sequence[str] = ()
+    new: Sequence[str] = ()
+    """The filters of the images that were compared with each other only; none for all images."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the groups as JSON-ready values."""
@@ -92,8 +95,13 @@ class Duplicates:
 
     @property
     def notes(self) -> list[str]:
-        """What the distance means, and what may be missing."""
+        """What was compared, what the distance means, and what may be missing."""
+        compared = (
+            f"Images with {', '.join(self.new)} were compared with those with "
+            f"{', '.join(self.reference)}, and no others."
+        )
         return [
+            *([compared] if self.new else []),
             self.limit.note,
             *comparison_notes(self.compared, self.unread, self.why_unread),
             *crowded_notes(self.crowded),
@@ -147,6 +155,8 @@ def find_duplicates(
         unread=relations.unread,
         why_unread=relations.why,
         groups=sorted(groups, key=lambda one: (one.kind == "similar", -len(one.images))),
+        reference=list(reference),
+        new=list(new),
     )
 
 

@@ -40,6 +40,8 @@ class Leaks:
 
     version: str
     between: tuple[str, str]
+    by: str
+    """The field that has the splits."""
     images: int
     """How many images the second split has."""
     limit: Limit
@@ -112,6 +114,7 @@ def find_leaks(
     keys = version.catalogue.keys([image_id for one in partners for image_id in one[:2]])
     return Leaks(
         version=version.id,
+        by=by,
         between=between,
         images=int(second.sum()),
         limit=limit,

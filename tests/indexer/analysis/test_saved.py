@@ -37,6 +37,7 @@ FOUND: dict[Any, dict[str, Any]] = {
     Leaks: {
         "version": "00000001",
         "between": ["train", "val"],
+        "by": "split",
         "images": 3,
         "limit": LIMIT,
         "crowded": 0,

@@ -14,7 +14,7 @@ import pytest
 from flask.testing import FlaskClient
 from PIL import Image
 
-from indexer.analysis import SavedReport, make_graph
+from indexer.analysis import SavedReport, find_duplicates, make_graph
 from indexer.build import build
 from indexer.cli.parser import main
 from indexer.config import Config
@@ -349,10 +349,17 @@ def test_a_report_is_made_again_as_it_was(
         "duplicates --within 0.6",
         "suspects",
         "outliers",
-        "leaks --between animal windmill",
+        "leaks --between animal windmill --by folder",
     ):
         page = known.get(f"/collection/{command.split()[0]}").text
         assert f"<code>lookalike {command} {place}</code>" in page
+
+
+def test_new_images_are_compared_with_the_same_reference_again(reported: Config) -> None:
+    found = find_duplicates(reported, reference=["folder=animal"], new=["width>1", "height>1"])
+    assert reports._again(found) == (
+        "duplicates --reference folder=animal --new 'width>1' --new 'height>1'"
+    )
 
 
 def test_an_address_keeps_what_is_chosen() -> None:

@@ -234,6 +234,7 @@ def test_new_images_are_compared_only_with_a_reference(tmp_path: Path) -> None:
     ]
     assert [one.key for one in found.copies] == ["new/4"]
     assert found.images == 7
+    assert found.notes[0].startswith("Images with part=new were compared with those with part=old,")
     assert keys(config, 0)[0] == {"new/2", "new/5", "new/6"}  # without a reference
     with pytest.raises(InvalidQuery, match="one of both is missing"):
         find_duplicates(config, reference=["part=old"])
