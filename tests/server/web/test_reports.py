@@ -343,6 +343,8 @@ def test_the_page_of_an_image_names_the_lists_that_it_is_in(known: FlaskClient) 
 def test_a_report_is_made_again_as_it_was(
     known: FlaskClient, reported: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for name in PAGES:
+        known.get(f"/collection/{name}")  # which reads the report, as of this version
     monkeypatch.setattr(SavedReport, "is_current", False)
     place = f"--store {reported.store}"
     for command in (
