@@ -5,7 +5,8 @@
 # through the same adapters as the embedded encoder and takes half of the time; so are the tests that build
 # the wheel, those of the server's processes and pages, those that end or kill a build or a transfer, those that count
 # its work, follow a folder or let it hang, and what decides in libraries that are the same on every Python: the pixels
-# of all formats, the training of FAISS, OpenCV's features, S3, files of weights, SQLite files that are damaged or cannot be written.
+# of all formats, OpenCV, the training of FAISS, Keras' devices and precisions, object storage, files of weights,
+# generated requests, SQLite files that are damaged or cannot be written.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -16,7 +17,9 @@ LEFT_OUT="not vgg and not random_weights and not test_original and not test_whee
   and not test_a_part_costs and not test_matrix and not test_watch and not too_few_vectors and not s3 \
   and not test_weights and not converted_once and not repaired_by_the_next_build and not test_derive and not test_memory \
   and not may_hang and not stops_the_run and not take_over and not test_read_only and not test_geometry \
-  and not test_beside and not test_human_scores"
+  and not test_beside and not test_human_scores and not test_why and not test_repair and not test_working_catalogue \
+  and not test_objects and not test_parquet_objects and not test_fuzz and not several_gpus and not lower_precision \
+  and not takes_long_to_decode"
 
 UV=$(command -v uv || echo "$PWD/.venv/bin/uv")  # installs the packages in a fourth of pip's time
 

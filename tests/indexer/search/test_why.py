@@ -10,7 +10,7 @@ from indexer.encoders import Cells
 from indexer.errors import ImageGone, UnknownImage
 from indexer.search import Searcher, why
 from indexer.search.query_encoder import Pixels, QueryEncoder
-from indexer.search.why import CELLS, MEANINGS, by_occlusion, covered, covered_each
+from indexer.search.why import MEANINGS, by_occlusion, covered, covered_each
 from tests.conftest import Reindex
 
 
@@ -55,9 +55,9 @@ def test_both_grids_sum_to_the_stored_cosine(searcher: Searcher) -> None:
 
 
 def test_covering_what_explains_most_lowers_the_cosine_most(searcher: Searcher) -> None:
-    """In the mean of eight pairs; benchmarks/why.py does it with two hundred."""
+    """In the mean of four pairs; benchmarks/why.py does it with two hundred."""
     encoder, drops = searcher._encoder, []
-    for image_id in range(1, 40, 5):
+    for image_id in range(1, 40, 10):
         hits = searcher.search_id(image_id, k=2).hits
         first, second = (searcher.collection.model_input(hit.image) for hit in hits)
         found = searcher.why(image_id, hits[1].image.id)
@@ -76,17 +76,20 @@ def test_boxes_are_explained_within_the_box(boxes_config: Config) -> None:
     assert found.cosine == pytest.approx(stored_cosine(searcher, ids[0], ids[5]), abs=1e-5)
 
 
-def test_occlusion_is_by_how_much_the_cosine_falls(searcher: Searcher) -> None:
+def test_occlusion_is_by_how_much_the_cosine_falls(
+    searcher: Searcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of any encoder; here of one whose vectors could be divided, too."""
+    monkeypatch.setattr(why, "CELLS", 3)
     encoder = searcher._encoder
     rows = [searcher.collection.image(image_id) for image_id in (5, 6)]
     first, second = (searcher.collection.model_input(row) for row in rows)
     found = by_occlusion(encoder, first, second)
     assert (found.method, found.meaning) == ("occlusion", MEANINGS["occlusion"])
-    assert found.first.shape == found.second.shape == (CELLS, CELLS)
+    assert found.first.shape == found.second.shape == (3, 3)
     assert found.cosine == pytest.approx(stored_cosine(searcher, 5, 6), abs=1e-5)
-    without, other = np.array(encoder.encode([covered(second, [24]), first]))
-    assert found.second[3, 3] == pytest.approx(found.cosine - without @ other, abs=1e-5)
+    without, other = np.array(encoder.encode([covered(second, [4]), first]))
+    assert found.second[1, 1] == pytest.approx(found.cosine - without @ other, abs=1e-5)
 
 
 def test_an_encoder_that_cannot_be_divided_is_explained_by_occlusion(
