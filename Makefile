@@ -54,7 +54,7 @@ verify: $(VENV)/.installed ## Check every checksum and count of the index (CONFI
 test: $(VENV)/.installed-dev ## Run all tests, or some (TESTS=); browser tests need Chromium, and say so without it
 	@echo "Running the tests on all cores; they need no network, no GPU and no downloaded weights."
 	@$(if $(TESTS),,echo "All of them take about 15 minutes on two cores.")
-	@$(PY) -m pytest -n auto --dist loadfile --no-loadscope-reorder $(TESTS)
+	@$(PY) -m pytest -n auto --dist loadfile $(TESTS)
 
 test-cluster: $(VENV)/.installed-cluster ## Run the tests of clusters, with two nodes of Ray on this machine
 	@VENV=$(VENV) bash tests/cluster.sh $(TESTS)

@@ -26,15 +26,6 @@ Reindex = Callable[[], BuildReport]
 """Builds the index of the folder of six photographs."""
 
 
-SLOW = ("tests/lookalike/", "tests/server/test_", "tests/browser/")
-"""Files with few tests that take long."""
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the slow files, so that none is left to one worker at the end."""
-    items.sort(key=lambda item: not item.nodeid.startswith(SLOW))
-
-
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--screenshots", metavar="FOLDER", help="where browser tests keep pictures")
 
