@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from indexer.cli import evaluation
+from indexer.cli.evaluation import Verb
 from indexer.cli.places import with_places
 from indexer.cli.reports import save_for_page
 from indexer.text import printable
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from indexer.config import Config
 
     Findings = Duplicates | Leaks | Suspects | Outliers
-
-Verb = Callable[[argparse.Namespace, "Config"], int]
 
 
 def add_verbs(
