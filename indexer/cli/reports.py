@@ -5,6 +5,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from indexer.cli.places import with_places
+from indexer.errors import LookalikeError
 from indexer.text import printable
 
 if TYPE_CHECKING:
@@ -33,11 +34,14 @@ def print_report(report: "BuildReport", config: "Config", options: argparse.Name
 
 
 def save_for_page(config: "Config", name: "ReportName", found: "Analysis") -> None:
-    """Save what was found in the store, where a server's page finds it."""
+    """Save what was found in the store, where a server's page finds it.
+
+    What was found is printed even if that fails: the version may be gone after hours of work.
+    """
     from indexer.store import Store, save_report
 
     store = Store(config.store)
     try:
         save_report(store, name, store.version(found.version).manifest, found.to_json())
-    except OSError as error:
+    except (OSError, LookalikeError) as error:
         print(f"Not saved for the page: {error}", file=sys.stderr)
