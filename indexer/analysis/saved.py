@@ -33,6 +33,9 @@ NAMES: dict[type, ReportName] = {
 }
 """The name of the report of what each analysis finds."""
 
+KINDS = {name: kind for kind, name in NAMES.items()}
+"""What the report of each name has found."""
+
 
 @dataclass(frozen=True, slots=True)
 class SavedReport(Generic[Findings]):

@@ -4,17 +4,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from http import HTTPStatus
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any
 
 from flask import Response, current_app
 from flask_openapi import APIBlueprint
 from pydantic import BaseModel, Field
 
 from indexer.analysis import (
+    KINDS,
     Duplicates,
-    Evaluation,
+    Findings,
     Leaks,
     Outliers,
+    ReportName,
     Reports,
     SavedReport,
     Suspects,
@@ -26,18 +28,6 @@ from server.api.openapi import INDEX, SECURITY
 from server.api.requests import MAX_PER_PAGE
 from server.current_index import current_index
 from server.errors import error_responses
-
-Findings = TypeVar("Findings", Duplicates, Leaks, Suspects, Outliers, Evaluation)
-
-Name = Literal["duplicates", "leaks", "suspects", "outliers", "evaluation"]
-
-KINDS: dict[Name, type[Any]] = {
-    "duplicates": Duplicates,
-    "leaks": Leaks,
-    "suspects": Suspects,
-    "outliers": Outliers,
-    "evaluation": Evaluation,
-}
 
 LISTS = {Duplicates: "groups", Leaks: "leaks", Suspects: "suspects", Outliers: "outliers"}
 """The field of each with what was found, which is paged."""
@@ -73,7 +63,7 @@ def saved_report(kind: type[Findings]) -> SavedReport[Findings]:
 class ReportPath(BaseModel):
     """The name in the URL of a report."""
 
-    name: Annotated[Name, Field(description="The analysis.")]
+    name: Annotated[ReportName, Field(description="The analysis.")]
 
 
 class ReportQuery(Request):
@@ -88,7 +78,7 @@ class ReportQuery(Request):
 class ReportAnswer(BaseModel):
     """A page of what an analysis found last, without images that are gone since."""
 
-    name: Annotated[Name, Field(description="The analysis.")]
+    name: Annotated[ReportName, Field(description="The analysis.")]
     version: Annotated[str, Field(description="The version that was looked at.")]
     created: Annotated[datetime, Field(description="When the report was made.")]
     is_current: Annotated[bool, Field(description="True if that version is the open one.")]

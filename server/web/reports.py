@@ -10,14 +10,21 @@ from urllib.parse import urlencode
 
 from flask import current_app, request
 
-from indexer.analysis import Duplicates, Evaluation, Leaks, Outliers, Reports, SavedReport, Suspects
+from indexer.analysis import (
+    Duplicates,
+    Evaluation,
+    Findings,
+    Leaks,
+    Reports,
+    SavedReport,
+    Suspects,
+)
 from indexer.errors import InvalidQuery, StoreCorrupt
 from indexer.search import ImageRow, Searcher
 from server.api.reports import reports
 from server.current_index import current_index
 from server.web.page_state import parse_int
 
-Findings = TypeVar("Findings", Duplicates, Leaks, Suspects, Outliers, Evaluation)
 Thing = TypeVar("Thing")
 
 NAMING: tuple[tuple[type[Any], str, str], ...] = (

@@ -19,6 +19,7 @@ from indexer.analysis.copies import confirmation
 from indexer.analysis.copies.confirmation import Pictures
 from indexer.build import build
 from indexer.cli.parser import main
+from indexer.cli.reports import save_for_page
 from indexer.config import Config
 from indexer.errors import ConfigError, InvalidQuery, NoGraph
 from indexer.store import NewImage, Store, open_writer, read_report
@@ -306,6 +307,14 @@ def test_it_says_if_what_was_found_cannot_be_saved(
     printed = capsys.readouterr()
     assert printed.out.endswith("nothing was deleted\n")
     assert "Not saved for the page: " in printed.err
+
+
+def test_what_was_found_is_kept_although_its_version_is_gone(
+    photographs: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = replace(find_duplicates(photographs), version="00000009")
+    save_for_page(photographs, "duplicates", found)
+    assert "Not saved for the page: " in capsys.readouterr().err
 
 
 def test_a_missing_graph_is_made_first_like_the_one_before(
